@@ -1,0 +1,1 @@
+"""Tables of facts about the service: metrics, problem types, algorithms, images. Import-light."""

@@ -1,0 +1,122 @@
+"""What a deployed model consists of: the documents of a model, an endpoint configuration and an endpoint.
+
+Whoever deploys, an operation or an AutoML job, builds its rows here, so that the two cannot differ. Insert the model,
+then the configuration, then the endpoint with status `CREATING` and `endpoint_state(...)` as its state; the hosting
+reconciler does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Document = dict[str, Any]
+
+MODEL = "model"
+ENDPOINT_CONFIG = "endpoint-config"
+ENDPOINT = "endpoint"
+
+CREATING, IN_SERVICE, UPDATING, FAILED, DELETING = "Creating", "InService", "Updating", "Failed", "Deleting"
+INVOCABLE = (IN_SERVICE, UPDATING)
+"""The statuses in which an endpoint answers."""
+
+OUTPUTS = ("predicted_label", "probability", "probabilities", "labels")
+"""What a classification model server can put into an answer (SAGEMAKER_INFERENCE_OUTPUT)."""
+
+MAX_REPLICAS = 4
+"""Most processes that are started for a variant, whatever its instance count asks for: they share one machine."""
+
+DEFAULT_INSTANCE_TYPE = "ml.m5.xlarge"
+DEFAULT_VARIANT = "AllTraffic"
+
+
+def model_request(name: str, containers: Sequence[Document], role_arn: str | None = None) -> Document:
+    """A CreateModel request; one container becomes the primary container."""
+    request: Document = {"ModelName": name}
+    if len(containers) == 1:
+        request["PrimaryContainer"] = containers[0]
+    else:
+        request["Containers"] = list(containers)
+    return request | ({"ExecutionRoleArn": role_arn} if role_arn else {})
+
+
+def endpoint_config_request(name: str, model_name: str, *, instances: int = 1) -> Document:
+    """A CreateEndpointConfig request with one variant that gets all traffic."""
+    variant = {
+        "VariantName": DEFAULT_VARIANT,
+        "ModelName": model_name,
+        "InitialInstanceCount": instances,
+        "InstanceType": DEFAULT_INSTANCE_TYPE,
+        "InitialVariantWeight": 1.0,
+    }
+    return {"EndpointConfigName": name, "ProductionVariants": [variant]}
+
+
+def endpoint_request(name: str, config_name: str) -> Document:
+    """A CreateEndpoint request."""
+    return {"EndpointName": name, "EndpointConfigName": config_name}
+
+
+def endpoint_state(config: Document, models: Mapping[str, Document]) -> Document:
+    """The state that pins what an endpoint serves: later changes to its configuration and models don't reach it.
+
+    `config` is a CreateEndpointConfig request, `models` the CreateModel requests by the model names it uses.
+    """
+    return {"_variants": [_pinned(v, models[v["ModelName"]]) for v in config["ProductionVariants"]]}
+
+
+def containers(model: Document) -> list[Document]:
+    """The container definitions of a CreateModel request, in the order of the pipeline."""
+    primary = model.get("PrimaryContainer")
+    return [primary] if primary else list(model.get("Containers", []))
+
+
+def archive_uri(container: Document) -> str | None:
+    """Where a container's model archive is: ModelDataUrl, or a ModelDataSource that names one compressed object."""
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    if source.get("CompressionType") == "Gzip" and source.get("S3DataType") == "S3Object":
+        return str(source["S3Uri"])
+    return container.get("ModelDataUrl")
+
+
+def replica_count(variant: Document) -> int:
+    """How many processes serve a variant here; a serverless variant has one."""
+    return max(1, min(MAX_REPLICAS, int(variant.get("InitialInstanceCount", 1))))
+
+
+def described_variants(variants: Sequence[Document], resolved_at: float) -> list[Document]:
+    """Pinned variants as DescribeEndpoint shows them once they serve."""
+    return [_described(variant, resolved_at) for variant in variants]
+
+
+def log_group(endpoint: str) -> str:
+    """The log group that an endpoint's model servers write to."""
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
+
+
+def log_group_arn(region: str, account: str, endpoint: str) -> str:
+    """The ARN of an endpoint's log group."""
+    return f"arn:aws:logs:{region}:{account}:log-group:{log_group(endpoint)}"
+
+
+def _pinned(variant: Document, model: Document) -> Document:
+    return {"InitialVariantWeight": 1.0, **variant, "Containers": containers(model)}
+
+
+def _described(variant: Document, resolved_at: float) -> Document:
+    images = [
+        {"SpecifiedImage": c["Image"], "ResolvedImage": c["Image"], "ResolutionTime": resolved_at}
+        for c in variant["Containers"]
+    ]
+    weight = variant["InitialVariantWeight"]
+    described = {
+        "VariantName": variant["VariantName"],
+        "DeployedImages": images,
+        "CurrentWeight": weight,
+        "DesiredWeight": weight,
+        "CurrentInstanceCount": replica_count(variant),
+        "DesiredInstanceCount": variant.get("InitialInstanceCount", 1),
+    }
+    if "ServerlessConfig" in variant:
+        described["CurrentServerlessConfig"] = described["DesiredServerlessConfig"] = variant["ServerlessConfig"]
+    return described

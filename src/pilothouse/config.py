@@ -1,0 +1,66 @@
+"""Settings: everything that can be set, from `PILOTHOUSE_*` variables or the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_home() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "pilothouse"
+
+
+def _default_slots() -> int:
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+class Settings(BaseSettings):
+    """One installation's settings. Each field is read from the variable `PILOTHOUSE_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="PILOTHOUSE_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=_default_home, description="The folder that holds all state.")
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(default=8642, ge=0, le=65535, description="The port to listen on; 0 picks a free one.")
+    region: str = Field(default="us-east-1", description="The AWS region that ARNs and signatures name.")
+    account_id: str = Field(default="000000000000", pattern=r"^\d{12}$", description="The account id that ARNs name.")
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite under the home.")
+    s3_endpoint: str | None = Field(default=None, description="A real S3 to keep objects in, in place of the home.")
+    slots: int = Field(default_factory=_default_slots, ge=1, description="Trials that run at the same time.")
+    jobs: int = Field(default=2, ge=1, description="Jobs that run at the same time; more wait in order.")
+    min_rows: int = Field(default=500, ge=2, description="Fewest usable training rows that an AutoML job accepts.")
+    memory_fraction: float = Field(default=0.8, gt=0, le=1, description="Share of the machine's memory for trials.")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL of the store."""
+        return self.database_url or f"sqlite:///{self.home / 'pilothouse.sqlite'}"
+
+    @property
+    def objects_root(self) -> Path:
+        """Where the directory object store keeps its buckets."""
+        return self.home / "objects"
+
+    @property
+    def work_root(self) -> Path:
+        """Scratch space of running jobs; anything in it can be made again."""
+        return self.home / "work"
+
+    @property
+    def credentials_file(self) -> Path:
+        """The access keys, readable by the owner only."""
+        return self.home / "credentials.json"
+
+    @property
+    def default_bucket(self) -> str:
+        """The bucket that the SageMaker SDK uses when it is given none."""
+        return f"sagemaker-{self.region}-{self.account_id}"
+
+    @property
+    def role_arn(self) -> str:
+        """A role ARN of the right form; roles are recorded and not interpreted."""
+        return f"arn:aws:iam::{self.account_id}:role/PilothouseRole"
