@@ -1,0 +1,1 @@
+"""The metadata: resources, leases, steps, tags and logs, in SQLite or PostgreSQL."""

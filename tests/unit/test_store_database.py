@@ -1,0 +1,144 @@
+"""The database under the store: its address, its schema, its indexes, and what it says when it cannot be used."""
+
+from __future__ import annotations
+
+import ast
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from pilothouse.errors import ConfigurationError, ServiceUnavailable
+from pilothouse.store import engine, schema, statements
+from pilothouse.store.store import Store
+from pilothouse.store.tables import SCHEMA_VERSION, metadata
+
+
+def opened(file: Path) -> Store:
+    return Store(f"sqlite:///{file}", region="us-east-1", account="000000000000")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = opened(tmp_path / "store.sqlite")
+    store.migrate()
+    yield store
+    store.close()
+
+
+def test_the_migrations_end_in_the_tables_as_they_are_written(store: Store) -> None:
+    with store.database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert schema.current(connection) == SCHEMA_VERSION
+
+
+def test_the_newest_migration_is_the_schema_version() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_VERSION]
+
+
+def test_a_second_migration_loads_no_alembic(store: Store, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pilothouse.store.store import Store\n"
+        "Store(sys.argv[1], region='r', account='0').migrate(); print('alembic' in sys.modules)"
+    )
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) is False
+
+
+def test_a_database_of_a_newer_version_is_refused(store: Store, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "store.sqlite") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(ConfigurationError, match="newer Pilothouse"):
+        store.migrate()
+
+
+def test_a_failed_migration_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(tmp_path / "store.sqlite")
+    upgrade = schema._upgrade
+
+    def broken(connection) -> None:
+        upgrade(connection)
+        raise RuntimeError
+
+    monkeypatch.setattr(schema, "_upgrade", broken)
+    with pytest.raises(RuntimeError):
+        store.migrate()
+    monkeypatch.undo()
+    with store.database.read() as connection:
+        assert schema.current(connection) is None
+    store.migrate()
+    store.close()
+
+
+def test_a_sqlite_store_is_durable_and_checked(store: Store) -> None:
+    with store.database.read() as connection:
+        pragma = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://host/db", "no url at all"])
+def test_an_unusable_address_is_refused_with_what_to_set(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="PILOTHOUSE_DATABASE_URL"):
+        Store(url, region="us-east-1", account="000000000000")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_spelling_of_a_postgresql_address_uses_psycopg(scheme: str) -> None:
+    store = Store(f"{scheme}://user:secret@nowhere/db", region="us-east-1", account="000000000000")
+    assert store.database.engine.url.drivername == "postgresql+psycopg"
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        opened(tmp_path / "nowhere" / "store.sqlite").migrate()
+
+
+def test_a_database_that_stays_busy_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_BUSY_SECONDS", 0.05)
+    store = opened(tmp_path / "store.sqlite")
+    store.migrate()
+    other = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ServiceUnavailable, match="Try the call again"):
+        store.insert("model", "m", {})
+    assert store.get("model", "m") is None
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.insert("model", "m", {}).seq
+    store.close()
+
+
+@pytest.mark.parametrize("sort", ["created", "name", "status", "modified"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_page_is_read_along_an_index_without_sorting(store: Store, sort, first: bool) -> None:
+    after = None if first else store.insert("automl-job", "job", {}).cursor(sort)
+    query = statements.found(statements.filters("automl-job"), sort, True, after, 100)
+    assert_indexed(store, query)
+
+
+def test_the_next_job_is_found_without_reading_those_that_ended(store: Store) -> None:
+    plan = assert_indexed(store, statements.next_to_claim(["automl-job"], ["InProgress"], 0.0))
+    assert "resources_by_status" in plan
+
+
+def assert_indexed(store: Store, query) -> str:
+    with store.database.read() as connection:
+        sql = str(query.compile(connection, compile_kwargs={"literal_binds": True}))
+        plan = "\n".join(str(row) for row in connection.exec_driver_sql("EXPLAIN QUERY PLAN " + sql))
+    assert "USING INDEX" in plan
+    assert "TEMP B-TREE" not in plan
+    return plan
