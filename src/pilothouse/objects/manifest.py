@@ -1,0 +1,92 @@
+"""Which objects an input data source means: those under a prefix, or those that a manifest names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from pilothouse.errors import S3Error, ValidationError
+from pilothouse.objects import uri as uris
+from pilothouse.objects.base import ObjectInfo, Objects
+from pilothouse.objects.uri import S3Uri
+
+_LARGEST_MANIFEST = 64 << 20
+_FORM = 'It must be a JSON array: first {"prefix": "s3://bucket/path/"}, then keys relative to that prefix.'
+
+
+def expand(
+    objects: Objects, data_type: str, uri: str, *, region: str | None = None, role_arn: str | None = None
+) -> list[ObjectInfo]:
+    """The objects of a data source of type S3Prefix or ManifestFile, by key, without folder markers and empty objects.
+
+    `ValidationError` if there are none, if the manifest is not one, or if an object that it names is missing. `region`
+    and `role_arn` only complete the sentence.
+    """
+    if data_type not in ("S3Prefix", "ManifestFile"):
+        raise ValidationError(f"S3DataType {data_type} is not supported. Use S3Prefix or ManifestFile.")
+    place = uris.parse(uri)
+    found = _under(objects, place) if data_type == "S3Prefix" else _named(objects, place, uri)
+    infos = sorted((info for info in found if _is_data(info)), key=lambda info: info.key.encode())
+    if not infos:
+        raise ValidationError(_nothing(uri, place.bucket, region, role_arn))
+    return infos
+
+
+def _under(objects: Objects, place: S3Uri) -> Iterable[ObjectInfo]:
+    try:
+        return list(objects.walk(place.bucket, place.key))
+    except S3Error:
+        return []
+
+
+def _named(objects: Objects, place: S3Uri, uri: str) -> Iterable[ObjectInfo]:
+    named = dict.fromkeys(_addresses(_document(objects, place, uri), uri))
+    return [_head(objects, address, uri) for address in named]
+
+
+def _document(objects: Objects, place: S3Uri, uri: str) -> Any:
+    try:
+        with objects.open(place.bucket, place.key, 0, _LARGEST_MANIFEST + 1) as stream:
+            text = stream.read()
+    except S3Error as error:
+        raise ValidationError(f'The manifest "{uri}" cannot be read: {error.message}') from None
+    if len(text) > _LARGEST_MANIFEST:
+        raise ValidationError(
+            f'The manifest "{uri}" is larger than {_LARGEST_MANIFEST >> 20} MiB. Use S3Prefix instead.'
+        )
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValidationError(f'The manifest "{uri}" is not a JSON document. {_FORM}') from None
+
+
+def _addresses(document: Any, uri: str) -> list[S3Uri]:
+    if not isinstance(document, list) or not document or not isinstance(document[0], dict):
+        raise ValidationError(f'The manifest "{uri}" does not begin with a prefix. {_FORM}')
+    prefix, keys = document[0].get("prefix"), document[1:]
+    if not isinstance(prefix, str) or not all(isinstance(key, str) for key in keys):
+        raise ValidationError(f'The manifest "{uri}" names a prefix or a key that is not a string. {_FORM}')
+    return [uris.parse(prefix + key) for key in keys]
+
+
+def _head(objects: Objects, address: S3Uri, uri: str) -> ObjectInfo:
+    try:
+        return objects.head(address.bucket, address.key)
+    except S3Error as error:
+        raise ValidationError(
+            f'The manifest "{uri}" names "{address}", which cannot be read: {error.message}'
+        ) from None
+
+
+def _is_data(info: ObjectInfo) -> bool:
+    return info.size > 0 and not info.key.endswith("/")
+
+
+def _nothing(uri: str, bucket: str, region: str | None, role_arn: str | None) -> str:
+    where = f" in the selected region ({region})" if region else ""
+    role = f', and that the role "{role_arn}" has "s3:ListBucket" permissions on bucket "{bucket}"' if role_arn else ""
+    return (
+        f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket exists'
+        f"{where}, that objects exist under that S3 prefix{role}."
+    )

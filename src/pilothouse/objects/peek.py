@@ -1,0 +1,109 @@
+"""A look at the head of a data file, reading little of it: what its columns are called."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import zlib
+from collections.abc import Iterable
+
+from pilothouse.errors import DataError
+from pilothouse.objects.base import ObjectInfo, Objects
+
+_FIRST = 1 << 16
+_LARGEST_HEADER = 8 << 20
+_LARGEST_FOOTER = 64 << 20
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+
+
+def header(objects: Objects, info: ObjectInfo, content_type: str, gzip: bool = False) -> list[str]:
+    """The column names of a CSV or Parquet object; one small read is enough unless the header is very long.
+
+    A CSV file may be gzipped though `gzip` does not say so: its first bytes tell. `DataError` if there is no header to
+    be found in the object, whatever is wrong with it; also if `gzip` says so and it isn't.
+    """
+    if "parquet" in content_type:
+        return _parquet(objects, info)
+    size = _FIRST
+    while True:
+        names = _csv(_text(objects, info, size, gzip), info)
+        if names is not None:
+            return names
+        if size >= _LARGEST_HEADER:
+            raise DataError(f"{info.uri} has no header line in its first {size >> 20} MiB. Is it a CSV file?")
+        size = min(size * 8, _LARGEST_HEADER)
+
+
+def total_size(infos: Iterable[ObjectInfo]) -> int:
+    """Bytes in all these objects together."""
+    return sum(info.size for info in infos)
+
+
+class _Text:
+    """The start of a text file; `ended` when it is the whole."""
+
+    def __init__(self, content: str, ended: bool) -> None:
+        self.content, self.ended = content, ended
+
+
+def _text(objects: Objects, info: ObjectInfo, size: int, gzip: bool) -> _Text:
+    with objects.open(info.bucket, info.key, 0, size) as stream:
+        raw = stream.read()
+    ended = len(raw) >= info.size
+    if raw.startswith(_GZIP):
+        raw, ended = _inflated(raw, size, ended, info)
+    elif gzip:
+        raise DataError(f"{info.uri} is declared as Gzip but is not gzip data. Leave out CompressionType.")
+    try:
+        return _Text(codecs.getincrementaldecoder("utf-8-sig")().decode(raw, final=ended), ended)
+    except UnicodeDecodeError:
+        raise DataError(f"{info.uri} is not UTF-8 text. Save it as UTF-8 CSV, or correct ContentType.") from None
+
+
+def _inflated(raw: bytes, size: int, ended: bool, info: ObjectInfo) -> tuple[bytes, bool]:
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = inflater.decompress(raw, size)
+    except zlib.error:
+        raise DataError(f"{info.uri} is not valid gzip. Compress it again, or set CompressionType to None.") from None
+    return content, inflater.eof or (ended and not inflater.unconsumed_tail)
+
+
+def _csv(text: _Text, info: ObjectInfo) -> list[str] | None:
+    """The first record that is not blank; None if the text ends before it does."""
+    lines = io.StringIO(text.content.lstrip("\r\n"), newline="")
+    try:
+        names = next(csv.reader(lines), [])
+    except csv.Error as error:
+        raise DataError(f"The header of {info.uri} cannot be read as CSV: {error}.") from None
+    if not text.ended and lines.tell() >= len(lines.getvalue()):
+        return None
+    if not names:
+        raise DataError(f"{info.uri} is empty. Give it a header line with the column names, and rows.")
+    return names
+
+
+def _parquet(objects: Objects, info: ObjectInfo) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_schema(pa.BufferReader(_PARQUET + _footer(objects, info))).names)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{info.uri} is not a valid Parquet file: {error}") from None
+
+
+def _footer(objects: Objects, info: ObjectInfo) -> bytes:
+    """The metadata at the end of a Parquet file, with its length and the closing magic."""
+    tail = _last(objects, info, _FIRST)
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if tail[-4:] != _PARQUET or len(tail) < 12 or length > min(info.size, _LARGEST_FOOTER):
+        raise DataError(f"{info.uri} is not a valid Parquet file: its footer is missing or damaged.")
+    return (tail if length <= len(tail) else _last(objects, info, length))[-length:]
+
+
+def _last(objects: Objects, info: ObjectInfo, count: int) -> bytes:
+    with objects.open(info.bucket, info.key, max(0, info.size - count)) as stream:
+        return stream.read()

@@ -1,0 +1,20 @@
+"""S3's refusals that several places give."""
+
+from __future__ import annotations
+
+from pilothouse.errors import S3Error
+
+
+def no_such_bucket(bucket: str) -> S3Error:
+    """There is no bucket of that name."""
+    return S3Error("NoSuchBucket", f'The specified bucket does not exist: "{bucket}".', 404)
+
+
+def no_such_key(key: str) -> S3Error:
+    """There is no object of that key in the bucket."""
+    return S3Error("NoSuchKey", f'The specified key does not exist: "{key}".', 404)
+
+
+def precondition_failed() -> S3Error:
+    """A condition that the request set does not hold."""
+    return S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold.", 412)

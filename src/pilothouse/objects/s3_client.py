@@ -1,0 +1,76 @@
+"""A botocore client for one S3 endpoint, whose errors are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from pilothouse.errors import S3Error, ServiceUnavailable
+
+_CONNECTIONS = 64
+_ATTEMPTS = 4
+_CODES = {"404": "NoSuchKey", "403": "AccessDenied", "412": "PreconditionFailed", "304": "NotModified"}
+"""S3's codes for answers to HEAD, which have no body to carry one."""
+
+
+class S3Client:
+    """Calls operations by botocore's names. Made when first used; without keys, any that an AWS client finds."""
+
+    def __init__(self, endpoint: str | None, region: str, access_key: str | None, secret_key: str | None) -> None:
+        self._endpoint, self._region = endpoint, region
+        self._access_key, self._secret_key = access_key, secret_key
+
+    def call(self, operation: str, **request: Any) -> dict[str, Any]:
+        """The answer. `S3Error` with the endpoint's code and status; `ServiceUnavailable` if it can't be reached."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(**request)
+        except ClientError as error:
+            raise _translated(error.response) from error
+        except BotoCoreError as error:
+            raise ServiceUnavailable(
+                f"The object store at {self._endpoint or 'AWS'} cannot be used: {error}"
+            ) from error
+        return answer
+
+    def pages(self, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
+        """All pages of a listing."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield from self._client.get_paginator(operation).paginate(**request)
+        except ClientError as error:
+            raise _translated(error.response) from error
+        except BotoCoreError as error:
+            raise ServiceUnavailable(
+                f"The object store at {self._endpoint or 'AWS'} cannot be used: {error}"
+            ) from error
+
+    @cached_property
+    def _client(self) -> Any:
+        from botocore.config import Config
+        from botocore.session import Session
+
+        return Session().create_client(
+            "s3",
+            endpoint_url=self._endpoint,
+            region_name=self._region,
+            aws_access_key_id=self._access_key,
+            aws_secret_access_key=self._secret_key,
+            config=Config(
+                s3={"addressing_style": "path"},
+                retries={"mode": "standard", "max_attempts": _ATTEMPTS},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                max_pool_connections=_CONNECTIONS,
+            ),
+        )
+
+
+def _translated(response: dict[str, Any]) -> S3Error:
+    error = response.get("Error", {})
+    code = str(error.get("Code", "InternalError"))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+    return S3Error(_CODES.get(code, code), str(error.get("Message") or "The object store refused the request."), status)

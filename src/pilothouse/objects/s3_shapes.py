@@ -1,0 +1,94 @@
+"""botocore's S3 shapes to this package's values, and back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from email.utils import formatdate, parsedate_to_datetime
+from typing import Any
+
+from pilothouse.objects.base import Attributes, ObjectInfo, Part, Upload
+
+_HEADERS = {
+    "CacheControl": "Cache-Control",
+    "ContentDisposition": "Content-Disposition",
+    "ContentEncoding": "Content-Encoding",
+    "ContentLanguage": "Content-Language",
+}
+_ALGORITHMS = ("CRC32", "SHA1", "SHA256")
+
+
+class ResponseStream(io.RawIOBase):
+    """A response's body as a raw stream, for `io.BufferedReader`."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer` as far as there is something."""
+        content = self._body.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._body.close()
+        super().close()
+
+
+def info(bucket: str, key: str, head: Mapping[str, Any]) -> ObjectInfo:
+    """What HeadObject tells."""
+    headers = {header: head[name] for name, header in _HEADERS.items() if name in head}
+    if "Expires" in head:
+        headers["Expires"] = formatdate(head["Expires"].timestamp(), usegmt=True)
+    return ObjectInfo(
+        bucket,
+        key,
+        head["ContentLength"],
+        head["ETag"].strip('"'),
+        head["LastModified"].timestamp(),
+        head.get("ContentType", "binary/octet-stream"),
+        head.get("Metadata", {}),
+        sums_of(head),
+        headers,
+    )
+
+
+def listed(bucket: str, row: Mapping[str, Any]) -> ObjectInfo:
+    """What a listing tells."""
+    return ObjectInfo(bucket, row["Key"], row["Size"], row["ETag"].strip('"'), row["LastModified"].timestamp())
+
+
+def part(row: Mapping[str, Any]) -> Part:
+    """A row of ListParts."""
+    etag = row["ETag"].strip('"')
+    return Part(row["PartNumber"], row["Size"], etag, row["LastModified"].timestamp(), sums_of(row))
+
+
+def upload(bucket: str, row: Mapping[str, Any]) -> Upload:
+    """A row of ListMultipartUploads."""
+    algorithm, kind = row.get("ChecksumAlgorithm"), row.get("ChecksumType", "COMPOSITE")
+    return Upload(bucket, row["Key"], row["UploadId"], row["Initiated"].timestamp(), algorithm, kind)
+
+
+def sums_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """The checksums among an answer's members."""
+    return {name: row[f"Checksum{name}"] for name in _ALGORITHMS if f"Checksum{name}" in row}
+
+
+def sum_members(values: Mapping[str, str | None]) -> dict[str, str]:
+    """The members that carry these checksums."""
+    return {f"Checksum{name}": value for name, value in values.items() if value is not None and name in _ALGORITHMS}
+
+
+def attribute_members(attributes: Attributes) -> dict[str, Any]:
+    """The members that carry what a writer says of an object."""
+    members: dict[str, Any] = {name: attributes.headers.get(header) for name, header in _HEADERS.items()}
+    members |= {"ContentType": attributes.content_type, "Metadata": dict(attributes.metadata)}
+    if "Expires" in attributes.headers:
+        members["Expires"] = parsedate_to_datetime(attributes.headers["Expires"])
+    return {name: value for name, value in members.items() if value}

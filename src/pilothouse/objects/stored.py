@@ -1,0 +1,185 @@
+"""One stored file: the bytes of an object, then what is known of them, in the same file.
+
+    content │ JSON │ JSON length (4 bytes) │ CRC-32 of the JSON (4 bytes) │ "PHobj\\x00\\x001" (8 bytes)
+
+Because both are one file, one rename publishes both, and a crash can't leave one without the other. The content comes
+first so that an offset in the object is an offset in the file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from pilothouse.errors import S3Error
+from pilothouse.names import token
+from pilothouse.objects.base import CHUNK, Body
+from pilothouse.objects.checksums import Digests
+
+_MAGIC = b"PHobj\x00\x001"
+_FOOTER = struct.Struct(">II8s")
+_TAIL = 2048
+_BUFFER = 1 << 18
+
+
+class DamagedError(S3Error):
+    """A file among the objects that this store did not write whole."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("InternalError", f'The stored file "{path.name}" is damaged. Restore it from a backup.', 500)
+
+
+class Draft:
+    """A file being written, unseen until `publish`. Leaving the `with` block unpublished removes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / token(32)
+        self._file = self._path.open("xb")
+        self.size = 0
+
+    def __enter__(self) -> Draft:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def write(self, body: Body, digests: Digests) -> None:
+        """Append `body`."""
+        for chunk in chunks(body):
+            digests.update(chunk)
+            self._file.write(chunk)
+            self.size += len(chunk)
+
+    def append(self, descriptor: int, length: int) -> None:
+        """Append `length` bytes of another file, from where it stands, without them passing through this process."""
+        self._file.flush()
+        self.size += length
+        while length > 0:
+            copied = os.sendfile(self._file.fileno(), descriptor, None, min(length, CHUNK << 6))
+            if copied == 0:
+                raise S3Error("InternalError", "A stored part ended early. Upload it again.", 500)
+            length -= copied
+
+    def seal(self, facts: Mapping[str, Any]) -> None:
+        """Append what is known of the content and bring everything to the disk."""
+        text = json.dumps(facts, separators=(",", ":")).encode()
+        self._file.write(text + _FOOTER.pack(len(text), zlib.crc32(text), _MAGIC))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def publish(self, target: Path, *, replace: bool = True) -> None:
+        """Give the file its name. FileNotFoundError without the folder; FileExistsError if it is not to replace one."""
+        if replace:
+            self._path.rename(target)
+        else:
+            target.hardlink_to(self._path)
+        sync_folder(target.parent)
+
+
+class Content(io.RawIOBase):
+    """The content of a stored file, or a window of it. Keeps reading the version it opened."""
+
+    def __init__(self, descriptor: int, start: int, end: int) -> None:
+        self._descriptor = descriptor
+        self._start, self._end, self._at = start, max(start, end), start
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: self._start, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
+        self._at = max(self._start, base + offset)
+        return self._at - self._start
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = os.preadv(self._descriptor, [view[: max(0, min(len(view), self._end - self._at))]], self._at)
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def facts_of(path: Path) -> tuple[dict[str, Any], int]:
+    """What is known of the content of `path`, and its size; FileNotFoundError, or `DamagedError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _facts(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def open_content(path: Path) -> tuple[dict[str, Any], int, int]:
+    """Like `facts_of`, and an open descriptor for `window`, which the caller owns."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return *_facts(descriptor, path), descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def window(descriptor: int, size: int, start: int = 0, length: int | None = None) -> BinaryIO:
+    """A stream over part of the content; it owns the descriptor."""
+    end = size if length is None else min(size, start + length)
+    return cast(BinaryIO, io.BufferedReader(Content(descriptor, start, end), _BUFFER))
+
+
+def chunks(body: Body) -> Iterator[bytes]:
+    """`body` in pieces of bounded size."""
+    if isinstance(body, bytes | bytearray | memoryview):
+        yield bytes(body)
+    elif hasattr(body, "read"):
+        while chunk := cast(BinaryIO, body).read(CHUNK):
+            yield chunk
+    else:
+        yield from body
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a small file and bring it to the disk, name and all."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _facts(descriptor: int, path: Path) -> tuple[dict[str, Any], int]:
+    total = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, _TAIL, max(0, total - _TAIL))
+    if len(tail) < _FOOTER.size:
+        raise DamagedError(path)
+    length, crc, magic = _FOOTER.unpack(tail[-_FOOTER.size :])
+    size = total - _FOOTER.size - length
+    if magic != _MAGIC or size < 0:
+        raise DamagedError(path)
+    whole = length + _FOOTER.size
+    text = tail[-whole : -_FOOTER.size] if whole <= len(tail) else os.pread(descriptor, length, size)
+    if zlib.crc32(text) != crc:
+        raise DamagedError(path)
+    facts: dict[str, Any] = json.loads(text)
+    return facts, size

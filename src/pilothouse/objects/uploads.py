@@ -1,0 +1,170 @@
+"""Multipart uploads of a directory store: a hidden folder each, holding what was asked for and the parts so far."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pilothouse import clock
+from pilothouse.errors import S3Error
+from pilothouse.names import token
+from pilothouse.objects import checksums as sums
+from pilothouse.objects.base import Attributes, Body, ChecksumType, Part, Upload
+from pilothouse.objects.stored import Draft, facts_of, open_content, sync_folder, window, write_synced
+
+_SMALLEST_PART = 5 << 20
+_MOST_PARTS = 10_000
+_REQUEST = "upload.json"
+
+
+class Uploads:
+    """The uploads in progress of one bucket, under `folder`; drafts are written in `incoming`."""
+
+    def __init__(self, bucket: str, folder: Path, incoming: Path) -> None:
+        self._bucket, self._folder, self._incoming = bucket, folder, incoming
+
+    def create(self, key: str, attributes: Attributes, algorithm: str | None, kind: ChecksumType) -> str:
+        """Begin one; its id."""
+        upload_id = token(32)
+        folder = self._incoming / upload_id
+        folder.mkdir()
+        request = {"key": key, "attributes": asdict(attributes), "started": clock.now(), "sum": algorithm, "kind": kind}
+        write_synced(folder / _REQUEST, json.dumps(request).encode())
+        folder.rename(self._folder / upload_id)
+        sync_folder(self._folder)
+        return upload_id
+
+    def find(self, key: str, upload_id: str) -> Upload:
+        """The upload of that key and id, or NoSuchUpload."""
+        upload = self._load(self._path(upload_id))
+        if upload is None or upload.key != key:
+            raise _no_such_upload()
+        return upload
+
+    def attributes(self, upload_id: str) -> Attributes:
+        """What the object is to be."""
+        return Attributes(**self._request(self._path(upload_id))["attributes"])
+
+    def all(self) -> list[Upload]:
+        """By key and then by time."""
+        found = (self._load(folder) for folder in self._folder.iterdir())
+        return sorted((u for u in found if u), key=lambda u: (u.key.encode(), u.started_at, u.upload_id))
+
+    def put(self, upload: Upload, number: int, body: Body, expected: Mapping[str, str | None]) -> Part:
+        """Store one part."""
+        if not 1 <= number <= _MOST_PARTS:
+            raise S3Error("InvalidArgument", f"Part number must be an integer between 1 and {_MOST_PARTS}.", 400)
+        digests = sums.Digests({*expected, *filter(None, [upload.checksum_algorithm])})
+        with Draft(self._incoming) as draft:
+            draft.write(body, digests)
+            digests.verify(expected)
+            part = Part(number, draft.size, digests.md5, clock.now(), digests.values())
+            draft.seal({"etag": part.etag, "at": part.modified_at, "sums": dict(part.checksums)})
+            try:
+                draft.publish(self._part(upload, number))
+            except FileNotFoundError:
+                raise _no_such_upload() from None
+        return part
+
+    def parts(self, upload: Upload) -> list[Part]:
+        """The parts so far, by number."""
+        try:
+            numbers = sorted(int(path.name) for path in self._path(upload.upload_id).iterdir() if path.name.isdigit())
+        except FileNotFoundError:
+            raise _no_such_upload() from None
+        return [self._load_part(upload, number) for number in numbers]
+
+    def chosen(self, upload: Upload, wanted: Sequence[tuple[int, str]]) -> list[Part]:
+        """The parts that the caller names, or what is wrong with them."""
+        if not wanted:
+            raise S3Error("MalformedXML", "You must specify at least one part.", 400)
+        if any(later[0] <= earlier[0] for earlier, later in pairwise(wanted)):
+            raise S3Error("InvalidPartOrder", "The list of parts was not in ascending order.", 400)
+        stored = {part.number: part for part in self.parts(upload)}
+        chosen = [_match(stored, number, etag) for number, etag in wanted]
+        if any(part.size < _SMALLEST_PART for part in chosen[:-1]):
+            raise S3Error("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size.", 400)
+        return chosen
+
+    def assemble(
+        self, draft: Draft, upload: Upload, parts: Sequence[Part], expected: Mapping[str, str | None]
+    ) -> dict[str, str]:
+        """Append the parts to `draft`; the checksums of the whole. BadDigest if one is not as expected."""
+        algorithm = upload.checksum_algorithm
+        if algorithm is None or upload.checksum_type == "COMPOSITE":
+            for part in parts:
+                self._append(draft, upload, part, None)
+            values = [part.checksums[algorithm] for part in parts] if algorithm else []
+            return {algorithm: sums.composite(algorithm, values)} if algorithm else {}
+        digests = sums.Digests([algorithm])
+        for part in parts:
+            self._append(draft, upload, part, digests)
+        digests.verify(expected)
+        return digests.values()
+
+    def _append(self, draft: Draft, upload: Upload, part: Part, digests: sums.Digests | None) -> None:
+        _, size, descriptor = open_content(self._part(upload, part.number))
+        with window(descriptor, size) as stream:
+            if digests is None:
+                draft.append(descriptor, size)
+            else:
+                draft.write(stream, digests)
+
+    def remove(self, upload_id: str) -> None:
+        """Drop an upload and its parts; NoSuchUpload if there is none."""
+        doomed = self._incoming / token(32)
+        try:
+            self._path(upload_id).rename(doomed)
+        except FileNotFoundError:
+            raise _no_such_upload() from None
+        sync_folder(self._folder)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def _path(self, upload_id: str) -> Path:
+        if not (len(upload_id) == 32 and set(upload_id) <= set("0123456789abcdef")):
+            raise _no_such_upload()
+        return self._folder / upload_id
+
+    def _part(self, upload: Upload, number: int) -> Path:
+        return self._path(upload.upload_id) / f"{number:05}"
+
+    def _load_part(self, upload: Upload, number: int) -> Part:
+        facts, size = facts_of(self._part(upload, number))
+        return Part(number, size, facts["etag"], facts["at"], facts["sums"])
+
+    def _request(self, folder: Path) -> dict[str, Any]:
+        request: dict[str, Any] = json.loads((folder / _REQUEST).read_text())
+        return request
+
+    def _load(self, folder: Path) -> Upload | None:
+        try:
+            request = self._request(folder)
+        except FileNotFoundError:
+            return None
+        return Upload(self._bucket, request["key"], folder.name, request["started"], request["sum"], request["kind"])
+
+
+def _match(stored: Mapping[int, Part], number: int, etag: str) -> Part:
+    part = stored.get(number)
+    if part is None or part.etag != etag.strip('"'):
+        raise S3Error(
+            "InvalidPart",
+            "One or more of the specified parts could not be found. The part may not have been uploaded, or the "
+            "specified entity tag may not match the part's entity tag.",
+            400,
+        )
+    return part
+
+
+def _no_such_upload() -> S3Error:
+    return S3Error(
+        "NoSuchUpload",
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or "
+        "completed.",
+        404,
+    )

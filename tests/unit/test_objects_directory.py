@@ -1,0 +1,189 @@
+"""What only the directory store can show: files, crashes, and processes beside each other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pilothouse.errors import S3Error
+from pilothouse.objects.directory import DirectoryObjects
+
+BUCKET = "a-bucket"
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> DirectoryObjects:
+    store = DirectoryObjects(tmp_path / "objects")
+    store.create_bucket(BUCKET)
+    return store
+
+
+def files(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_nothing_is_made_before_it_is_needed(tmp_path: Path) -> None:
+    store = DirectoryObjects(tmp_path / "objects")
+    assert store.buckets() == []
+    assert not (tmp_path / "objects").exists()
+
+
+def test_keys_with_dots_stay_in_their_bucket(objects: DirectoryObjects, tmp_path: Path) -> None:
+    objects.put(BUCKET, "../../../escaped", b"x")
+    objects.put(BUCKET, "/etc/escaped", b"x")
+    assert all(name.startswith(f"objects/{BUCKET}/keys/") for name in files(tmp_path) if "escaped" in name)
+
+
+def test_deleting_objects_leaves_no_folders(objects: DirectoryObjects, tmp_path: Path) -> None:
+    for key in ("a/b/c", "a/b/d", "x" * 600):
+        objects.put(BUCKET, key, b"x")
+    objects.delete(BUCKET, "a/b/c")
+    assert objects.read(BUCKET, "a/b/d") == b"x"
+    objects.delete(BUCKET, "a/b/d")
+    objects.delete(BUCKET, "x" * 600)
+    assert list((tmp_path / "objects" / BUCKET / "keys").iterdir()) == []
+
+
+def test_empty_folders_that_a_crash_left_do_not_keep_a_bucket(objects: DirectoryObjects, tmp_path: Path) -> None:
+    (tmp_path / "objects" / BUCKET / "keys" / "a%" / "b%").mkdir(parents=True)
+    assert objects.list(BUCKET, delimiter="/").prefixes == []
+    objects.delete_bucket(BUCKET)
+    assert objects.buckets() == []
+
+
+def test_a_file_that_is_no_object_is_not_listed_and_not_read(objects: DirectoryObjects, tmp_path: Path) -> None:
+    objects.put(BUCKET, "good", b"content")
+    keys = tmp_path / "objects" / BUCKET / "keys"
+    (keys / "foreign.csv").write_text("a,b\n")
+    (keys / "cut").write_bytes((keys / "good").read_bytes()[:-3])
+    damaged = bytearray((keys / "good").read_bytes())
+    damaged[-30] ^= 1
+    (keys / "damaged").write_bytes(damaged)
+    assert [info.key for info in objects.walk(BUCKET)] == ["good"]
+    for key in ("foreign.csv", "cut", "damaged"):
+        with pytest.raises(S3Error, match="damaged") as error:
+            objects.read(BUCKET, key)
+        assert error.value.status == 500
+
+
+def test_readers_see_one_version_or_the_other_whole(objects: DirectoryObjects) -> None:
+    versions = [bytes([n]) * 300_000 for n in range(4)]
+    objects.put(BUCKET, "d/k", versions[0])
+    over = threading.Event()
+
+    def write() -> None:
+        for turn in range(60):
+            objects.put(BUCKET, "d/k", versions[turn % 4])
+        over.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not over.is_set():
+        content = objects.read(BUCKET, "d/k")
+        assert content in versions
+    writer.join()
+
+
+def test_puts_and_deletes_below_one_folder_do_not_disturb_each_other(objects: DirectoryObjects) -> None:
+    failures: list[Exception] = []
+
+    def work(name: str) -> None:
+        try:
+            for _ in range(60):
+                objects.put(BUCKET, f"deep/er/{name}", b"x")
+                assert objects.read(BUCKET, f"deep/er/{name}") == b"x"
+                objects.delete(BUCKET, f"deep/er/{name}")
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert list(objects.walk(BUCKET)) == []
+
+
+def test_only_one_of_many_writers_that_must_not_replace_succeeds(objects: DirectoryObjects) -> None:
+    outcomes: list[str] = []
+
+    def write(name: str) -> None:
+        try:
+            objects.put(BUCKET, "d/lock", name.encode(), replace=False)
+            outcomes.append(name)
+        except S3Error:
+            pass
+
+    threads = [threading.Thread(target=write, args=(str(n),)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [objects.read(BUCKET, "d/lock").decode()] == outcomes
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from pilothouse.objects.directory import DirectoryObjects
+
+objects = DirectoryObjects(Path(sys.argv[1]))
+print("ready", flush=True)
+turn = 0
+while True:
+    turn += 1
+    for key in ("a/k", "b/k"):
+        objects.put("a-bucket", key, (turn % 256).to_bytes(1, "big") * 200_000, metadata={"turn": str(turn)})
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_writer_leaves_whole_objects_and_only_litter_to_sweep(
+    objects: DirectoryObjects, tmp_path: Path
+) -> None:
+    root = tmp_path / "objects"
+    for delay in (0.05, 0.1, 0.13, 0.2):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(root)], stdout=subprocess.PIPE)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            time.sleep(delay)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait(30)
+            process.stdout.close()
+        for info in objects.walk(BUCKET):
+            turn = int(info.metadata["turn"]) % 256
+            assert objects.read(BUCKET, info.key) == turn.to_bytes(1, "big") * 200_000
+    (root / BUCKET / "incoming" / "litter").write_bytes(b"x")
+    upload = objects.create_upload(BUCKET, "k")
+    objects.sweep()
+    assert (root / BUCKET / "incoming" / "litter").exists()
+    objects.sweep(age=-1)
+    assert list((root / BUCKET / "incoming").iterdir()) == []
+    assert [u.upload_id for u in objects.uploads(BUCKET)] == [upload]
+    assert objects.buckets()
+
+
+def test_a_page_of_a_large_bucket_reads_only_what_it_gives(
+    objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in range(5):
+        for n in range(5):
+            objects.put(BUCKET, f"{folder}/{n}", b"")
+    read: list[str] = []
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: (read.append(str(path)), listdir(path))[1])
+    assert [info.key for info in objects.list(BUCKET, "3/", after="3/2").objects] == ["3/3", "3/4"]
+    assert [Path(path).name for path in read] == ["keys", "3%"]
+    read.clear()
+    assert objects.list(BUCKET, after="2/4", limit=3).next == "3/2"
+    assert [Path(path).name for path in read] == ["keys", "2%", "3%"]
