@@ -1,0 +1,206 @@
+"""Bodies of S3 requests: streamed, unwrapped from aws-chunked, and held against what the signature promised.
+
+x-amz-content-sha256 says how a body travels: as it is with its SHA-256 (or UNSIGNED-PAYLOAD), or in aws-chunked framing
+with each chunk signed, with trailers behind the last chunk, or both:
+
+    10000;chunk-signature=<64 hex>\\r\\n <0x10000 bytes> \\r\\n … 0;chunk-signature=<64 hex>\\r\\n
+    x-amz-checksum-crc32:sOO8/Q==\\r\\n x-amz-trailer-signature:<64 hex>\\r\\n \\r\\n
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+
+from pilothouse.errors import S3Error
+from pilothouse.wire import sigv4
+from pilothouse.wire.sigv4 import Identity
+
+_SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+_SIGNED_CHUNKS_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+_UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+
+_LINE_LIMIT = 8192  # bytes of a chunk's header, or of a trailer
+_TRAILER_LIMIT = 32
+_HEX = re.compile(rb"[0-9a-fA-F]{1,16}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+class Body:
+    """The bytes of an S3 request, once, as an asynchronous iterator.
+
+    What was promised is checked when the last byte has been seen, so a consumer must not keep what it wrote if the
+    iteration raises: `S3Error` (XAmzContentSHA256Mismatch, SignatureDoesNotMatch, IncompleteBody, …).
+    """
+
+    def __init__(self, request: Request, identity: Identity) -> None:
+        self._request = request
+        self._identity = identity
+        self.length = _declared_length(request, identity)
+        """Bytes that the sender announced, without framing; None if it did not say."""
+        self.trailers: dict[str, str] = {}
+        """The trailers, lower-case names, once the iteration has ended."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        seen = 0
+        async for piece in self._decoded():
+            seen += len(piece)
+            yield piece
+        if self.length is not None and seen != self.length:
+            raise _incomplete(f"The request announced {self.length} bytes and {seen} arrived.")
+
+    def _decoded(self) -> AsyncIterator[bytes]:
+        payload = self._identity.payload
+        if payload == _UNSIGNED_TRAILER:
+            return unwrap(self._request.stream(), self.trailers)
+        if payload in (_SIGNED_CHUNKS, _SIGNED_CHUNKS_TRAILER):
+            return unwrap(self._request.stream(), self.trailers, Signer(self._identity))
+        if payload == sigv4.UNSIGNED_PAYLOAD:
+            return self._request.stream()
+        if _SHA256.fullmatch(payload):
+            return self._hashed(payload)
+        raise S3Error(
+            "InvalidArgument",
+            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, "
+            f"{_UNSIGNED_TRAILER}, {_SIGNED_CHUNKS}, {_SIGNED_CHUNKS_TRAILER}, or a SHA-256 in lower-case hexadecimal.",
+        )
+
+    async def _hashed(self, expected: str) -> AsyncIterator[bytes]:
+        digest = hashlib.sha256()
+        async for piece in self._request.stream():
+            digest.update(piece)
+            yield piece
+        if not hmac.compare_digest(digest.hexdigest(), expected):
+            raise S3Error(
+                "XAmzContentSHA256Mismatch",
+                "The provided 'x-amz-content-sha256' header does not match what was computed.",
+            )
+
+
+def body(request: Request, identity: Identity) -> Body:
+    """The body of a verified S3 request."""
+    return Body(request, identity)
+
+
+class Signer:
+    """The chain of chunk signatures: each covers its chunk and the signature before it."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._previous = identity.signature
+
+    def check_chunk(self, digest: str, signature: str) -> None:
+        """Hold `signature` against a chunk with this SHA-256."""
+        self._check("AWS4-HMAC-SHA256-PAYLOAD", f"{_EMPTY}\n{digest}", signature)
+
+    def check_trailers(self, trailers: dict[str, str], signature: str) -> None:
+        """Hold `signature` against the trailers, in the order in which they came."""
+        text = "".join(f"{name}:{value}\n" for name, value in trailers.items())
+        self._check("AWS4-HMAC-SHA256-TRAILER", hashlib.sha256(text.encode()).hexdigest(), signature)
+
+    def _check(self, algorithm: str, covered: str, signature: str) -> None:
+        who = self._identity
+        text = f"{algorithm}\n{who.stamp}\n{who.scope}\n{self._previous}\n{covered}"
+        expected = sigv4.sign(who.signing_key, text)
+        if not hmac.compare_digest(expected.encode(), signature.encode()):
+            raise S3Error("SignatureDoesNotMatch", "The signature of a chunk does not match its content.", 403)
+        self._previous = expected
+
+
+class _Reader:
+    """Lines and counted bytes from a stream of pieces; holds one piece and at most one line."""
+
+    def __init__(self, stream: AsyncIterator[bytes]) -> None:
+        self._stream = stream
+        self._buffer = b""
+
+    async def _next(self) -> bytes | None:
+        async for piece in self._stream:
+            return piece
+        return None
+
+    async def line(self) -> bytes | None:
+        """The next line without its end; None when the stream has ended."""
+        while (end := self._buffer.find(b"\n", 0, _LINE_LIMIT)) < 0:
+            if len(self._buffer) >= _LINE_LIMIT:
+                raise _incomplete("A chunk header or trailer is longer than any client writes.")
+            piece = await self._next()
+            if piece is None:
+                return None
+            self._buffer += piece
+        line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
+        return line.removesuffix(b"\r")
+
+    async def take(self, count: int) -> AsyncIterator[bytes]:
+        """The next `count` bytes, in pieces."""
+        while count:
+            piece = self._buffer or await self._next()
+            if piece is None:
+                raise _incomplete("The body ended inside a chunk.")
+            content, self._buffer = piece[:count], piece[count:]
+            count -= len(content)
+            if content:
+                yield content
+
+
+async def unwrap(
+    stream: AsyncIterator[bytes], trailers: dict[str, str], signer: Signer | None = None
+) -> AsyncIterator[bytes]:
+    """The content of a stream in aws-chunked framing. Puts the trailers into `trailers` before it ends.
+
+    With a `signer` every chunk, and the trailers if there are any, must be signed. `S3Error` if the framing is broken.
+    """
+    reader = _Reader(stream)
+    while True:
+        size, signature = _chunk_header(await reader.line())
+        digest = hashlib.sha256()
+        async for piece in reader.take(size):
+            digest.update(piece)
+            yield piece
+        if signer is not None:
+            signer.check_chunk(digest.hexdigest(), signature)
+        if size == 0:
+            break
+        if await reader.line() != b"":
+            raise _incomplete("A chunk is longer than its header says.")
+    await _read_trailers(reader, trailers, signer)
+
+
+async def _read_trailers(reader: _Reader, trailers: dict[str, str], signer: Signer | None) -> None:
+    while line := await reader.line():
+        name, colon, value = line.decode("utf-8", "replace").partition(":")
+        if not colon or len(trailers) >= _TRAILER_LIMIT:
+            raise _incomplete("The trailers are malformed.")
+        trailers[name.strip().lower()] = value.strip()
+    signature = trailers.pop("x-amz-trailer-signature", "")
+    if signer is not None and trailers:
+        signer.check_trailers(trailers, signature)
+
+
+def _chunk_header(line: bytes | None) -> tuple[int, str]:
+    """Size and signature ("" if unsigned) from a chunk's header."""
+    if line is None:
+        raise _incomplete("The body ended before its last chunk.")
+    size, _, extension = line.partition(b";")
+    if not _HEX.fullmatch(size):
+        raise _incomplete("A chunk does not begin with its size.")
+    return int(size, 16), extension.decode("ascii", "replace").removeprefix("chunk-signature=")
+
+
+def _declared_length(request: Request, identity: Identity) -> int | None:
+    streaming = identity.payload.startswith("STREAMING-")
+    text = request.headers.get("x-amz-decoded-content-length" if streaming else "content-length")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise S3Error("InvalidArgument", f"'{text[:64]}' is not a length in bytes.")
+    return int(text)
+
+
+def _incomplete(message: str) -> S3Error:
+    return S3Error("IncompleteBody", f"{message} Send the request again.")
