@@ -1,0 +1,107 @@
+"""A nursery's start and end, as the server that owns it sees them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from pilothouse.config import Settings
+from pilothouse.launch import orphans
+from pilothouse.launch.preload import PRELOAD, SINGLE_THREADED
+
+ADDRESS = "PILOTHOUSE_NURSERY_SOCKET"
+"""The variable that tells a program where the nursery that started it listens."""
+
+_LONGEST_SOCKET_PATH = 100
+_PATIENCE = 5.0
+
+
+class NurseryHandle:
+    """A nursery process of this process's own. It ends with `close`, or with this process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], runtime: Path, lifeline: int, mark: str) -> None:
+        self._process = process
+        self._runtime = runtime
+        self._lifeline = lifeline
+        self._mark = mark
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int:
+        """The nursery's process id."""
+        return self._process.pid
+
+    @property
+    def address(self) -> Path:
+        """The socket that it listens on."""
+        return self._runtime / "nursery.sock"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Ends the nursery and all that it started, and waits until nothing is left; may be called twice."""
+        with self._lock:
+            self._let_go()
+            try:
+                self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            orphans.sweep(self._mark)
+            shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _let_go(self) -> None:
+        lifeline, self._lifeline = self._lifeline, -1
+        if lifeline >= 0:
+            os.close(lifeline)
+
+
+def start_nursery(settings: Settings, preload: Iterable[str] = PRELOAD) -> NurseryHandle:
+    """Starts a nursery; returns at once, while it still loads `preload`. Connections wait until it is ready."""
+    runtime = _runtime_directory()
+    mark = orphans.new_mark()
+    reading, writing = os.pipe()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(runtime / "nursery.sock"))
+        listener.listen(128)
+        try:
+            process = _spawn(settings, listener.fileno(), reading, preload, mark, runtime / "nursery.sock")
+        finally:
+            os.close(reading)
+    return NurseryHandle(process, runtime, writing, mark)
+
+
+def _spawn(
+    settings: Settings, listener: int, lifeline: int, preload: Iterable[str], mark: str, address: Path
+) -> subprocess.Popen[bytes]:
+    options = ["--listener", str(listener), "--lifeline", str(lifeline), "--preload", ",".join(preload)]
+    settings.work_root.mkdir(parents=True, exist_ok=True)
+    with (settings.work_root / "nursery.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pilothouse.launch.nursery", *options, "--home", str(settings.home)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(listener, lifeline),
+            start_new_session=True,
+            env={**os.environ, **SINGLE_THREADED, orphans.MARK: mark, ADDRESS: str(address)},
+        )
+
+
+def _runtime_directory() -> Path:
+    """A new private folder whose path is short enough for a socket in it (the kernel takes 107 bytes)."""
+    runtime = Path(tempfile.mkdtemp(prefix="pilothouse-"))
+    if len(os.fsencode(runtime)) + len("/nursery.sock") <= _LONGEST_SOCKET_PATH:
+        return runtime
+    runtime.rmdir()
+    return Path(tempfile.mkdtemp(prefix="pilothouse-", dir="/tmp"))

@@ -1,0 +1,86 @@
+"""The process table of this host, read from /proc in one pass: who descends from whom, and the memory they hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGKILL
+from typing import NamedTuple
+
+_PROC = Path("/proc")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Entry(NamedTuple):
+    """One process: its parent, its session, and its start in clock ticks since boot (with the pid, a unique name)."""
+
+    pid: int
+    parent: int
+    session: int
+    started: int
+    zombie: bool
+
+
+Table = dict[int, Entry]
+
+
+def entry(pid: int) -> Entry | None:
+    """The table's entry for `pid`; None if there is no such process."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # the command name before it may hold anything, spaces too
+    return Entry(pid, int(fields[1]), int(fields[3]), int(fields[19]), fields[0] in "ZX")
+
+
+def table() -> Table:
+    """All processes that can be seen."""
+    entries = (entry(int(name)) for name in os.listdir(_PROC) if name.isdigit())  # noqa: PTH208 (hot: no Path each)
+    return {found.pid: found for found in entries if found is not None}
+
+
+def family(processes: Table, roots: Iterable[int]) -> set[int]:
+    """`roots`, all that are in a session which a root leads, and all descendants of these."""
+    members = set(roots)
+    members |= {found.pid for found in processes.values() if found.session in members}
+    children: dict[int, list[int]] = {}
+    for found in processes.values():
+        children.setdefault(found.parent, []).append(found.pid)
+    pending = list(members)
+    while pending:
+        fresh = [pid for pid in children.get(pending.pop(), ()) if pid not in members]
+        members.update(fresh)
+        pending += fresh
+    return members & processes.keys()
+
+
+def kill(pids: Iterable[int]) -> None:
+    """SIGKILL to each; those that are gone already don't matter."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, SIGKILL)
+
+
+def resident(pids: Iterable[int]) -> int:
+    """The resident memory of `pids` together in bytes, without what is backed by files.
+
+    Pages of memory-mapped files are left out: the kernel takes those back when memory is short. Pages that a forked
+    process shares with its parent count for both.
+    """
+    return sum(_resident(pid) for pid in pids)
+
+
+def _resident(pid: int) -> int:
+    try:
+        fields = (_PROC / str(pid) / "statm").read_text().split()
+    except OSError:
+        return 0
+    return max(0, int(fields[1]) - int(fields[2])) * _PAGE
+
+
+def threads(pid: int) -> int:
+    """How many threads the process has."""
+    return len(list((_PROC / str(pid) / "task").iterdir()))

@@ -1,0 +1,196 @@
+"""The nursery: quick, single-threaded, private, and replaced when it dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pilothouse.config import Settings
+from pilothouse.errors import LaunchFailed
+from pilothouse.launch import orphans
+from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.handle import start_nursery
+from pilothouse.launch.local import NURSERY_ENDED, LocalLauncher, NurseryLauncher
+
+HERE = str(Path(__file__).parent)
+PATIENCE = 60
+SERVER = """
+import sys, time
+from pathlib import Path
+from pilothouse.config import Settings
+from pilothouse.launch.base import Program
+from pilothouse.launch.local import LocalLauncher
+home, here = sys.argv[1:]
+launcher = LocalLauncher(Settings(home=Path(home)), preload=[])
+launcher.launch(Program("launchables:spawn", {"path": home + "/pid", "own_session": True, "stay": True},
+                        environment={"PYTHONPATH": here}))
+while not Path(home, "pid").exists():
+    time.sleep(0.02)
+print(launcher.nursery.pid, Path(home, "pid").read_text(), launcher.nursery.address, flush=True)
+time.sleep(600)
+"""
+
+
+def program(target: str, **arguments: Any) -> Program:
+    return Program(f"launchables:{target}", arguments, environment={"PYTHONPATH": HERE})
+
+
+def eventually(true: Callable[[], Any], what: str = "it") -> Any:
+    give_up = time.monotonic() + PATIENCE
+    while not (answer := true()):
+        assert time.monotonic() < give_up, f"{what} has not happened"
+        time.sleep(0.02)
+    return answer
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Iterator[LocalLauncher]:
+    launcher = LocalLauncher(Settings(home=tmp_path / "home", slots=2), preload=[])
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int, int, Path]]:
+    """A process with a launcher whose program has started another: (server, nursery, grandchild, socket)."""
+    command = [sys.executable, "-c", SERVER, str(tmp_path), HERE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        nursery, grandchild, address = process.stdout.readline().split()
+        yield process, int(nursery), int(grandchild), Path(address)
+        process.kill()
+
+
+@pytest.mark.slow
+def test_with_all_libraries_loaded_the_nursery_has_one_thread_and_forks_quickly(tmp_path: Path) -> None:
+    launcher = LocalLauncher(Settings(home=tmp_path / "home", slots=2))
+    try:
+        connection = NurseryLauncher(launcher.nursery.address)
+        assert connection.status()["threads"] == 1
+        assert {m for m in connection.status()["missing"] if not m.startswith("pilothouse")} == set()
+        spent = []
+        for _ in range(9):
+            started = time.monotonic()
+            assert launcher.launch(program("say", text="")).wait(PATIENCE) == Exit(code=0)
+            spent.append(time.monotonic() - started)
+        assert statistics.median(spent) < 1.0  # about 0.02 s on an idle machine; cold imports take 3 s
+        fitted = launcher.launch(program("fit", path=str(tmp_path / "trees"))).wait(PATIENCE)
+        assert (fitted, (tmp_path / "trees").read_text()) == (Exit(code=0), "5.0")
+        connection.close()
+    finally:
+        launcher.close()
+
+
+def test_a_missing_library_does_not_keep_the_nursery_from_starting(tmp_path: Path) -> None:
+    launcher = LocalLauncher(Settings(home=tmp_path / "home"), preload=["no_such_library", "json"])
+    try:
+        connection = NurseryLauncher(launcher.nursery.address)
+        assert connection.status()["missing"] == ["no_such_library"]
+        connection.close()
+        assert "no_such_library" in (tmp_path / "home" / "work" / "nursery.log").read_text()
+    finally:
+        launcher.close()
+
+
+def test_the_launcher_returns_before_the_libraries_are_loaded(tmp_path: Path) -> None:
+    (tmp_path / "slow_library.py").write_text("import time; time.sleep(2)")
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(tmp_path)
+    try:
+        handle = start_nursery(Settings(home=tmp_path / "home"), preload=["slow_library"])
+    finally:
+        os.environ.pop("PYTHONPATH") if before is None else os.environ.__setitem__("PYTHONPATH", before)
+    connection = NurseryLauncher(handle.address)
+    assert "ready" not in (tmp_path / "home" / "work" / "nursery.log").read_text()
+    assert connection.launch(Program("builtins:print")).wait(PATIENCE) == Exit(code=0)
+    connection.close()
+    handle.close()
+
+
+def test_the_socket_is_private(launcher: LocalLauncher) -> None:
+    assert launcher.nursery.address.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_nonsense_costs_only_the_connection_that_sent_it(launcher: LocalLauncher) -> None:
+    running = launcher.launch(program("sleep"))
+    for nonsense in (b"nonsense\n", b"[1]\n", b'{"op": "dance"}\n', b'{"op": "launch", "id": 1}\n'):
+        with socket.socket(socket.AF_UNIX) as guest:
+            guest.connect(str(launcher.nursery.address))
+            guest.sendall(nonsense)
+            assert guest.recv(100) == b""
+    assert running.poll() is None
+    assert launcher.launch(program("say", text="")).wait(PATIENCE) == Exit(code=0)
+
+
+def test_a_closed_connection_ends_only_its_own_programs(launcher: LocalLauncher) -> None:
+    one, other = (NurseryLauncher(launcher.nursery.address) for _ in range(2))
+    first, second = one.launch(program("sleep")), other.launch(program("sleep"))
+    one.close()
+    eventually(lambda: gone(first.pid), "the end")
+    assert second.poll() is None
+    other.close()
+
+
+def test_a_killed_nursery_takes_everything_along_and_is_replaced(launcher: LocalLauncher, tmp_path: Path) -> None:
+    process = launcher.launch(program("spawn", path=str(tmp_path / "pid"), own_session=True, stay=True))
+    grandchild = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    first = launcher.nursery
+    os.kill(first.pid, signal.SIGKILL)
+    assert process.wait(PATIENCE) == Exit(signal=signal.SIGKILL, reason=NURSERY_ENDED)
+    assert gone(process.pid)
+    assert gone(grandchild)
+    assert launcher.launch(program("say", text="")).wait(PATIENCE) == Exit(code=0)
+    assert launcher.nursery.pid != first.pid
+    assert not first.address.exists()
+
+
+def test_nothing_outlives_a_killed_server(server: tuple[subprocess.Popen[str], int, int, Path]) -> None:
+    process, nursery, grandchild, address = server
+    process.kill()
+    process.wait()
+    for pid in (nursery, grandchild):
+        eventually(lambda pid=pid: gone(pid), "the end")
+    eventually(lambda: not address.parent.exists(), "the removal of the socket's folder")
+
+
+def test_what_a_server_and_nursery_killed_together_left_is_ended_by_the_next_server(
+    server: tuple[subprocess.Popen[str], int, int, Path], tmp_path: Path
+) -> None:
+    process, nursery, grandchild, _ = server
+    os.kill(process.pid, signal.SIGSTOP)  # so that it can't clean up between the two
+    os.kill(nursery, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    assert not gone(grandchild)
+    LocalLauncher(Settings(home=tmp_path / "other"), preload=[]).close()
+    assert gone(grandchild)
+
+
+def test_what_belongs_to_a_live_server_is_left_alone(server: tuple[subprocess.Popen[str], int, int, Path]) -> None:
+    _, nursery, grandchild, _ = server
+    orphans.sweep_dead()
+    assert not gone(nursery)
+    assert not gone(grandchild)
+
+
+def test_a_nursery_that_is_not_there_is_a_launch_failure(tmp_path: Path) -> None:
+    with pytest.raises(LaunchFailed, match="does not answer"):
+        NurseryLauncher(tmp_path / "nothing.sock")
