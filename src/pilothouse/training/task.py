@@ -1,0 +1,108 @@
+"""A part of a job that runs in a process of its own: a trial, the reading of the data, the ensemble.
+
+The process writes `result.json` or `error.json` into its folder, as its last act and atomically; a job that comes back
+after a crash takes over a result that is already there instead of running the task again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.errors import JobFailed, PilothouseError
+from pilothouse.launch.base import Exit, Program
+
+if TYPE_CHECKING:
+    from pilothouse.work.job import Job
+
+ENTRY = "pilothouse.work.task:main"
+RESULT = "result.json"
+ERROR = "error.json"
+LOG = "log.txt"
+_GRACE_SECONDS = 2.0
+_NICE = 5
+_LOG_TAIL_BYTES = 2_000
+
+
+class StopRequested(PilothouseError):
+    """The job was asked to stop."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended: with a `result`, or without one for a `reason`; `late` when its time was up."""
+
+    result: dict[str, Any] | None = None
+    reason: str = ""
+    late: bool = False
+
+
+def attempt(
+    job: Job,
+    target: str,
+    directory: Path,
+    arguments: dict[str, Any],
+    *,
+    seconds: float | None = None,
+    deadline: float | None = None,
+) -> Outcome:
+    """Runs `target` (a "module:function") in a trial slot and waits, unless its result is in `directory` already.
+
+    `seconds` is the time that it gets from its start; it is killed a little later, so that a task which watches its own
+    time can end itself. `deadline` (`time.monotonic()`) is when it is killed, or no longer started. `StopRequested` if
+    the job was asked to stop.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    if (directory / RESULT).exists():
+        return _outcome(directory, Exit(code=0))
+    (directory / ERROR).unlink(missing_ok=True)
+    program = Program(
+        target=ENTRY,
+        arguments={
+            "target": target,
+            "directory": str(directory),
+            "settings": job.settings.model_dump_json(),
+            "arguments": arguments,
+        },
+        log=directory / LOG,
+        time_limit=None if seconds is None else seconds + _GRACE_SECONDS,
+        nice=_NICE,
+        label=f"{job.name}/{directory.name}",
+    )
+    ended = job.trial(program, deadline=deadline)
+    if job.stop_requested:
+        raise StopRequested
+    return _outcome(directory, ended)
+
+
+def run(
+    job: Job, target: str, directory: Path, arguments: dict[str, Any], *, deadline: float | None = None
+) -> dict[str, Any]:
+    """Runs a task that the job can't do without, and gives its result. JobFailed with the reason why there is none."""
+    outcome = attempt(job, target, directory, arguments, deadline=deadline)
+    if outcome.result is None:
+        raise JobFailed(outcome.reason)
+    return outcome.result
+
+
+def _outcome(directory: Path, ended: Exit) -> Outcome:
+    result, error = directory / RESULT, directory / ERROR
+    if result.exists():
+        return Outcome(result=json.loads(result.read_text()))
+    if error.exists():
+        document = json.loads(error.read_text())
+        return Outcome(reason=document["reason"], late=document["late"])
+    late = ended.reason is not None and ("time limit" in ended.reason or "out of time" in ended.reason)
+    words = "" if ended.reason else _last_words(directory / LOG)
+    return Outcome(reason=f"The process {ended.describe()}.{words}", late=late)
+
+
+def _last_words(log: Path) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
+        lines = stream.read().decode(errors="replace").strip().splitlines()
+    return f" Last line of its log: {lines[-1]}" if lines else ""

@@ -1,0 +1,175 @@
+"""A job, as the code that does it sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from pilothouse.config import Settings
+from pilothouse.errors import LeaseLost
+from pilothouse.launch.base import Exit, Launcher, Process, Program
+from pilothouse.launch.slots import Slots, memory_share
+from pilothouse.objects.base import Objects
+from pilothouse.store.leases import Lease, Leases
+from pilothouse.store.steps import Steps
+from pilothouse.store.store import Resource, Store
+from pilothouse.work.kinds import JobKind
+from pilothouse.work.scratch import job_directory
+
+FAILPOINT = "PILOTHOUSE_FAILPOINT"
+STOPPED = "was stopped because the job was stopped"
+OUT_OF_TIME = "was stopped because the job ran out of time"
+_STOP_CACHE = 0.3
+_TRIAL_POLL = 0.1
+
+
+class Job:
+    """One claimed job. Everything that it writes to the store is refused once the lease is lost (`LeaseLost`).
+
+    The methods may be called from several threads. `directory` is scratch space that survives the process, so that a
+    step can find there what an earlier one left; it is cleared, but for
+    logs, when the job has ended.
+    """
+
+    def __init__(
+        self,
+        kind: JobKind,
+        lease: Lease,
+        *,
+        store: Store,
+        objects: Objects,
+        launcher: Launcher,
+        settings: Settings,
+    ) -> None:
+        self.kind = kind
+        self.lease = lease
+        self.store = store
+        self.objects = objects
+        self.launcher = launcher
+        self.settings = settings
+        self.directory = job_directory(settings, kind.kind, lease.name)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.resource = self.refresh()
+        self._leases = Leases(store)
+        self._steps = Steps(store)
+        self._recorded = self._steps.recorded(lease)
+        self._slots = Slots(settings.work_root / "slots", settings.slots)
+        self._stop_lock = threading.Lock()
+        self._stop_seen = (float("-inf"), False)
+        self._journal = structlog.get_logger().bind(kind=lease.kind, name=lease.name)
+
+    @property
+    def name(self) -> str:
+        """The job's name as its creator spelled it."""
+        return self.resource.name
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The create document, verbatim."""
+        return self.resource.request
+
+    @property
+    def started_at(self) -> float:
+        """When the job was created, in epoch seconds; its runtime limits count from here, over all restarts."""
+        return self.resource.created_at
+
+    def refresh(self) -> Resource:
+        """Reads the job's row anew and returns it; also found in `resource`."""
+        resource = self.store.get(self.lease.kind, self.lease.name)
+        if resource is None:
+            raise LeaseLost(f"The {self.lease.kind} {self.lease.name} was deleted.")
+        self.resource = resource
+        return resource
+
+    def once(self, step: str, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The result of `do()`, which is called only if no earlier run recorded a result for `step`.
+
+        The result must be a JSON object, and comes back as JSON gives it back (tuples as lists), the first time too.
+        A run that dies between `do()` and the record does the step again: `do` must bear that.
+        """
+        if step in self._recorded:
+            return deepcopy(self._recorded[step])
+        self._failpoint(step, "before")
+        result: dict[str, Any] = json.loads(json.dumps(do()))
+        self._failpoint(step, "unrecorded")
+        self._steps.record(self.lease, step, result)
+        self._recorded[step] = result
+        self._failpoint(step, "after")
+        return deepcopy(result)
+
+    def recorded(self, step: str) -> bool:
+        """Whether `step` has been done and recorded."""
+        return step in self._recorded
+
+    def update(self, *, status: str | None = None, state: dict[str, Any] | None = None) -> Resource | None:
+        """Writes to the job's own row in one transaction; `state` is merged, a None in it removes the member."""
+        resource = self.store.update(self.lease.kind, self.lease.name, status=status, state=state, lease=self.lease)
+        if resource is not None:
+            self.resource = resource
+        return resource
+
+    def log(self, message: str) -> None:
+        """Adds a line to the job's log stream, which API clients can read, and to the process log."""
+        self._journal.info(message)
+        self.store.append_log(self.kind.log_group, f"{self.name}/job", [message])
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a client asked for this job to stop; may be up to 0.3 s behind."""
+        with self._stop_lock:
+            seen, answer = self._stop_seen
+            if not answer and time.monotonic() - seen > _STOP_CACHE:
+                answer = self._leases.stop_requested(self.lease)
+                self._stop_seen = (time.monotonic(), answer)
+            return answer
+
+    def trial(self, program: Program, *, deadline: float | None = None) -> Exit:
+        """Runs `program` in a trial slot and waits for its end; call it from threads to run several side by side.
+
+        Without a memory limit of its own the program gets a slot's equal share. Once the job is asked to stop, or at
+        `deadline` (`time.monotonic()`), the program is killed, or not started, with reason STOPPED or OUT_OF_TIME.
+        """
+        with self._slots.hold(lambda: self._cut_off(deadline) is not None) as slot:
+            cut_off = self._cut_off(deadline)
+            if slot is None or cut_off is not None:
+                return Exit(reason=cut_off or STOPPED)
+            return self._watch(self.launcher.launch(self._limited(program)), deadline)
+
+    def _watch(self, process: Process, deadline: float | None) -> Exit:
+        while True:
+            end = process.wait(_TRIAL_POLL)
+            if end is not None:
+                return end
+            cut_off = self._cut_off(deadline)
+            if cut_off is not None:
+                process.kill()
+                end = process.wait()
+                return Exit(end.code, end.signal, cut_off) if end else Exit(reason=cut_off)
+
+    def _cut_off(self, deadline: float | None) -> str | None:
+        if self.stop_requested:
+            return STOPPED
+        return OUT_OF_TIME if deadline is not None and time.monotonic() >= deadline else None
+
+    def _limited(self, program: Program) -> Program:
+        if program.memory_limit is not None:
+            return program
+        return replace(program, memory_limit=memory_share(self.settings))
+
+    def _failpoint(self, step: str, point: str) -> None:
+        """Dies by SIGKILL here, once, if PILOTHOUSE_FAILPOINT names this point; that is how drills kill a job."""
+        if f"{step}:{point}" not in os.environ.get(FAILPOINT, "").split(","):
+            return
+        marker = self.directory / f"failpoint-{step.replace('/', '-')}-{point}"
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,53 @@
+"""The kinds of job that a supervisor claims: one line each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """What the work room must know about one kind of job; the rest is between the kind's own code and its rows.
+
+    `target` is a function of a `work.job.Job` ("package.module:function"). `end_time` and `secondary_status` name the
+    wire members of the kind's Describe answer that take the time and the name of a terminal status; a kind without a
+    secondary status leaves it out.
+    """
+
+    kind: str
+    target: str
+    log_group: str
+    end_time: str = "EndTime"
+    secondary_status: str | None = None
+
+
+KINDS: dict[str, JobKind] = {
+    kind.kind: kind
+    for kind in (
+        JobKind(
+            "automl-job",
+            target="pilothouse.automl.job:run",
+            log_group="/aws/sagemaker/AutoMLJobs",
+            secondary_status="AutoMLJobSecondaryStatus",
+        ),
+    )
+}
+
+ACTIVE = ("InProgress", "Stopping")
+"""The statuses of a job that has still to end."""
+
+TERMINAL = ("Completed", "Failed", "Stopped")
+"""The statuses in which a job has ended."""
+
+_LONGEST_REASON = 1024
+
+
+def ending(kind: JobKind, status: str, at: float, reason: str | None = None) -> dict[str, Any]:
+    """The state that goes with a job's terminal `status`, reached at the time `at`."""
+    state: dict[str, Any] = {kind.end_time: at}
+    if reason is not None:
+        state["FailureReason"] = reason[:_LONGEST_REASON]
+    if kind.secondary_status is not None:
+        state[kind.secondary_status] = status
+    return state

@@ -1,0 +1,82 @@
+"""The entry of a job process: from the claimed lease to the job's terminal status."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import traceback
+from typing import Any
+
+import structlog
+
+from pilothouse import clock, composition, logs
+from pilothouse.composition import Back
+from pilothouse.config import Settings
+from pilothouse.errors import JobFailed, LeaseLost
+from pilothouse.launch.local import NurseryLauncher
+from pilothouse.store.leases import Lease
+from pilothouse.work.job import Job
+from pilothouse.work.kinds import ACTIVE, JobKind, ending
+from pilothouse.work.scratch import clear
+from pilothouse.work.watchdog import LEASE_LOST, Watchdog
+
+journal = structlog.get_logger()
+
+
+def main(kind: dict[str, Any], name: str, token: str, attempt: int, settings: str) -> None:
+    """Does the job that `token` leases. `kind` holds a `JobKind`'s fields, `settings` is the JSON of `Settings`.
+
+    When it returns, the job's row has a terminal status and the lease is given back. Any other end of the process
+    leaves the row as it is, for the next attempt.
+    """
+    configured = Settings(**json.loads(settings))
+    logs.configure(configured.log_level)
+    back = composition.back(configured)
+    job_kind = JobKind(**kind)
+    lease = Lease(job_kind.kind, name, token, attempt)
+    watchdog = Watchdog(back.leases, lease)
+    watchdog.start()
+    try:
+        _do(job_kind, lease, back)
+    except LeaseLost:
+        os._exit(LEASE_LOST)
+    watchdog.stop()
+    back.leases.release(lease)
+    back.store.close()
+
+
+def _do(kind: JobKind, lease: Lease, back: Back) -> None:
+    launcher = NurseryLauncher.here()
+    job = Job(kind, lease, store=back.store, objects=back.objects, launcher=launcher, settings=back.settings)
+    journal.info("job begins", kind=kind.kind, name=job.name, attempt=lease.attempt)
+    conclude(job)
+    journal.info("job ended", kind=kind.kind, name=job.name, status=job.refresh().status)
+    launcher.close()
+    clear(job.directory)
+
+
+def conclude(job: Job) -> None:
+    """Runs the job's own code and gives the row a terminal status where that code has not."""
+    try:
+        _target(job.kind.target)(job)
+    except LeaseLost:
+        raise
+    except JobFailed as failure:
+        job.log(f"Failed: {failure.message}")
+        _end(job, "Failed", failure.message)
+    except Exception as error:
+        job.log(traceback.format_exc())
+        _end(job, "Failed", f"InternalServerError: {type(error).__name__}: {error}")
+    else:
+        _end(job, "Stopped" if job.refresh().stop_requested else "Completed")
+
+
+def _target(target: str) -> Any:
+    module, _, function = target.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _end(job: Job, status: str, reason: str | None = None) -> None:
+    state = ending(job.kind, status, clock.now(), reason)
+    job.store.update(job.kind.kind, job.name, status=status, state=state, lease=job.lease, expect_status=ACTIVE)

@@ -1,0 +1,33 @@
+"""The scratch folders of jobs."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from pilothouse.config import Settings
+from pilothouse.names import name_key
+
+
+def job_directory(settings: Settings, kind: str, name: str) -> Path:
+    """The scratch folder of a job; names are unique without regard to case, so the folder's name is lower-case."""
+    return settings.work_root / kind / name_key(name)
+
+
+def clear(directory: Path) -> None:
+    """Removes what an ended job has left in `directory`, but for its logs (`*.log`, `log.txt`)."""
+    for folder, folders, files in os.walk(directory, topdown=False):
+        for name in files:
+            if not name.endswith((".log", "log.txt")):
+                Path(folder, name).unlink(missing_ok=True)
+        for name in folders:
+            _remove(Path(folder, name))
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+        return
+    with suppress(OSError):  # a log is left in it
+        path.rmdir()

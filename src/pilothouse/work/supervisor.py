@@ -1,0 +1,214 @@
+"""The supervisor: claims jobs, starts a process for each, and sees to it that every job comes to an end."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+import structlog
+
+from pilothouse import clock
+from pilothouse.config import Settings
+from pilothouse.errors import LaunchFailed, LeaseLost
+from pilothouse.launch.base import Exit, Launcher, Process, Program
+from pilothouse.store.leases import Lease, Leases
+from pilothouse.store.store import Store
+from pilothouse.work.kinds import ACTIVE, KINDS, TERMINAL, JobKind, ending
+from pilothouse.work.reconcilers import Reconciler, ReconcilerThread
+from pilothouse.work.scratch import clear, job_directory
+from pilothouse.work.watchdog import LEASE_TTL
+
+ENTRY = "pilothouse.work.main:main"
+FRUITLESS = 5
+"""How often a job's process may end unexpectedly without a new step recorded before the job fails."""
+
+_POLL = 0.2
+_LAUNCH_PAUSE = 1.0
+_KILL_RESERVE = 1.0
+
+journal = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Running:
+    """A claimed job and its process."""
+
+    lease: Lease
+    process: Process
+
+
+class Supervisor:
+    """Runs up to `settings.jobs` jobs of `kinds` at once, oldest first, and `reconcilers` beside them.
+
+    Several supervisors may work on one store. Those of one home may not run at the same time: at its start a supervisor
+    takes over the jobs that an earlier one on its home, which must be dead, had claimed. Whoever made the launcher
+    closes it, after `stop`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        leases: Leases,
+        launcher: Launcher,
+        settings: Settings,
+        *,
+        kinds: Mapping[str, JobKind] = KINDS,
+        reconcilers: Sequence[Reconciler] = (),
+    ) -> None:
+        self._store = store
+        self._leases = leases
+        self._launcher = launcher
+        self._settings = settings
+        self._kinds = dict(kinds)
+        self._owner = f"{socket.gethostname()}:{settings.home.resolve()}"
+        self._running: list[Running] = []
+        self._exits: dict[tuple[str, str], Exit] = {}
+        self._launch_after = 0.0
+        self._claiming = True
+        self._stopping = threading.Event()
+        self._woken = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
+        self._reconcilers = [ReconcilerThread(reconciler) for reconciler in reconcilers]
+
+    def start(self) -> None:
+        """Begins, in a thread of its own."""
+        self._leases.release_owned(self._owner)
+        self._thread.start()
+        for reconciler in self._reconcilers:
+            reconciler.start()
+
+    def wake(self) -> None:
+        """There is something new in the store: looks at once rather than at the next poll."""
+        self._woken.set()
+        for reconciler in self._reconcilers:
+            reconciler.wake()
+
+    def stop_claiming(self) -> None:
+        """Starts no job any more; those that run go on."""
+        self._claiming = False
+
+    def stop(self, timeout: float = 8.0) -> None:
+        """Ends job processes and reconcilers within `timeout` seconds; the jobs go on at the next start."""
+        deadline = time.monotonic() + timeout
+        self.stop_claiming()
+        self._stopping.set()
+        self._woken.set()
+        for reconciler in self._reconcilers:
+            reconciler.ask_to_stop(timeout)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        self._end_jobs(deadline)
+        for reconciler in self._reconcilers:
+            reconciler.join(max(0.0, deadline - time.monotonic()))
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._settle_ended()
+                self._claim()
+            except Exception:  # a database that is away comes back; the loop must still be there then
+                journal.exception("the supervisor could not do its round")
+            self._woken.wait(_POLL)
+            self._woken.clear()
+
+    def _claim(self) -> None:
+        while self._may_claim():
+            lease = self._leases.claim(list(self._kinds), owner=self._owner, ttl=LEASE_TTL)
+            if lease is None:
+                return
+            self._take_on(lease)
+
+    def _may_claim(self) -> bool:
+        has_room = len(self._running) < self._settings.jobs
+        return self._claiming and has_room and time.monotonic() >= self._launch_after
+
+    def _take_on(self, lease: Lease) -> None:
+        self._displace(lease)
+        fruitless = self._leases.fruitless(lease) - 1  # without the claim that has just begun
+        if fruitless >= FRUITLESS:
+            self._give_up(lease, fruitless)
+            return
+        try:
+            process = self._launcher.launch(self._program(lease))
+        except LaunchFailed as error:
+            journal.warning("a job process could not be started; trying again", name=lease.name, error=error.message)
+            self._launch_after = time.monotonic() + _LAUNCH_PAUSE
+            self._leases.release(lease, orderly=True)
+            return
+        journal.info("job claimed", kind=lease.kind, name=lease.name, attempt=lease.attempt, pid=process.pid)
+        self._running.append(Running(lease, process))
+
+    def _displace(self, lease: Lease) -> None:
+        """Kills an own process whose lease ran out, as on a suspended machine, before another takes its job."""
+        for running in [r for r in self._running if (r.lease.kind, r.lease.name) == (lease.kind, lease.name)]:
+            running.process.kill()
+            running.process.wait()
+            self._running.remove(running)
+
+    def _program(self, lease: Lease) -> Program:
+        return Program(
+            target=ENTRY,
+            arguments={
+                "kind": asdict(self._kinds[lease.kind]),
+                "name": lease.name,
+                "token": lease.token,
+                "attempt": lease.attempt,
+                "settings": self._settings.model_dump_json(),
+            },
+            log=job_directory(self._settings, lease.kind, lease.name) / "job.log",
+            label=lease.name,
+        )
+
+    def _settle_ended(self) -> None:
+        for running in list(self._running):
+            outcome = running.process.poll()
+            if outcome is not None:
+                self._settle(running.lease, outcome)
+                self._running.remove(running)
+
+    def _settle(self, lease: Lease, outcome: Exit) -> None:
+        key = (lease.kind, lease.name)
+        resource = self._store.get(*key)
+        if resource is None or resource.status in TERMINAL:
+            self._exits.pop(key, None)
+        else:
+            self._exits[key] = outcome
+            journal.warning("a job process ended unexpectedly", kind=key[0], name=key[1], how=outcome.describe())
+        self._leases.release(lease)
+
+    def _give_up(self, lease: Lease, times: int) -> None:
+        outcome = self._exits.pop((lease.kind, lease.name), None)
+        reason = unexpected_end(times, outcome)
+        journal.error("giving a job up", kind=lease.kind, name=lease.name, reason=reason)
+        state = ending(self._kinds[lease.kind], "Failed", clock.now(), reason)
+        try:
+            self._store.update(lease.kind, lease.name, status="Failed", state=state, lease=lease, expect_status=ACTIVE)
+        except LeaseLost:
+            return
+        clear(job_directory(self._settings, lease.kind, lease.name))
+        self._leases.release(lease)
+
+    def _end_jobs(self, deadline: float) -> None:
+        for running in self._running:
+            running.process.terminate()
+        for running in self._running:
+            outcome = running.process.wait(max(0.0, deadline - _KILL_RESERVE - time.monotonic()))
+            if outcome is None:
+                running.process.kill()
+                running.process.wait(_KILL_RESERVE)
+            with suppress(Exception):  # a database that is away is no reason not to end the others
+                self._leases.release(running.lease, orderly=True)
+        self._running.clear()
+
+
+def unexpected_end(times: int, last: Exit | None) -> str:
+    """The FailureReason of a job whose process kept dying."""
+    how = f" (last: it {last.describe()})" if last else ""
+    return (
+        f"The job process ended unexpectedly {times} times at the same point{how}. If the machine is short of memory, "
+        "give it more or train on less data; then create the job again under a new name. The server's log says more."
+    )

@@ -1,0 +1,339 @@
+"""The supervisor over a real store and a launcher that only pretends."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilothouse.config import Settings
+from pilothouse.errors import LaunchFailed
+from pilothouse.launch.base import Exit, Program
+from pilothouse.store.leases import Lease, Leases
+from pilothouse.store.store import Store
+from pilothouse.work.kinds import JobKind
+from pilothouse.work.supervisor import FRUITLESS, Supervisor
+
+KIND = "toy-job"
+KINDS = {KIND: JobKind(KIND, "toys:run", "/toys", secondary_status="ToySecondaryStatus")}
+PATIENCE = 30
+
+
+class PretendedProcess:
+    """Runs until the test, or the supervisor, ends it."""
+
+    def __init__(self, program: Program, pid: int) -> None:
+        self.program = program
+        self.pid = pid
+        self.terminated = False
+        self.stubborn = False
+        self._exit: Exit | None = None
+        self._ended = threading.Event()
+
+    def end(self, outcome: Exit) -> None:
+        self._exit = outcome
+        self._ended.set()
+
+    def poll(self) -> Exit | None:
+        return self._exit
+
+    def wait(self, timeout: float | None = None) -> Exit | None:
+        self._ended.wait(timeout)
+        return self._exit
+
+    def terminate(self) -> None:
+        self.terminated = True
+        if not self.stubborn:
+            self.end(Exit(code=143))
+
+    def kill(self) -> None:
+        self.end(Exit(signal=9))
+
+    @property
+    def name(self) -> str:
+        return self.program.arguments["name"]
+
+    @property
+    def lease(self) -> Lease:
+        arguments = self.program.arguments
+        return Lease(KIND, arguments["name"], arguments["token"], arguments["attempt"])
+
+
+class PretendingLauncher:
+    """Remembers what it was asked to launch."""
+
+    def __init__(self) -> None:
+        self.processes: list[PretendedProcess] = []
+        self.refusals = 0
+        self.dies_at_once = False
+
+    def launch(self, program: Program) -> PretendedProcess:
+        if self.refusals:
+            self.refusals -= 1
+            raise LaunchFailed("Not now.")
+        process = PretendedProcess(program, 1000 + len(self.processes))
+        self.processes.append(process)
+        if self.dies_at_once:
+            process.end(Exit(signal=9))
+        return process
+
+    def close(self) -> None:
+        pass
+
+
+def eventually(true: Callable[[], Any]) -> Any:
+    give_up = time.monotonic() + PATIENCE
+    while not (answer := true()):
+        assert time.monotonic() < give_up, "it has not happened"
+        time.sleep(0.01)
+    return answer
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, jobs=2, slots=1)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    store = Store(settings.database, region=settings.region, account=settings.account_id)
+    store.migrate()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def launcher() -> PretendingLauncher:
+    return PretendingLauncher()
+
+
+@pytest.fixture
+def supervise(store: Store, settings: Settings, launcher: PretendingLauncher) -> Iterator[Callable[..., Supervisor]]:
+    started: list[Supervisor] = []
+
+    def start(**options: Any) -> Supervisor:
+        supervisor = Supervisor(store, Leases(store), launcher, settings, kinds=KINDS, **options)
+        supervisor.start()
+        started.append(supervisor)
+        return supervisor
+
+    yield start
+    for supervisor in started:
+        supervisor.stop(5)
+
+
+def add(store: Store, *names: str) -> None:
+    for name in names:
+        store.insert(KIND, name, {}, status="InProgress")
+
+
+def finish(store: Store, process: PretendedProcess, status: str = "Completed") -> None:
+    store.update(KIND, process.name, status=status, lease=process.lease)
+    process.end(Exit(code=0))
+
+
+def test_jobs_start_in_the_order_of_their_creation_and_no_more_than_fit(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    add(store, "first", "second", "third", "fourth")
+    supervise()
+    eventually(lambda: len(launcher.processes) == 2)
+    assert [process.name for process in launcher.processes] == ["first", "second"]
+    finish(store, launcher.processes[1])
+    eventually(lambda: len(launcher.processes) == 3)
+    finish(store, launcher.processes[0])
+    eventually(lambda: len(launcher.processes) == 4)
+    assert [process.name for process in launcher.processes] == ["first", "second", "third", "fourth"]
+
+
+def test_a_job_process_gets_all_that_it_needs(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher, settings: Settings
+) -> None:
+    add(store, "Mixed-Case")
+    supervise()
+    process = eventually(lambda: launcher.processes)[0]
+    arguments = process.program.arguments
+    assert process.program.target == "pilothouse.work.main:main"
+    assert process.program.log == settings.work_root / KIND / "mixed-case" / "job.log"
+    assert JobKind(**arguments["kind"]) == KINDS[KIND]
+    assert Settings(**json.loads(arguments["settings"])) == settings
+    assert Leases(store).renew(process.lease, 15)
+
+
+def test_a_new_job_is_claimed_when_the_supervisor_is_woken(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    supervisor = supervise()
+    add(store, "new")
+    supervisor.wake()
+    eventually(lambda: launcher.processes)
+
+
+def test_a_job_whose_process_dies_is_started_again_at_once(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    add(store, "job")
+    supervise()
+    eventually(lambda: launcher.processes)[0].end(Exit(signal=9))
+    eventually(lambda: len(launcher.processes) == 2)
+    attempts = [process.program.arguments["attempt"] for process in launcher.processes]
+    assert attempts == [1, 2]
+    assert not Leases(store).renew(launcher.processes[0].lease, 15)
+
+
+def test_a_job_that_has_ended_is_not_started_again(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    add(store, "job")
+    supervise()
+    finish(store, eventually(lambda: launcher.processes)[0])
+    time.sleep(0.6)
+    assert len(launcher.processes) == 1
+
+
+def test_a_job_that_keeps_dying_at_the_same_point_fails_with_a_reason(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    launcher.dies_at_once = True
+    add(store, "doomed")
+    supervise()
+    eventually(lambda: store.get(KIND, "doomed").status == "Failed")
+    assert len(launcher.processes) == FRUITLESS
+    state = store.get(KIND, "doomed").state
+    assert "ended unexpectedly 5 times at the same point" in state["FailureReason"]
+    assert "signal 9 (SIGKILL)" in state["FailureReason"]
+    assert state["ToySecondaryStatus"] == "Failed"
+    assert state["EndTime"] > 0
+
+
+def test_a_launch_that_fails_is_tried_again_and_is_not_held_against_the_job(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilothouse.work.supervisor._LAUNCH_PAUSE", 0.01)
+    launcher.refusals = FRUITLESS + 2
+    add(store, "job")
+    supervise()
+    eventually(lambda: launcher.processes)
+    assert store.get(KIND, "job").status == "InProgress"
+
+
+def test_stop_ends_the_processes_and_releases_their_jobs(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    add(store, "one", "two")
+    supervisor = supervise()
+    eventually(lambda: len(launcher.processes) == 2)
+    launcher.processes[1].stubborn = True
+    supervisor.stop(1.5)
+    assert all(process.terminated for process in launcher.processes)
+    assert [process.poll() for process in launcher.processes] == [Exit(code=143), Exit(signal=9)]
+    assert Leases(store).claim([KIND], owner="other", ttl=15)
+    assert Leases(store).claim([KIND], owner="other", ttl=15)
+
+
+def test_many_orderly_stops_are_not_held_against_a_job(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    add(store, "job")
+    for round_number in range(FRUITLESS + 2):
+        supervisor = supervise()
+        eventually(lambda: len(launcher.processes) == round_number + 1)  # noqa: B023
+        supervisor.stop(5)
+    assert store.get(KIND, "job").status == "InProgress"
+
+
+def test_no_job_is_claimed_after_stop_claiming(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    supervise().stop_claiming()
+    add(store, "late")
+    time.sleep(0.6)
+    assert not launcher.processes
+
+
+def test_a_new_supervisor_takes_over_what_a_dead_one_on_its_home_had_claimed(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher, settings: Settings
+) -> None:
+    add(store, "job")
+    dead = Supervisor(store, Leases(store), launcher, settings, kinds=KINDS)
+    assert Leases(store).claim([KIND], owner=dead._owner, ttl=3600)
+    supervise()
+    eventually(lambda: launcher.processes)
+
+
+def test_two_supervisors_share_the_jobs(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher, tmp_path: Path
+) -> None:
+    add(store, *(f"job-{i}" for i in range(4)))
+    elsewhere = Settings(home=tmp_path / "elsewhere", jobs=2, slots=1)
+    other = Supervisor(store, Leases(store), launcher, elsewhere, kinds=KINDS)
+    supervise()
+    other.start()
+    eventually(lambda: len(launcher.processes) == 4)
+    other.stop(5)
+    assert len({process.name for process in launcher.processes[:4]}) == 4
+
+
+def test_the_supervisor_survives_a_store_that_is_away(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, failures = Leases.claim, [OSError("away")] * 3
+
+    def flaky(self: Leases, *arguments: Any, **options: Any) -> Lease | None:
+        if failures:
+            raise failures.pop()
+        return claim(self, *arguments, **options)
+
+    monkeypatch.setattr(Leases, "claim", flaky)
+    supervise()
+    add(store, "job")
+    eventually(lambda: launcher.processes)
+    assert not failures
+
+
+class Ticks:
+    """A reconciler that counts, and fails now and then."""
+
+    def __init__(self) -> None:
+        self.ticks = 0
+        self.stopped: list[float] = []
+        self.threads: set[int] = set()
+        self.hold = threading.Event()
+        self.hold.set()
+
+    def tick(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.ticks += 1
+        self.hold.wait()
+        if self.ticks == 1:
+            raise ValueError("a bad start")
+
+    def stop(self, timeout: float) -> None:
+        self.threads.add(threading.get_ident())
+        self.stopped.append(timeout)
+
+
+def test_a_reconciler_ticks_again_after_an_error_and_is_stopped_once(supervise: Callable[..., Supervisor]) -> None:
+    reconciler = Ticks()
+    supervisor = supervise(reconcilers=[reconciler])
+    eventually(lambda: reconciler.ticks > 1)
+    supervisor.stop(5)
+    supervisor.stop(5)
+    assert reconciler.stopped == [5]
+    assert len(reconciler.threads) == 1
+
+
+def test_a_reconciler_that_takes_long_does_not_hold_up_jobs(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    reconciler = Ticks()
+    reconciler.hold.clear()
+    supervise(reconcilers=[reconciler])
+    add(store, "job")
+    eventually(lambda: launcher.processes)
+    reconciler.hold.set()
