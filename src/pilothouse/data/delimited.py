@@ -1,0 +1,132 @@
+"""CSV files: a header, then rows of texts."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from pilothouse.data.decompress import DataStream
+from pilothouse.data.header import check_names
+from pilothouse.errors import DataError
+from pilothouse.objects.base import ObjectInfo, Objects
+
+BLOCK = 16 << 20
+HEADER_BYTES = 8 << 20
+"""A header longer than this is taken for a file that is not CSV."""
+
+_BOM = b"\xef\xbb\xbf"
+_STEP = 1 << 16
+
+
+def read(objects: Objects, infos: Sequence[ObjectInfo], *, gzip: bool, max_bytes: int) -> pa.Table:
+    """The rows of all files as string columns, under the header of the first file.
+
+    A later file either repeats the header, its columns then in any order, or starts with its first row.
+    """
+    names: list[str] = []
+    parts: list[pa.Table] = []
+    left = max_bytes
+    for info in infos:
+        with objects.open(info.bucket, info.key) as raw:
+            stream = DataStream(raw, info.uri, gzip, left)
+            part = _file(stream, info.uri, names)
+        left -= stream.count
+        names = names or part.column_names
+        parts.append(part.select(names))
+    return pa.concat_tables(parts)
+
+
+def _file(stream: DataStream, uri: str, expected: list[str]) -> pa.Table:
+    header, head = _first_record(stream, uri)
+    first = _fields(header, uri)
+    if not expected:
+        if not any(first):
+            raise DataError(f"{uri} is empty. Give it a header line with the column names, and rows.")
+        check_names(first, uri)
+        return _rows(stream.after(head), uri, first, header_rows=1)
+    if sorted(first) == sorted(expected):
+        return _rows(stream.after(head), uri, first, header_rows=1)
+    if len(set(first) & set(expected)) > len(expected) / 2:
+        differing = sorted(set(first) ^ set(expected))[0]
+        raise DataError(
+            f"The header of {uri} differs from that of the first file, for example in {differing!r}. "
+            "All files of a channel must have the same columns."
+        )
+    return _rows(stream.after(header + head), uri, expected, header_rows=0)
+
+
+def _first_record(stream: DataStream, uri: str) -> tuple[bytes, bytes]:
+    """The bytes of the first record that is not blank, and what was read beyond it."""
+    content = stream.read(_STEP).removeprefix(_BOM)
+    while True:
+        content = content.lstrip(b"\r\n")
+        end = _record_end(content)
+        if end is not None:
+            return content[:end], content[end:]
+        if len(content) > HEADER_BYTES:
+            raise DataError(f"{uri} has no end of line in its first {HEADER_BYTES >> 20} MB. Is it a CSV file?")
+        more = stream.read(max(_STEP, len(content)))
+        if not more:
+            return content, b""
+        content += more
+
+
+def _record_end(content: bytes) -> int | None:
+    """Where the first record ends, its line end included: a line end inside quotes does not count."""
+    start = 0
+    while (end := content.find(b"\n", start)) >= 0:
+        if content.count(b'"', 0, end) % 2 == 0:
+            return end + 1
+        start = end + 1
+    return None
+
+
+def _fields(record: bytes, uri: str) -> list[str]:
+    try:
+        text = record.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{uri} is not UTF-8 text. Save it as UTF-8 CSV, or correct ContentType.") from error
+    if "\x00" in text:
+        raise DataError(f"{uri} is not a CSV text file. Save it as UTF-8 CSV, or correct ContentType.")
+    return next(csv.reader(io.StringIO(text, newline="")), [])
+
+
+def _rows(body: Any, uri: str, names: list[str], header_rows: int) -> pa.Table:
+    ragged: list[tuple[int, int]] = []
+
+    def refuse(row: Any) -> str:
+        ragged.append((row.number + header_rows, row.actual_columns))
+        return "error"
+
+    columns = [str(position) for position in range(len(names))]
+    try:
+        table = arrow_csv.read_csv(
+            body,
+            read_options=arrow_csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=columns),
+            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+            convert_options=arrow_csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string())),
+        )
+    except pa.ArrowInvalid as error:
+        if "Empty CSV" in str(error):
+            return pa.table({name: pa.array([], pa.string()) for name in names})
+        raise DataError(_complaint(str(error), uri, len(names), ragged)) from error
+    return table.rename_columns(names)
+
+
+def _complaint(error: str, uri: str, expected: int, ragged: list[tuple[int, int]]) -> str:
+    if ragged:
+        row, found = ragged[0]
+        return (
+            f"Row {row} of {uri} has {found} columns where {expected} are expected (rows are counted from the header, "
+            "without blank lines). Correct the row; values that contain commas or quotes must be quoted."
+        )
+    if "UTF8" in error:
+        return f"{uri} is not UTF-8 text ({error}). Save it as UTF-8 CSV."
+    if "straddling" in error:
+        return f"A row of {uri} is longer than {BLOCK >> 20} MB, usually because a quote is never closed. Close it."
+    return f"{uri} can't be read as CSV ({error}). Correct the file."

@@ -1,0 +1,191 @@
+"""The feature pipeline: typed columns in, `Features` out; learnt on training rows only, and never from the target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pilothouse.data import render
+from pilothouse.data import text as free_text
+from pilothouse.data.categories import CategoryEncoder
+from pilothouse.data.dates import DateEncoder
+from pilothouse.data.features import Features
+from pilothouse.data.numbers import NumberEncoder
+from pilothouse.data.profile import Column
+from pilothouse.data.text import TextEncoder
+from pilothouse.errors import ConfigurationError
+
+FORMAT, VERSION = "pilothouse-features", 1
+SLICE_ROWS = 1 << 16
+
+_DESCRIPTION, _ARRAYS = "pipeline.json", "arrays.safetensors"
+
+
+class Encoder(Protocol):
+    """One column's way into features."""
+
+    @property
+    def names(self) -> list[str]:
+        """The numeric features that it makes."""
+
+    @property
+    def cardinality(self) -> int | None:
+        """The codes of its categorical feature, if it makes one."""
+
+    def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32] | None]:
+        """Numbers [n, len(names)] and, if there is a cardinality, codes [n]. Raises for no text whatever."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """JSON and arrays from which the class's `restore` makes the encoder again."""
+
+
+_ENCODERS: dict[str, Any] = {
+    "numeric": NumberEncoder,
+    "categorical": CategoryEncoder,
+    "datetime": DateEncoder,
+    "text": TextEncoder,
+}
+
+
+class FeaturePipeline:
+    """Turns the input columns of a data set, in their order, into features.
+
+    Whether rows come as a table or as lists of texts, their features are the same to the last bit. A value that is
+    unknown, or not of its column's type, counts as missing.
+    """
+
+    def __init__(self, columns: list[Column], encoders: list[tuple[int, Encoder]]) -> None:
+        self.columns = columns
+        self._encoders = encoders
+        self._numeric_names = [name for _, encoder in encoders for name in encoder.names]
+        coded = [(position, encoder.cardinality) for position, encoder in encoders if encoder.cardinality is not None]
+        self._categorical_names = [columns[position].name for position, _ in coded]
+        self._cardinalities = [cardinality for _, cardinality in coded]
+
+    @classmethod
+    def fit(cls, table: pa.Table, columns: list[Column], seed: int = 0) -> FeaturePipeline:
+        """Learn from the training rows in `table`, which has every column of `columns`."""
+        used = [(i, column) for i, column in enumerate(columns) if column.type != "ignored"]
+        return cls(columns, [(i, _fitted(column, table[column.name], seed)) for i, column in used])
+
+    @property
+    def numeric_sources(self) -> list[str]:
+        """The input column that each numeric feature comes from."""
+        return [self.columns[position].name for position, encoder in self._encoders for _ in encoder.names]
+
+    def transform(self, table: pa.Table) -> Features:
+        """The features of a table's rows. Columns are found by name; others than the pipeline's are not looked at."""
+        features = self._empty(table.num_rows)
+        for start in range(0, table.num_rows, SLICE_ROWS):
+            part = table.slice(start, SLICE_ROWS)
+            encoded = [_encode_array(e, render.chunk(part[self.columns[p].name])) for p, e in self._encoders]
+            self._fill(features, slice(start, start + part.num_rows), encoded)
+        return features
+
+    def transform_rows(self, rows: Sequence[Sequence[Any]]) -> Features:
+        """The features of rows that hold one text for each of `columns`, in that order.
+
+        A value that is not a text is read as the text it would be in a CSV file.
+        """
+        features = self._empty(len(rows))
+        encoded = [encoder.encode([_cell(row[position]) for row in rows]) for position, encoder in self._encoders]
+        self._fill(features, slice(None), encoded)
+        return features
+
+    def save(self, directory: Path) -> None:
+        """Write pipeline.json and arrays.safetensors into `directory`, which is made if need be."""
+        from safetensors.numpy import save_file
+
+        directory.mkdir(parents=True, exist_ok=True)
+        states = [(position, *encoder.state()) for position, encoder in self._encoders]
+        description = {
+            "format": FORMAT,
+            "version": VERSION,
+            "columns": [asdict(column) for column in self.columns],
+            "encoders": {str(position): state for position, state, _ in states},
+        }
+        arrays = {f"{position}.{name}": array for position, _, named in states for name, array in named.items()}
+        (directory / _DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, directory / _ARRAYS)
+
+    @classmethod
+    def load(cls, directory: Path) -> FeaturePipeline:
+        """What `save` wrote. `ConfigurationError` if another program or a later release wrote it."""
+        from safetensors.numpy import load_file
+
+        described = json.loads((directory / _DESCRIPTION).read_text(encoding="utf-8"))
+        if (described.get("format"), described.get("version")) != (FORMAT, VERSION):
+            raise ConfigurationError(
+                f"The feature pipeline in {directory} has format {described.get('format')!r} version "
+                f"{described.get('version')!r}; this release reads {FORMAT!r} version {VERSION}. "
+                "Use the release of Pilothouse that made the model."
+            )
+        columns = [Column(**column) for column in described["columns"]]
+        arrays = load_file(directory / _ARRAYS)
+        states = described["encoders"].items()
+        return cls(columns, [(int(p), _restored(columns[int(p)], state, arrays, p)) for p, state in states])
+
+    def _empty(self, rows: int) -> Features:
+        return Features(
+            np.empty((rows, len(self._numeric_names)), np.float32),
+            np.empty((rows, len(self._categorical_names)), np.int32),
+            list(self._numeric_names),
+            list(self._categorical_names),
+            list(self._cardinalities),
+        )
+
+    @staticmethod
+    def _fill(features: Features, rows: slice, encoded: list[tuple[npt.NDArray[Any], npt.NDArray[Any] | None]]) -> None:
+        at = code_at = 0
+        for numbers, codes in encoded:
+            features.numeric[rows, at : at + numbers.shape[1]] = numbers
+            at += numbers.shape[1]
+            if codes is not None:
+                features.categorical[rows, code_at] = codes
+                code_at += 1
+
+
+def _cell(value: Any) -> str:
+    return value if type(value) is str else render.as_text(value)
+
+
+def _encode_array(encoder: Encoder, column: pa.Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32] | None]:
+    if isinstance(encoder, NumberEncoder):
+        return encoder.encode_array(column), None
+    distinct = render.texts(column).dictionary_encode()
+    numbers, codes = encoder.encode(distinct.dictionary.to_pylist())
+    rows = distinct.indices.to_numpy(zero_copy_only=False)
+    return numbers[rows], None if codes is None else codes[rows]
+
+
+def _fitted(column: Column, values: pa.ChunkedArray, seed: int) -> Encoder:
+    if column.type == "numeric":
+        return NumberEncoder([column.name])
+    texts = pa.chunked_array([render.texts(part) for part in values.chunks], pa.string())
+    if column.type == "text":
+        return TextEncoder.fit(column.name, _sample(texts, free_text.FIT_ROWS, seed).to_pylist(), seed)
+    if column.type == "datetime":
+        return DateEncoder.fit(column.name, pc.unique(texts).to_pylist())
+    counted = pc.value_counts(texts)
+    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    return CategoryEncoder.fit(column.name, pairs)
+
+
+def _sample(column: pa.ChunkedArray, rows: int, seed: int) -> pa.ChunkedArray:
+    if len(column) <= rows:
+        return column
+    return column.take(np.sort(np.random.default_rng(seed).choice(len(column), rows, replace=False)))
+
+
+def _restored(column: Column, state: dict[str, Any], arrays: dict[str, Any], position: str) -> Encoder:
+    prefix = f"{position}."
+    own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return cast(Encoder, _ENCODERS[column.type].restore(column.name, state, own))

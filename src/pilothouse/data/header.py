@@ -1,0 +1,21 @@
+"""The header of a table: the names of its columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from pilothouse.errors import DataError
+
+
+def check_names(names: Sequence[str], uri: str) -> None:
+    """`DataError` unless every column has a name of its own."""
+    for position, name in enumerate(names, 1):
+        if not name.strip():
+            raise DataError(
+                f"Column {position} of {uri} has no name in the header. Name every column "
+                "(with pandas, write the file with index=False)."
+            )
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"The header of {uri} has the name {name!r} {count} times. Give each column its own name.")
