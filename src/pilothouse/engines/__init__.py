@@ -1,0 +1,49 @@
+"""Model makers on native libraries: fit, predict, save, load."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from pilothouse.engines.base import Engine, Model, Task
+
+__all__ = ["ENGINES", "Engine", "Model", "Task", "engine", "load", "warm"]
+
+ENGINES = {
+    "lightgbm": "pilothouse.engines.lightgbm:LightGBM",
+    "xgboost": "pilothouse.engines.xgboost:XGBoost",
+    "catboost": "pilothouse.engines.catboost:CatBoost",
+    "randomforest": "pilothouse.engines.forest:RandomForest",
+    "extra-trees": "pilothouse.engines.forest:ExtraTrees",
+    "linear-learner": "pilothouse.engines.linear:LinearLearner",
+}
+"""Where each algorithm's engine is, by the algorithm's name on the wire."""
+
+_LIBRARIES = {
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+    "catboost": "catboost",
+    "randomforest": "sklearn.ensemble",
+    "extra-trees": "sklearn.ensemble",
+    "linear-learner": "scipy.optimize",
+}
+
+
+def engine(name: str) -> Engine:
+    """The engine of an algorithm; `ValueError` for an unknown one."""
+    try:
+        module, _, attribute = ENGINES[name].partition(":")
+    except KeyError:
+        raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}") from None
+    made: Engine = getattr(importlib.import_module(module), attribute)()
+    return made
+
+
+def warm(name: str) -> None:
+    """Imports the engine's library, which may take seconds, so that no fit's deadline pays for it."""
+    importlib.import_module(_LIBRARIES[name])
+
+
+def load(directory: Path, name: str) -> Model:
+    """The model that the engine `name` saved in `directory`."""
+    return engine(name).load(directory)

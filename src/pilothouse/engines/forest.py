@@ -1,0 +1,199 @@
+"""Random forests and extremely randomised trees: grown by scikit-learn, kept and predicted as plain arrays."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pilothouse.engines.base import Array, Labelled, Model, Task, matrix, probabilities
+
+if TYPE_CHECKING:
+    from pilothouse.data.features import Features
+
+_TREES = 200
+_BATCH = 10
+_MOST_LEAVES = 1_000_000
+"""Leaves in a whole forest: about 20 MB of arrays."""
+
+_BLOCK = 1 << 15
+"""Row and tree pairs that are walked at once: what fits the cache."""
+
+
+class ForestModel:
+    """Trees as arrays. The children of node i are `child[i]` and the one after it; where `feature` is -1, i is a leaf
+    and `child[i]` is its row in `value`, the table of distinct leaf values. A row goes to the second child when its
+    value is above `cut[i]`.
+    """
+
+    rounds: int | None = None
+
+    def __init__(self, arrays: dict[str, Array]) -> None:
+        self._arrays = arrays
+        self._root, self._feature = arrays["root"], arrays["feature"]
+        self._cut, self._child = arrays["cut"], arrays["child"]
+        self._value, self._median = arrays["value"], arrays["median"]
+
+    def predict(self, x: Features, rounds: int | None = None) -> Array:
+        values = _filled(matrix(x), self._median)
+        outputs = self._value.shape[1]
+        total = np.zeros((len(values), outputs))
+        rows = max(1, min(len(values), _BLOCK // max(outputs, 16)))
+        for start in range(0, len(values), rows):
+            block = values[start : start + rows]
+            trees = max(1, _BLOCK // max(1, len(block) * max(1, outputs // 8)))
+            for first in range(0, len(self._root), trees):
+                leaves = self._walk(block, self._root[first : first + trees])
+                total[start : start + rows] += self._value[leaves].sum(axis=1, dtype=np.float64)
+        mean = total / len(self._root)
+        return mean[:, 0] if outputs == 1 else probabilities(mean, outputs)
+
+    def _walk(self, x: Array, roots: Array) -> Array:
+        """The value row that each row of `x` reaches in each tree: int32 [rows, trees]."""
+        node = np.tile(roots, len(x))
+        offset = np.repeat(np.arange(len(x)) * x.shape[1], len(roots))
+        flat, walking = x.ravel(), np.arange(len(node))
+        at = node
+        while True:
+            feature = self._feature[at]
+            inner = feature >= 0
+            if not inner.all():
+                walking, at, feature, offset = walking[inner], at[inner], feature[inner], offset[inner]
+            if not len(walking):
+                return np.asarray(self._child[node].reshape(len(x), len(roots)))
+            at = self._child[at] + (flat[offset + feature] > self._cut[at])
+            node[walking] = at
+
+    def save(self, directory: Path) -> None:
+        from safetensors.numpy import save_file
+
+        save_file(self._arrays, directory / "forest.safetensors")
+
+
+class _Forest:
+    """What both engines share. Params: scikit-learn's own; `n_estimators` trees unless the deadline comes first."""
+
+    name: str
+    _kinds: tuple[str, str]
+
+    def fit(
+        self,
+        x: Features,
+        y: Array,
+        w: Array | None,
+        task: Task,
+        params: dict[str, Any],
+        *,
+        valid: Labelled | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        deadline: float | None = None,
+    ) -> Model:
+        import sklearn.ensemble
+
+        values = matrix(x)
+        median = _medians(values)
+        values = _filled(values, median)
+        settings = {"n_estimators": _TREES, "max_features": 1.0 if task.regression else "sqrt"} | params
+        trees = int(settings.pop("n_estimators"))
+        settings["min_samples_leaf"] = _leaf_rows(len(x), trees, int(settings.get("min_samples_leaf", 1)))
+        kind = getattr(sklearn.ensemble, self._kinds[0] if task.regression else self._kinds[1])
+        forest = kind(n_estimators=0, warm_start=True, random_state=seed, n_jobs=threads, **settings)
+        while forest.n_estimators < trees:
+            forest.n_estimators = min(trees, forest.n_estimators + _BATCH)
+            forest.fit(values, y, sample_weight=w)
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+        return ForestModel(_arrays(forest, median, task.n_classes))
+
+    def load(self, directory: Path) -> Model:
+        from safetensors.numpy import load_file
+
+        return ForestModel(load_file(directory / "forest.safetensors"))
+
+
+class RandomForest(_Forest):
+    """Bootstrapped trees, best cuts."""
+
+    name = "randomforest"
+    _kinds = ("RandomForestRegressor", "RandomForestClassifier")
+
+
+class ExtraTrees(_Forest):
+    """Trees on all rows, random cuts."""
+
+    name = "extra-trees"
+    _kinds = ("ExtraTreesRegressor", "ExtraTreesClassifier")
+
+
+def _leaf_rows(rows: int, trees: int, wanted: int) -> int:
+    """Rows in each leaf, so that the forest stays below its limit of leaves."""
+    return max(wanted, -(-rows * trees // _MOST_LEAVES))
+
+
+def _medians(values: Array) -> Array:
+    known = ~np.isnan(values).all(axis=0)
+    median = np.zeros(values.shape[1], dtype=np.float32)
+    median[known] = np.nanmedian(values[:, known], axis=0)
+    return median
+
+
+def _filled(values: Array, median: Array) -> Array:
+    missing = np.isnan(values)
+    if missing.any():
+        values[missing] = np.broadcast_to(median, values.shape)[missing]
+    return values
+
+
+def _arrays(forest: Any, median: Array, n_classes: int) -> dict[str, Array]:
+    classes = forest.classes_.astype(np.int64) if n_classes else None
+    parts = [_tree(estimator.tree_, classes, n_classes) for estimator in forest.estimators_]
+    sizes = np.array([len(part[0]) for part in parts])
+    root = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    feature = np.concatenate([part[0] for part in parts])
+    child = np.concatenate([part[2] + start for part, start in zip(parts, root, strict=True)])
+    value, row = np.unique(np.concatenate([part[3] for part in parts]), axis=0, return_inverse=True)
+    child[feature < 0] = row.ravel()
+    return {
+        "root": root,
+        "feature": feature,
+        "cut": np.concatenate([part[1] for part in parts]),
+        "child": child.astype(np.int32),
+        "value": np.ascontiguousarray(value),
+        "median": median,
+    }
+
+
+def _tree(tree: Any, classes: Array | None, n_classes: int) -> tuple[Array, Array, Array, Array]:
+    """feature, cut and child of each node, siblings made neighbours; and the values of the leaves in their order."""
+    inner = np.flatnonzero(tree.children_left >= 0)
+    place = np.zeros(tree.node_count, dtype=np.int64)
+    first_child = 2 * np.arange(len(inner)) + 1
+    place[tree.children_left[inner]] = first_child
+    place[tree.children_right[inner]] = first_child + 1
+    feature = np.full(tree.node_count, -1, dtype=np.int16 if tree.n_features < 2**15 else np.int32)
+    cut = np.zeros(tree.node_count, dtype=np.float32)
+    child = np.zeros(tree.node_count, dtype=np.int64)
+    feature[place[inner]] = tree.feature[inner]
+    cut[place[inner]] = _float32_below(tree.threshold[inner])
+    child[place[inner]] = first_child
+    leaves = np.flatnonzero(tree.children_left < 0)
+    leaves = leaves[np.argsort(place[leaves])]
+    return feature, cut, child, _leaf_values(tree.value[leaves, 0, :], classes, n_classes)
+
+
+def _leaf_values(value: Array, classes: Array | None, n_classes: int) -> Array:
+    if classes is None:
+        return value.astype(np.float32)
+    shares = np.zeros((len(value), n_classes), dtype=np.float32)
+    shares[:, classes] = value / value.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _float32_below(cut: Array) -> Array:
+    """The greatest float32 not above `cut`: float32 values compare to it as they do to `cut`."""
+    rounded = cut.astype(np.float32)
+    return np.where(rounded > cut, np.nextafter(rounded, np.float32(-np.inf)), rounded).astype(np.float32)

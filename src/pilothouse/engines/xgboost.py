@@ -1,0 +1,120 @@
+"""XGBoost: histogram boosting, level by level. Saved as UBJSON, XGBoost's own format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, matrix, probabilities
+
+if TYPE_CHECKING:
+    from pilothouse.data.features import Features
+
+_MAX_ROUNDS = 4000
+_NATIVE_CATEGORIES = 255
+"""Columns with more levels are split by code order: partitions of so many levels only overfit."""
+
+_DEFAULTS: dict[str, Any] = {
+    "learning_rate": 0.1,
+    "max_depth": 6,
+    "min_child_weight": 1.0,
+    "subsample": 0.9,
+    "colsample_bytree": 0.9,
+    "max_cat_to_onehot": 8,
+}
+
+
+class XGBoostModel:
+    """A fitted booster."""
+
+    def __init__(self, booster: Any, n_classes: int, rounds: int) -> None:
+        self._booster = booster
+        self._trained = booster.num_boosted_rounds()
+        self._n_classes = n_classes
+        self.rounds: int | None = rounds
+
+    def predict(self, x: Features, rounds: int | None = None) -> Array:
+        upto = min(rounds or self.rounds or self._trained, self._trained)
+        raw = self._booster.inplace_predict(
+            matrix(x, missing=np.nan), iteration_range=(0, upto), validate_features=False
+        )
+        return probabilities(raw, self._n_classes) if self._n_classes else np.asarray(raw, dtype=np.float64)
+
+    def save(self, directory: Path) -> None:
+        booster = self._booster if self.rounds == self._trained else self._booster[: self.rounds]
+        booster.save_model(directory / "model.ubj")
+        (directory / "model.json").write_text(json.dumps({"n_classes": self._n_classes}))
+
+
+class XGBoost:
+    """The engine on XGBoost. Params: XGBoost's own, and `patience` and `max_rounds`."""
+
+    name = "xgboost"
+
+    def fit(
+        self,
+        x: Features,
+        y: Array,
+        w: Array | None,
+        task: Task,
+        params: dict[str, Any],
+        *,
+        valid: Labelled | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        deadline: float | None = None,
+    ) -> Model:
+        import xgboost
+
+        settings = _settings(task, params, seed, threads)
+        stopping = Stopping(deadline, int(settings.pop("patience", 30)))
+        limit = int(settings.pop("max_rounds", _MAX_ROUNDS))
+
+        class AfterRound(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+            def after_iteration(self, model: Any, epoch: int, evals_log: dict[str, Any]) -> bool:
+                log = next(iter(evals_log["valid"].values())) if evals_log else None
+                return stopping.stop_after(log[-1] if log else None)
+
+        train = _data(x, y, w, threads, bins=settings.get("max_bin", 256))
+        watched = [] if valid is None else [(_data(*valid, threads, ref=train), "valid")]
+        booster = xgboost.train(
+            settings, train, rounds or limit, evals=watched, callbacks=[AfterRound()], verbose_eval=False
+        )
+        return XGBoostModel(booster, task.n_classes, stopping.rounds)
+
+    def load(self, directory: Path) -> Model:
+        import xgboost
+
+        facts = json.loads((directory / "model.json").read_text())
+        booster = xgboost.Booster(model_file=directory / "model.ubj")
+        booster.set_param({"nthread": 1})
+        return XGBoostModel(booster, facts["n_classes"], booster.num_boosted_rounds())
+
+
+def _settings(task: Task, params: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
+    settings = _DEFAULTS | params
+    settings |= {
+        "objective": task.choose("reg:squarederror", "reg:absoluteerror", "binary:logistic", "multi:softprob"),
+        "eval_metric": task.choose("rmse", "mae", "logloss", "mlogloss"),
+        "tree_method": "hist",
+        "seed": seed,
+        "nthread": threads,
+        "verbosity": 0,
+    }
+    if not task.regression and not task.binary:
+        settings["num_class"] = task.n_classes
+    return settings
+
+
+def _data(x: Features, y: Array, w: Array | None, threads: int, *, bins: int = 256, ref: Any = None) -> Any:
+    import xgboost
+
+    types = ["q"] * x.numeric.shape[1] + ["c" if levels <= _NATIVE_CATEGORIES else "q" for levels in x.cardinalities]
+    values = matrix(x, missing=np.nan)
+    return xgboost.QuantileDMatrix(
+        values, y, weight=w, feature_types=types, enable_categorical=True, nthread=threads, ref=ref, max_bin=bins
+    )

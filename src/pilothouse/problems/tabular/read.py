@@ -1,0 +1,225 @@
+"""Read: from tables as given to the prepared data set that every trial of a job shares."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pilothouse.catalog.metrics import REGRESSION
+from pilothouse.data import numbers, render, split
+from pilothouse.data.features import Features
+from pilothouse.data.featurise import FeaturePipeline
+from pilothouse.data.markers import is_missing
+from pilothouse.data.profile import Column, profile
+from pilothouse.errors import DataError
+from pilothouse.problems.tabular import dataset
+from pilothouse.problems.tabular.dataset import Dataset
+from pilothouse.problems.tabular.resolve import Resolved, labels, resolve
+from pilothouse.problems.tabular.specification import FeatureSpecification
+
+__all__ = ["Dataset", "Reading", "prepare"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the tables are to be read. What is None is inferred, or absent.
+
+    `validation_fraction` holds out that share of the training rows where there is no validation table. `folds` is the
+    number of folds over the remaining training rows. Fewer than `min_rows` usable training rows are refused.
+    """
+
+    target: str
+    problem_type: str | None = None
+    metric: str | None = None
+    weight: str | None = None
+    specification: FeatureSpecification = field(default_factory=FeatureSpecification)
+    validation_fraction: float = 0.2
+    folds: int = 5
+    seed: int = 0
+    min_rows: int = 500
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """The rows of one channel that can be used, and how many could not be, by reason."""
+
+    table: pa.Table
+    y: npt.NDArray[np.float64]
+    w: npt.NDArray[np.float64] | None
+    dropped: dict[str, int]
+
+
+def prepare(train: pa.Table, validation: pa.Table | None, reading: Reading, directory: Path) -> Dataset:
+    """Make the data set of a job at `directory`, whole or not at all, and load it.
+
+    Rows without a usable target or weight are left out and counted. Columns are typed, and features learnt, on the
+    training rows alone. `DataError` says what to change in data that can't be used.
+    """
+    inputs = _input_columns(train, reading)
+    weighed = _with_weights(train, reading.weight, "training")
+    resolved = resolve(weighed.table[reading.target], reading.problem_type, reading.metric)
+    learn = _with_targets(weighed, reading.target, resolved)
+    _check_rows(learn, reading.min_rows)
+    judge = None if validation is None else _validation(validation, train.column_names, reading, resolved)
+    train_rows = _training_rows(learn, judge, reading, resolved)
+    chosen = learn.table.select(inputs).take(train_rows)
+    columns = profile(chosen, types=reading.specification.types, only=reading.specification.names)
+    _check_features(columns)
+    pipeline = FeaturePipeline.fit(chosen, columns, reading.seed)
+    channels = [learn] if judge is None else [learn, judge]
+    features = _joined([_features(pipeline, channel.table) for channel in channels])
+    arrays = _arrays(channels, train_rows, reading, resolved)
+    facts = _facts(reading, resolved, columns, channels, features, arrays)
+    return dataset.save(directory, facts, features, pipeline, arrays)
+
+
+def _input_columns(train: pa.Table, reading: Reading) -> list[str]:
+    for name, role in ((reading.target, "Target"), (reading.weight, "Sample weight")):
+        if name is not None and name not in train.column_names:
+            raise DataError(f"{role} attribute name {name} does not exist in header.")
+    if reading.weight == reading.target:
+        raise DataError("The sample weight column is the target column. Choose another SampleWeightAttributeName.")
+    inputs = [name for name in train.column_names if name not in (reading.target, reading.weight)]
+    reading.specification.check(inputs, reading.target, reading.weight)
+    if pa.types.is_nested(train.schema.field(reading.target).type):
+        raise DataError("The target column holds nested values. Give it one number or label a row.")
+    return inputs
+
+
+def _with_weights(table: pa.Table, weight: str | None, channel: str) -> _Usable:
+    if weight is None:
+        return _Usable(table, np.empty(0), None, {})
+    if pa.types.is_nested(table.schema.field(weight).type):
+        raise DataError("The sample weight column holds nested values. Give it one number a row.")
+    values = numbers.as_float64(render.chunk(table[weight]))
+    valid = np.isfinite(values) & (values >= 0)
+    if not (values[valid] > 0).any():
+        raise DataError(f"The sample weight column {weight!r} of the {channel} data has no positive number in it.")
+    dropped = {"invalid_weight": int((~valid).sum())}
+    return _Usable(table if valid.all() else table.filter(pa.array(valid)), np.empty(0), values[valid], dropped)
+
+
+def _with_targets(weighed: _Usable, target: str, resolved: Resolved) -> _Usable:
+    column = weighed.table[target]
+    y = resolved.targets(column)
+    usable = np.isfinite(y)
+    dropped = weighed.dropped | _unusable(column, usable, resolved)
+    if usable.all():
+        return _Usable(weighed.table, y, weighed.w, dropped)
+    weights = None if weighed.w is None else weighed.w[usable]
+    return _Usable(weighed.table.filter(pa.array(usable)), y[usable], weights, dropped)
+
+
+def _unusable(column: pa.ChunkedArray, usable: npt.NDArray[np.bool_], resolved: Resolved) -> dict[str, int]:
+    texts = labels(column).filter(pa.array(~usable)).to_pylist()
+    # A marker such as None is no number, but it may be a class.
+    missing = sum(is_missing(text) if resolved.classes is None else not text for text in texts)
+    return {"missing_target": missing, "invalid_target": len(texts) - missing}
+
+
+def _check_rows(learn: _Usable, min_rows: int) -> None:
+    if len(learn.y) < min_rows:
+        left_out = sum(learn.dropped.values())
+        detail = f" ({left_out} more had no usable target or weight)" if left_out else ""
+        raise DataError(
+            f"The training data has {len(learn.y)} usable rows{detail}; at least {min_rows} are needed. Add more rows."
+        )
+    if len(np.unique(learn.y)) < 2:
+        raise DataError("All usable training rows have the same target. Training needs at least two different ones.")
+
+
+def _validation(table: pa.Table, expected: list[str], reading: Reading, resolved: Resolved) -> _Usable:
+    missing = [name for name in expected if name not in table.column_names]
+    extra = [name for name in table.column_names if name not in expected]
+    if missing or extra:
+        found = f"lack {missing[0]!r}" if missing else f"have {extra[0]!r} as well"
+        raise DataError(f"The columns of the validation data must equal those of the training data, but they {found}.")
+    judge = _with_targets(_with_weights(table.select(expected), reading.weight, "validation"), reading.target, resolved)
+    if not len(judge.y):
+        raise DataError(
+            "No row of the validation data has a target that the training data knows. Mend it or leave it out."
+        )
+    return judge
+
+
+def _training_rows(learn: _Usable, judge: _Usable | None, reading: Reading, resolved: Resolved) -> npt.NDArray[Any]:
+    if judge is not None:
+        return np.arange(len(learn.y))
+    fraction, stratify = reading.validation_fraction, resolved.problem_type != REGRESSION
+    return split.holdout(learn.y, fraction, stratify=stratify, seed=reading.seed)[0]
+
+
+def _check_features(columns: list[Column]) -> None:
+    if all(column.type == "ignored" for column in columns):
+        reasons = "; ".join(f"{column.name}: {column.reason}" for column in columns[:5])
+        raise DataError(
+            f"No column can be used as a feature{f' ({reasons})' if reasons else ''}. Add columns that vary."
+        )
+
+
+def _features(pipeline: FeaturePipeline, table: pa.Table) -> Features:
+    for column in pipeline.columns:
+        if column.type != "ignored" and pa.types.is_nested(table.schema.field(column.name).type):
+            raise DataError(
+                f"Column {column.name!r} holds nested values in the validation data. Use the training schema."
+            )
+    return pipeline.transform(table)
+
+
+def _joined(parts: list[Features]) -> Features:
+    if len(parts) == 1:
+        return parts[0]
+    numeric, categorical = np.vstack([p.numeric for p in parts]), np.vstack([p.categorical for p in parts])
+    return Features(numeric, categorical, parts[0].numeric_names, parts[0].categorical_names, parts[0].cardinalities)
+
+
+def _arrays(
+    channels: list[_Usable], train_rows: npt.NDArray[Any], reading: Reading, resolved: Resolved
+) -> dict[str, npt.NDArray[Any]]:
+    stratify = resolved.problem_type != REGRESSION
+    y = np.concatenate([channel.y for channel in channels]).astype(np.int64 if stratify else np.float64)
+    part = np.full(len(y), dataset.VALIDATION, np.int8)
+    part[train_rows] = dataset.TRAIN
+    folds = np.full(len(y), -1, np.int8)
+    folds[train_rows] = split.folds(y[train_rows], reading.folds, stratify=stratify, seed=reading.seed)
+    weights = [channel.w for channel in channels if channel.w is not None]
+    arrays: dict[str, npt.NDArray[Any]] = {"y": y, "part": part, "folds": folds}
+    if weights:
+        arrays["w"] = np.concatenate(weights)
+    return arrays
+
+
+def _facts(
+    reading: Reading,
+    resolved: Resolved,
+    columns: list[Column],
+    channels: list[_Usable],
+    features: Features,
+    arrays: dict[str, npt.NDArray[Any]],
+) -> dict[str, Any]:
+    dropped = [channel.dropped for channel in channels]
+    held_out = int((arrays["part"] == dataset.VALIDATION).sum())
+    return {
+        "problem_type": resolved.problem_type,
+        "metric": resolved.metric,
+        "classes": resolved.classes,
+        "target": reading.target,
+        "weight": reading.weight,
+        "columns": [column.name for column in columns],
+        "feature_columns": [column.name for column in columns if column.type != "ignored"],
+        "profile": [asdict(column) for column in columns],
+        "features": {"numeric": features.numeric.shape[1], "categorical": features.categorical.shape[1]},
+        "rows": len(features),
+        "train_rows": len(features) - held_out,
+        "validation_rows": held_out,
+        "dropped_rows": sum(sum(counts.values()) for counts in dropped),
+        "dropped": dict(zip(("training", "validation"), dropped, strict=False)),
+        "folds": int(arrays["folds"].max()) + 1,
+        "seed": reading.seed,
+        "input_bytes": sum(int(channel.table.nbytes) for channel in channels),
+    }

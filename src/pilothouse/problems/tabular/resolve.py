@@ -1,0 +1,153 @@
+"""Resolve: from a target column to a problem type, its classes, and the objective.
+
+The rule, where the request names no problem type (numbers are what `data.numbers` parses):
+  * two different labels: BinaryClassification;
+  * at least 95 % numbers: Regression, unless they are at most 20 different integers with 10 or more rows each on
+    average: MulticlassClassification;
+  * other labels: MulticlassClassification, unless there are so many that they look like free text or a key.
+Classes are sorted as numbers if all are, else as text; the later of two is the positive one (0/1, no/yes, False/True).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pilothouse.catalog.metrics import BINARY, DEFAULT_OBJECTIVE, MULTICLASS, REGRESSION, objectives
+from pilothouse.data import numbers, render
+from pilothouse.errors import DataError
+
+NUMBER_SHARE = 0.95
+INTEGER_CLASSES, ROWS_A_CLASS = 20, 10
+FREE_CLASSES = 100
+"""So many text labels are always accepted as classes; more only with `ROWS_A_CLASS` rows each on average."""
+MAX_CLASSES = 2000
+
+_BLANK = ("", "nan")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """`classes`: label texts in order, None for regression. `index`: the class of every spelling in the data."""
+
+    problem_type: str
+    metric: str
+    classes: list[str] | None
+    index: dict[str, int]
+
+    def targets(self, column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+        """The target of each row as float64, a class index or a value; NaN where there is none that is known."""
+        distinct = labels(column).dictionary_encode()
+        values = np.array([self._target(text) for text in distinct.dictionary.to_pylist()], np.float64)
+        rows: npt.NDArray[np.int32] = distinct.indices.to_numpy(zero_copy_only=False)
+        return values[rows]
+
+    def _target(self, text: str) -> float:
+        return numbers.parse(text) if self.classes is None else float(self.index.get(text, np.nan))
+
+
+def labels(column: pa.ChunkedArray) -> pa.Array:
+    """The target of each row as text without blanks around it; a missing one is "".
+
+    Only blank, null and NaN are missing in a target: words such as None or NA may well be classes.
+    """
+    texts = pc.utf8_trim_whitespace(render.texts(render.chunk(column)))
+    missing = pc.is_in(pc.ascii_lower(texts), value_set=pa.array(_BLANK))
+    return pc.if_else(missing, "", texts)
+
+
+def resolve(column: pa.ChunkedArray, problem_type: str | None = None, metric: str | None = None) -> Resolved:
+    """What the training target asks for. `DataError` says what to change if it can't be learnt, or the metric does not
+    fit."""
+    counts = _counts(column)
+    if len(counts) < 2:
+        held = f"only the value {next(iter(counts))!r}" if counts else "no values"
+        raise DataError(f"The target column has {held}. Training needs at least two different ones.")
+    kind = problem_type or infer(counts)
+    if kind == REGRESSION:
+        _check_numbers(counts)
+        return Resolved(kind, _objective(kind, metric), None, {})
+    classes, index = _classes(counts)
+    _check_classes(kind, classes, counts)
+    return Resolved(kind, _objective(kind, metric), classes, index)
+
+
+def infer(counts: Counter[str]) -> str:
+    """The problem type for these labels by the rule above; `DataError` asks for ProblemType when unsure."""
+    rows = sum(counts.values())
+    values = {text: numbers.parse(text) for text in counts}
+    found = {value for value in values.values() if value == value}
+    if len(_classes(counts)[0]) == 2:
+        return BINARY
+    if sum(counts[text] for text, value in values.items() if value == value) >= NUMBER_SHARE * rows:
+        few = len(found) <= INTEGER_CLASSES and rows >= ROWS_A_CLASS * len(found)
+        return MULTICLASS if few and all(value.is_integer() for value in found) else REGRESSION
+    if len(counts) > FREE_CLASSES and rows < ROWS_A_CLASS * len(counts):
+        raise DataError(
+            f"The problem type cannot be told from the target column: it has {len(counts)} different labels in "
+            f"{rows} rows. Set ProblemType (and its objective metric), or choose another target column."
+        )
+    return MULTICLASS
+
+
+def _counts(column: pa.ChunkedArray) -> Counter[str]:
+    counted = pc.value_counts(labels(column))
+    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    return Counter({text: count for text, count in pairs if text})
+
+
+def _classes(counts: Counter[str]) -> tuple[list[str], dict[str, int]]:
+    """Labels in order, and the class of each spelling; spellings of one number (1, 1.0) are one class."""
+    values = {text: numbers.parse(text) for text in counts}
+    if any(value != value for value in values.values()):
+        ordered = sorted(counts)
+        return ordered, {text: i for i, text in enumerate(ordered)}
+    spellings: defaultdict[float, list[str]] = defaultdict(list)
+    for text, value in values.items():
+        spellings[value].append(text)
+    groups = [spellings[value] for value in sorted(spellings)]
+    commonest = [max(sorted(group), key=counts.__getitem__) for group in groups]
+    return commonest, {text: i for i, group in enumerate(groups) for text in group}
+
+
+def _check_numbers(counts: Counter[str]) -> None:
+    parsed = [(numbers.parse(text), n) for text, n in counts.items()]
+    share = sum(n for value, n in parsed if value == value) / sum(counts.values())
+    if share < 0.5:
+        raise DataError(
+            f"Regression needs a numeric target, but {1 - share:.0%} of the target values are not numbers. "
+            "Choose a classification ProblemType, or another target column."
+        )
+    if len({value for value, _ in parsed if value == value}) < 2:
+        raise DataError("The target column has only one number in it. Training needs at least two different ones.")
+
+
+def _check_classes(kind: str, classes: list[str], counts: Counter[str]) -> None:
+    if len(classes) < 2:
+        raise DataError(f"The target column has only the class {classes[0]!r}. Training needs at least two classes.")
+    if kind == BINARY and len(classes) > 2:
+        shown = ", ".join(repr(label) for label in classes[:5])
+        raise DataError(
+            f"{BINARY} needs exactly two labels in the target column; it has {len(classes)} ({shown}, …). "
+            f"Choose {MULTICLASS}, or mend the labels."
+        )
+    if len(classes) > MAX_CLASSES or max(counts.values()) < 2:
+        raise DataError(
+            f"The target column has {len(classes)} classes in {sum(counts.values())} rows, too many to learn. "
+            "Choose Regression if the target is a quantity, or another target column."
+        )
+
+
+def _objective(kind: str, metric: str | None) -> str:
+    chosen = metric or DEFAULT_OBJECTIVE[kind]
+    if chosen not in objectives(kind):
+        raise DataError(
+            f"The objective metric {chosen} does not fit {kind}, which is the problem type of this target. "
+            f"Choose one of: {', '.join(objectives(kind))}."
+        )
+    return chosen

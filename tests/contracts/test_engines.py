@@ -1,0 +1,249 @@
+"""What every engine promises, for every problem type."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pilothouse import engines
+from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
+from pilothouse.data.features import Features
+from pilothouse.engines.base import Array, Task
+from pilothouse.problems.evaluate import evaluate
+
+ROWS = 400
+QUICK = {
+    "lightgbm": {"max_rounds": 200},
+    "xgboost": {"max_rounds": 200},
+    "catboost": {"max_rounds": 200, "learning_rate": 0.2},
+    "randomforest": {"n_estimators": 40},
+    "extra-trees": {"n_estimators": 40},
+    "linear-learner": {},
+}
+BOOSTERS = ("lightgbm", "xgboost", "catboost")
+TASKS = {
+    kind: Task(kind, n, metric)
+    for kind, n, metric in ((REGRESSION, 0, "MSE"), (BINARY, 2, "F1"), (MULTICLASS, 4, "Accuracy"))
+}
+
+
+def make(kind: str, rows: int = ROWS, seed: int = 0) -> tuple[Features, Array]:
+    """Three numeric columns (one with missing values) and two categorical ones; all of them matter."""
+    rng = np.random.default_rng(seed)
+    numeric = rng.normal(size=(rows, 3)).astype(np.float32)
+    categorical = np.column_stack([rng.integers(0, 4, rows), rng.integers(0, 30, rows)]).astype(np.int32)
+    signal = (
+        2 * numeric[:, 0]
+        - numeric[:, 1]
+        + np.array([0.0, 2.0, -2.0, 1.0])[categorical[:, 0]]
+        + 0.3 * rng.normal(size=rows)
+    )
+    numeric[rng.random(rows) < 0.1, 2] = np.nan
+    x = Features(numeric, categorical, ["a", "b", "c"], ["d", "e"], [4, 30])
+    if kind == REGRESSION:
+        return x, signal * 1000.0
+    cuts = [0.0] if kind == BINARY else [-2.0, 0.0, 2.0]
+    return x, np.digitize(signal, cuts).astype(np.int64)
+
+
+@pytest.fixture(params=list(engines.ENGINES))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=list(TASKS))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+class TestEveryEngine:
+    def test_beats_a_constant_on_unseen_rows(self, name: str, kind: str) -> None:
+        (x, y), (unseen, truth) = make(kind), make(kind, seed=1)
+        model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name])
+        metrics = evaluate(kind, truth, model.predict(unseen))
+        if kind == REGRESSION:
+            assert metrics["R2"] > 0.6
+        else:
+            assert metrics["Accuracy"] > np.bincount(truth).max() / len(truth) + 0.1
+
+    def test_predicts_float64_in_class_order(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        prediction = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name]).predict(x)
+        assert prediction.dtype == np.float64
+        assert np.isfinite(prediction).all()
+        if kind == REGRESSION:
+            assert prediction.shape == (ROWS,)
+        else:
+            assert prediction.shape == (ROWS, TASKS[kind].n_classes)
+            np.testing.assert_allclose(prediction.sum(axis=1), 1.0, atol=1e-9)
+
+    def test_a_saved_model_predicts_the_same(self, name: str, kind: str, tmp_path: Path) -> None:
+        x, y = make(kind)
+        model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name], valid=(*make(kind, 100, seed=1), None))
+        before = model.predict(x)
+        model.save(tmp_path)
+        loaded = engines.load(tmp_path, name)
+        np.testing.assert_allclose(loaded.predict(x), before, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(loaded.predict(x.take(slice(0, 1))), before[:1], rtol=1e-6, atol=1e-9)
+
+    def test_saved_files_are_native_formats(self, name: str, kind: str, tmp_path: Path) -> None:
+        x, y = make(kind)
+        engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name]).save(tmp_path)
+        assert {path.suffix for path in tmp_path.iterdir()} <= {".txt", ".ubj", ".cbm", ".json", ".safetensors"}
+
+    def test_the_same_seed_gives_the_same_model(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        first, second = (engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name], seed=5) for _ in range(2))
+        np.testing.assert_array_equal(first.predict(x), second.predict(x))
+
+    def test_a_class_that_is_missing_has_a_small_probability(self, name: str) -> None:
+        x, y = make(MULTICLASS)
+        keep = np.flatnonzero(y != 2)
+        model = engines.engine(name).fit(x.take(keep), y[keep], None, TASKS[MULTICLASS], QUICK[name])
+        probabilities = model.predict(x)
+        assert probabilities.shape == (ROWS, 4)
+        assert (probabilities[:, 2] < 0.05).all()
+        assert (probabilities[:, 2] > 0).all()
+
+    def test_a_fold_with_one_class_only_trains(self, name: str) -> None:
+        x, _ = make(BINARY)
+        model = engines.engine(name).fit(x, np.ones(ROWS, dtype=np.int64), None, TASKS[BINARY], QUICK[name])
+        assert (model.predict(x)[:, 1] > 0.9).all()
+
+    def test_weights_count(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        other = y + 5000.0 if kind == REGRESSION else (y + 1) % TASKS[kind].n_classes
+        both = Features(
+            np.vstack([x.numeric, x.numeric]),
+            np.vstack([x.categorical, x.categorical]),
+            x.numeric_names,
+            x.categorical_names,
+            x.cardinalities,
+        )
+        weights = np.repeat([1.0, 1e-3], ROWS)
+        model = engines.engine(name).fit(both, np.concatenate([y, other]), weights, TASKS[kind], QUICK[name])
+        metrics = evaluate(kind, y, model.predict(x))
+        assert metrics["R2" if kind == REGRESSION else "Accuracy"] > 0.6
+
+    def test_a_deadline_in_the_past_gives_a_usable_model_at_once(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        engines.warm(name)
+        begun = time.monotonic()
+        params = {"max_rounds": 100_000} if name in BOOSTERS else {}
+        if name in ("randomforest", "extra-trees"):
+            params = {"n_estimators": 100_000}
+        model = engines.engine(name).fit(x, y, None, TASKS[kind], params, deadline=begun)
+        assert time.monotonic() - begun < 30
+        assert np.isfinite(model.predict(x)).all()
+
+    @pytest.mark.parametrize("drop", ["numeric", "categorical"])
+    def test_features_of_one_kind_are_enough(self, name: str, drop: str) -> None:
+        x, y = make(BINARY)
+        numeric = x.numeric if drop == "categorical" else x.numeric[:, :0]
+        categorical = x.categorical if drop == "numeric" else x.categorical[:, :0]
+        part = Features(
+            numeric,
+            categorical,
+            x.numeric_names[: numeric.shape[1]],
+            x.categorical_names[: categorical.shape[1]],
+            x.cardinalities[: categorical.shape[1]],
+        )
+        model = engines.engine(name).fit(part, y, None, TASKS[BINARY], QUICK[name])
+        assert evaluate(BINARY, y, model.predict(part))["AUC"] > 0.6
+
+    def test_unseen_codes_and_missing_numbers_are_predicted(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name])
+        blank = Features(
+            np.full((2, 3), np.nan, np.float32),
+            np.zeros((2, 2), np.int32),
+            x.numeric_names,
+            x.categorical_names,
+            x.cardinalities,
+        )
+        assert np.isfinite(model.predict(blank)).all()
+
+    def test_importing_an_engine_does_not_import_its_library(self, name: str) -> None:
+        libraries = "{'lightgbm', 'xgboost', 'catboost', 'sklearn', 'scipy'}"
+        load = f"import sys; from pilothouse.engines import engine; engine({name!r})"
+        code = f"{load}; print({libraries} & set(sys.modules))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", BOOSTERS)
+class TestBoosters:
+    def test_stop_early_on_the_valid_rows(self, name: str) -> None:
+        x, y = make(BINARY)
+        noise = np.random.default_rng(0).integers(0, 2, ROWS)
+        model = engines.engine(name).fit(x, y, None, TASKS[BINARY], {"max_rounds": 3000}, valid=(x, noise, None))
+        assert model.rounds is not None
+        assert model.rounds < 100
+
+    def test_train_exactly_the_rounds_they_are_given(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        model = engines.engine(name).fit(x, y, None, TASKS[kind], {}, rounds=17)
+        assert model.rounds == 17
+
+    def test_predict_with_fewer_rounds(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        longer = engines.engine(name).fit(x, y, None, TASKS[kind], {}, rounds=30)
+        shorter = engines.engine(name).fit(x, y, None, TASKS[kind], {}, rounds=10)
+        assert not np.allclose(longer.predict(x, 10), longer.predict(x))
+        if name != "catboost":  # CatBoost's random permutations depend on the number of rounds
+            np.testing.assert_allclose(longer.predict(x, 10), shorter.predict(x), rtol=1e-6)
+        np.testing.assert_array_equal(longer.predict(x, 1000), longer.predict(x))
+
+    def test_minimise_absolute_errors_for_mae(self, name: str) -> None:
+        x, y = make(REGRESSION)
+        skewed = np.exp(y / 2000.0)
+        mae, mse = (
+            engines.engine(name).fit(x, skewed, None, Task(REGRESSION, 0, metric), {}, rounds=200).predict(x)
+            for metric in ("MAE", "MSE")
+        )
+        assert not np.allclose(mae, mse)
+
+
+@pytest.mark.parametrize("name", ["randomforest", "extra-trees"])
+class TestForests:
+    def test_predict_what_scikit_learn_predicts(self, name: str, kind: str) -> None:
+        import sklearn.ensemble
+
+        x, y = make(kind)
+        numeric = np.nan_to_num(x.numeric)
+        x = Features(numeric, x.categorical, x.numeric_names, x.categorical_names, x.cardinalities)
+        unseen, _ = make(kind, seed=3)
+        unseen = Features(
+            np.nan_to_num(unseen.numeric), unseen.categorical, x.numeric_names, x.categorical_names, x.cardinalities
+        )
+        family = "RandomForest" if name == "randomforest" else "ExtraTrees"
+        reference = getattr(sklearn.ensemble, family + ("Regressor" if kind == REGRESSION else "Classifier"))
+        params = {"n_estimators": 30, "max_features": 0.7, "min_samples_leaf": 2}
+        ours = engines.engine(name).fit(x, y, None, TASKS[kind], params, seed=3)
+        theirs = reference(random_state=3, n_jobs=1, **params).fit(np.hstack([numeric, x.categorical]), y)
+        values = np.hstack([unseen.numeric, unseen.categorical])
+        expected = theirs.predict(values) if kind == REGRESSION else theirs.predict_proba(values)
+        np.testing.assert_allclose(ours.predict(unseen), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+    def test_the_leaves_of_a_forest_are_bounded(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("pilothouse.engines.forest._MOST_LEAVES", 1000)
+        x, y = make(REGRESSION)
+        engines.engine(name).fit(x, y, None, TASKS[REGRESSION], {"n_estimators": 50}).save(tmp_path)
+        assert (tmp_path / "forest.safetensors").stat().st_size < 60_000
+
+
+def test_an_unknown_engine_is_named_in_the_error() -> None:
+    with pytest.raises(ValueError, match="no engine 'svm'"):
+        engines.engine("svm")
+
+
+def test_a_task_needs_classes_that_fit_its_problem_type() -> None:
+    with pytest.raises(ValueError, match="Regression task cannot have 3 classes"):
+        Task(REGRESSION, 3, "MSE")

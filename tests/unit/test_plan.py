@@ -1,0 +1,137 @@
+"""The portfolio of candidates, their costs, and how a job's time is shared out."""
+
+from __future__ import annotations
+
+import pytest
+
+from pilothouse.catalog.algorithms import SERVED
+from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
+from pilothouse.problems.tabular.plan import ENSEMBLE, CandidatePlan, Costs, Facts, allow, plan
+
+SMALL = Facts(rows=5_000, columns=20, problem_type=BINARY, n_classes=2)
+LARGE = Facts(rows=400_000, columns=50, problem_type=REGRESSION, n_classes=0)
+
+
+def planned(
+    facts: Facts = SMALL,
+    algorithms: tuple[str, ...] = SERVED,
+    max_candidates: int = 10,
+    budget: float | None = None,
+    slots: int = 2,
+) -> list[CandidatePlan]:
+    return plan(
+        facts, algorithms=algorithms, max_candidates=max_candidates, budget_seconds=budget, slots=slots, metric="F1"
+    )
+
+
+def test_ten_candidates_end_with_the_ensemble() -> None:
+    plans = planned()
+    assert len(plans) == 10
+    assert [p.algorithm for p in plans].index(ENSEMBLE) == 9
+
+
+def test_every_algorithm_comes_before_anyones_second_configuration() -> None:
+    firsts = [p.algorithm for p in planned()[: len(SERVED)]]
+    assert sorted(firsts) == sorted(SERVED)
+    assert firsts[:3] == ["lightgbm", "catboost", "xgboost"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_candidates_have_no_ensemble(count: int) -> None:
+    assert [p.algorithm for p in planned(max_candidates=count)] == ["lightgbm", "catboost"][:count]
+
+
+def test_three_candidates_are_two_and_their_ensemble() -> None:
+    assert [p.algorithm for p in planned(max_candidates=3)] == ["lightgbm", "catboost", ENSEMBLE]
+
+
+@pytest.mark.parametrize("algorithm", SERVED)
+def test_one_algorithm_alone_has_several_configurations(algorithm: str) -> None:
+    plans = planned(algorithms=(algorithm,))
+    assert {p.algorithm for p in plans} == {algorithm, ENSEMBLE}
+    assert len(plans) >= 3
+
+
+def test_suffixes_and_seeds_are_unique() -> None:
+    plans = planned(max_candidates=100)
+    assert len({p.suffix for p in plans}) == len(plans)
+    base = [p for p in plans if p.algorithm != ENSEMBLE]
+    assert len({p.seed for p in base}) == len(base)
+
+
+def test_small_data_gets_five_folds_and_large_data_fewer() -> None:
+    assert {p.folds for p in planned()} == {5}
+    assert all(p.folds < 5 for p in planned(LARGE))
+
+
+def test_a_tight_budget_gets_fewer_folds() -> None:
+    assert planned(LARGE, budget=30)[0].folds == 2
+
+
+def test_a_plan_survives_json() -> None:
+    first = planned()[0]
+    assert CandidatePlan(**vars(first)) == first
+
+
+def test_a_trial_document_names_what_the_trial_needs() -> None:
+    document = planned()[0].trial("job-lightgbm-1", "F1")
+    assert set(document) == {"name", "algorithm", "params", "folds", "seed", "metric", "threads"}
+
+
+def test_facts_come_from_the_prepared_data() -> None:
+    document = {
+        "problem_type": MULTICLASS,
+        "classes": ["a", "b", "c"],
+        "train_rows": 80,
+        "features": {"numeric": 3, "categorical": 2},
+    }
+    assert Facts.of(document) == Facts(80, 5, MULTICLASS, 3)
+
+
+class TestCosts:
+    def test_more_rows_folds_and_classes_cost_more(self) -> None:
+        candidate = CandidatePlan("x", "lightgbm")
+        multiclass = Facts(5_000, 20, MULTICLASS, 10)
+        assert Costs(LARGE).seconds(candidate) > Costs(SMALL).seconds(candidate)
+        assert Costs(multiclass).seconds(candidate) > Costs(SMALL).seconds(candidate)
+        assert Costs(SMALL).seconds(candidate) > Costs(SMALL).seconds(CandidatePlan("x", "lightgbm", folds=3))
+
+    def test_learn_from_what_was_seen(self) -> None:
+        costs, seen, other = Costs(SMALL), CandidatePlan("a", "lightgbm"), CandidatePlan("b", "catboost")
+        before = costs.seconds(other)
+        costs.observe(seen, 3 * costs.seconds(seen))
+        assert costs.seconds(other) == pytest.approx(3 * before)
+        costs.observe(other, before)
+        assert costs.seconds(other) == pytest.approx(before)
+
+
+class TestAllow:
+    def test_no_limit_is_no_limit(self) -> None:
+        candidate = CandidatePlan("a", "lightgbm")
+        allowed = allow(candidate, [], Costs(SMALL), seconds_left=None, slots=2)
+        assert allowed is not None
+        assert (allowed.candidate, allowed.seconds) == (candidate, None)
+
+    def test_the_last_candidate_may_take_all_that_is_left(self) -> None:
+        allowed = allow(CandidatePlan("a", "lightgbm"), [], Costs(SMALL), seconds_left=50.0, slots=1)
+        assert allowed is not None
+        assert allowed.seconds == 50.0
+
+    def test_those_that_wait_keep_their_share(self) -> None:
+        waiting = [CandidatePlan(str(i), "lightgbm") for i in range(9)]
+        allowed = allow(CandidatePlan("a", "lightgbm"), waiting, Costs(SMALL), seconds_left=100.0, slots=1)
+        assert allowed is not None
+        assert allowed.seconds is not None
+        assert allowed.seconds <= 50.0
+
+    def test_a_candidate_that_costs_more_than_its_share_gets_fewer_folds(self) -> None:
+        costs, candidate = Costs(LARGE), CandidatePlan("a", "catboost")
+        allowed = allow(candidate, [], costs, seconds_left=costs.seconds(candidate) / 2, slots=1)
+        assert allowed is not None
+        assert allowed.candidate.folds < 5
+
+    def test_a_hopeless_candidate_is_left_out_once_something_is_finished(self) -> None:
+        costs, candidate = Costs(LARGE), CandidatePlan("a", "catboost")
+        assert allow(candidate, [], costs, seconds_left=1.0, slots=1) is not None
+        costs.observe(candidate, costs.seconds(candidate))
+        assert allow(candidate, [], costs, seconds_left=1.0, slots=1) is None

@@ -1,0 +1,123 @@
+"""Loading a model archive and answering rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pilothouse.data.features import Features
+from pilothouse.data.featurise import FeaturePipeline
+from pilothouse.data.profile import Column
+from pilothouse.errors import ConfigurationError
+from pilothouse.problems.base import InputError, Predictor, load_predictor
+from pilothouse.problems.tabular import predictor as tabular
+
+COLUMNS = [Column("x", "numeric", "", 0.0, 0, 0), Column("id", "ignored", "", 0.0, 0, 0)]
+
+
+class _Shifted:
+    """Takes column x, moved by what its folder is called, as the probability of the last class or as the value."""
+
+    rounds = None
+
+    def __init__(self, shift: float, classes: int) -> None:
+        self.shift = shift
+        self.classes = classes
+
+    def predict(self, x: Features, rounds: int | None = None) -> np.ndarray:
+        value = np.nan_to_num(x.numeric[:, 0].astype(float)) + self.shift
+        if not self.classes:
+            return value
+        return np.column_stack([*[(1 - value) / (self.classes - 1)] * (self.classes - 1), value])
+
+
+def _archive(directory: Path, classes: list[str] | None, problem_type: str, threshold: float | None = None) -> Path:
+    FeaturePipeline.fit(pa.table({"x": ["1", "2"], "id": ["a", "b"]}), COLUMNS).save(directory / "pipeline")
+    manifest = {
+        "format": "pilothouse-model",
+        "version": 1,
+        "problem": "tabular",
+        "problem_type": problem_type,
+        "target": "y",
+        "classes": classes,
+        "columns": ["x", "id"],
+        "threshold": threshold,
+        "objective": "F1",
+        "members": [{"path": "0.0", "engine": "a", "weight": 3}, {"path": "0.4", "engine": "a", "weight": 1}],
+    }
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    return directory
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    def loader(classes: list[str] | None, problem_type: str, threshold: float | None = None) -> Predictor:
+        monkeypatch.setattr(tabular.engines, "load", lambda d, _: _Shifted(float(d.name), len(classes or [])))
+        return load_predictor(_archive(tmp_path, classes, problem_type, threshold))
+
+    return loader
+
+
+def test_members_vote_by_weight(load: Any) -> None:
+    prediction = load(None, "Regression").predict([["1", "a"], ["2.5", "b"], ["x", ""]])
+    assert prediction.values.tolist() == pytest.approx([1.1, 2.6, 0.1])
+    assert prediction.labels is prediction.probabilities is None
+
+
+def test_binary_rows_are_positive_from_the_threshold_on(load: Any) -> None:
+    prediction = load(["no", "yes"], "BinaryClassification", 0.3).predict([["0.19", ""], ["0.21", ""]])
+    assert prediction.labels == ["no", "yes"]
+    assert prediction.probabilities[:, 1].tolist() == pytest.approx([0.29, 0.31])
+
+
+def test_the_most_probable_of_many_classes_wins(load: Any) -> None:
+    prediction = load(["a", "b", "c"], "MulticlassClassification").predict([["0.1", ""], ["0.4", ""]])
+    assert prediction.labels == ["a", "c"]
+
+
+def test_a_predictor_knows_its_columns_and_classes(load: Any) -> None:
+    predictor = load(["a", "b", "c"], "MulticlassClassification")
+    assert (predictor.columns, predictor.classes) == (["x", "id"], ["a", "b", "c"])
+    assert predictor.problem_type == "MulticlassClassification"
+
+
+def test_rows_with_a_wrong_number_of_columns_are_refused_in_the_words_of_the_service(load: Any) -> None:
+    predictor = load(None, "Regression")
+    sentence = (
+        r"^Received data of unknown size\. Expected number of columns is 2\. "
+        r"Number of columns in the received data is 3\.$"
+    )
+    with pytest.raises(InputError, match=sentence):
+        predictor.predict([["1", "a"], ["1", "a", "b"]])
+    with pytest.raises(InputError, match="no rows"):
+        predictor.predict([])
+
+
+def test_many_rows_are_answered_in_batches(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabular, "BATCH_ROWS", 3)
+    prediction = load(None, "Regression").predict([[str(i), ""] for i in range(10)])
+    assert prediction.values.tolist() == pytest.approx([i + 0.1 for i in range(10)])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [({"version": 2}, "version 2"), ({"format": "other"}, "'other'"), ({"problem": "poetry"}, "'poetry'")],
+)
+def test_models_of_another_kind_are_refused(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    manifest = {"format": "pilothouse-model", "version": 1, "problem": "tabular"} | change
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigurationError, match=complaint):
+        load_predictor(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ConfigurationError, match="holds no model"):
+        load_predictor(tmp_path)

@@ -1,0 +1,155 @@
+"""A trial: honest out-of-fold predictions, a refit on all rows, and an archive that answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pilothouse.errors import TrialTimeout
+from pilothouse.problems.evaluate import evaluate
+from pilothouse.problems.tabular import train as training
+from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
+from pilothouse.problems.tabular.predictor import TabularPredictor
+from pilothouse.problems.tabular.read import Reading, prepare
+from pilothouse.problems.tabular.train import others_choose, train
+
+ROWS = 600
+
+
+def table(kind: str, rows: int = ROWS, *, shuffled: bool = False) -> pa.Table:
+    rng = np.random.default_rng(0)
+    a, b, c = rng.normal(size=rows), rng.normal(size=rows), rng.choice(["red", "green", "blue"], rows)
+    signal = 2 * a - b + (c == "red") + 0.5 * rng.normal(size=rows)
+    y = {
+        "Regression": [f"{value * 100:.3f}" for value in signal],
+        "BinaryClassification": np.where(signal > 1, "yes", "no").tolist(),
+        "MulticlassClassification": np.digitize(signal, [-2, 0, 2]).astype(str).tolist(),
+    }[kind]
+    if shuffled:
+        y = [y[i] for i in rng.permutation(rows)]
+    weight = [f"{value:.3f}" for value in rng.random(rows) + 0.5]
+    return pa.table({"a": [f"{v:.5f}" for v in a], "b": [f"{v:.5f}" for v in b], "c": c.tolist(), "w": weight, "y": y})
+
+
+def dataset(folder: Path, kind: str, **kwargs: Any) -> Path:
+    shuffled = kwargs.pop("shuffled", False)
+    prepare(table(kind, shuffled=shuffled), None, Reading("y", problem_type=kind, **kwargs), folder / "dataset")
+    return folder / "dataset"
+
+
+def run(folder: Path, data: Path, name: str = "trial", **document: Any) -> dict[str, Any]:
+    where = folder / name
+    where.mkdir()
+    facts = json.loads((data / "dataset.json").read_text())
+    trial = {"name": name, "algorithm": "lightgbm", "params": {}, "folds": 5, "seed": 1, "threads": 1}
+    (where / "trial.json").write_text(json.dumps(trial | {"metric": facts["metric"]} | document))
+    train(str(where), str(data))
+    return dict(json.loads((where / "result.json").read_text()))
+
+
+@pytest.mark.parametrize("kind", ["Regression", "BinaryClassification", "MulticlassClassification"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", "linear-learner"])
+def test_a_trial_writes_all_that_a_candidate_needs(tmp_path: Path, kind: str, algorithm: str) -> None:
+    data = dataset(tmp_path, kind)
+    result = run(tmp_path, data, algorithm=algorithm)
+    prepared = Dataset.load(data)
+    assert len(np.load(tmp_path / "trial" / "oof.npy")) == len(prepared.rows(TRAIN))
+    assert len(np.load(tmp_path / "trial" / "validation.npy")) == len(prepared.rows(VALIDATION))
+    assert set(result["metrics"]) == {"Train", "Validation"}
+    assert result["metrics"]["Validation"]["InferenceLatency"] > 0
+    assert (result["threshold"] is None) == (kind != "BinaryClassification")
+    prediction = TabularPredictor.load(tmp_path / "trial" / "model").predict([["0.5", "-1", "red", "1"]])
+    assert (prediction.values is None) == (kind != "Regression")
+
+
+def test_metrics_are_those_of_the_predictions_that_were_kept(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "BinaryClassification", weight="w")
+    result = run(tmp_path, data)
+    prepared = Dataset.load(data)
+    assert prepared.w is not None
+    for name, part, file in (("Train", TRAIN, "oof"), ("Validation", VALIDATION, "validation")):
+        rows = prepared.rows(part)
+        kept = np.load(tmp_path / "trial" / f"{file}.npy").astype(np.float64)
+        weights, cut = prepared.w[rows], result["threshold"]
+        again = evaluate("BinaryClassification", prepared.y[rows], kept, weights=weights, threshold=cut)
+        for metric, value in again.items():
+            assert result["metrics"][name][metric] == pytest.approx(value, abs=1e-5)
+
+
+def test_a_shuffled_target_scores_at_chance(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "BinaryClassification", shuffled=True)
+    result = run(tmp_path, data)
+    assert result["metrics"]["Train"]["AUC"] == pytest.approx(0.5, abs=0.08)
+    assert result["metrics"]["Validation"]["AUC"] == pytest.approx(0.5, abs=0.15)
+
+
+def test_the_other_folds_choose_a_folds_rounds() -> None:
+    assert others_choose([10, 20, 60]) == [40, 35, 15]
+    assert others_choose([None, None]) == [None, None]
+    assert others_choose([7]) == [7]
+
+
+def test_the_same_seed_gives_the_same_candidate(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "MulticlassClassification")
+    first, second = run(tmp_path, data, "first"), run(tmp_path, data, "second")
+    assert first["rounds"] == second["rounds"]
+    np.testing.assert_array_equal(np.load(tmp_path / "first/oof.npy"), np.load(tmp_path / "second/oof.npy"))
+    files = [json.loads((tmp_path / n / "model/manifest.json").read_text())["files"] for n in ("first", "second")]
+    assert files[0] == files[1]
+
+
+def test_fewer_folds_than_the_job_has_are_dealt_anew(tmp_path: Path) -> None:
+    result = run(tmp_path, dataset(tmp_path, "BinaryClassification"), folds=3)
+    assert len(result["fold_rounds"]) == 3
+    assert result["metrics"]["Train"]["AUC"] > 0.8
+
+
+def test_a_deadline_ends_boosting_early_with_a_whole_candidate(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "Regression")
+    endless = {"max_rounds": 10_000_000, "patience": 10_000_000, "num_leaves": 100, "min_data_in_leaf": 1}
+    result = run(tmp_path, data, params=endless, deadline_seconds=8)
+    assert all(0 < rounds < 10_000_000 for rounds in (result["rounds"], *result["fold_rounds"]))
+
+
+def test_a_trial_without_time_is_stopped_with_a_reason(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "Regression")
+    with pytest.raises(TrialTimeout, match="after finishing 0 of 5 folds"):
+        run(tmp_path, data, deadline_seconds=0)
+    failure = json.loads((tmp_path / "trial" / "failure.json").read_text())
+    assert failure["status"] == "Stopped"
+    assert "time limit" in failure["reason"]
+
+
+def test_a_broken_trial_is_failed_with_a_reason(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "Regression")
+    with pytest.raises(Exception, match="num_leaves"):
+        run(tmp_path, data, params={"num_leaves": -5})
+    assert json.loads((tmp_path / "trial" / "failure.json").read_text())["status"] == "Failed"
+    assert not (tmp_path / "trial" / "result.json").exists()
+
+
+def test_a_class_with_one_row_does_not_break_a_fold(tmp_path: Path) -> None:
+    given = table("MulticlassClassification")
+    labels = given["y"].to_pylist()
+    labels[3] = "once"
+    prepare(given.set_column(4, "y", pa.array(labels)), None, Reading("y"), tmp_path / "dataset")
+    result = run(tmp_path, tmp_path / "dataset")
+    assert np.isfinite(result["metrics"]["Train"]["LogLoss"])
+
+
+def test_validation_rows_are_in_the_refit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Dataset.load(dataset(tmp_path, "Regression"))
+    seen: list[int] = []
+    engine = training.engines.engine("lightgbm")
+    fit = type(engine).fit
+    monkeypatch.setattr(
+        type(engine), "fit", lambda self, x, *args, **kw: seen.append(len(x)) or fit(self, x, *args, **kw)
+    )
+    run(tmp_path, data.directory)
+    assert seen[-1] == len(data)
+    assert all(rows < len(data.rows(TRAIN)) for rows in seen[:-1])
