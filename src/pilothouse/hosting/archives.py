@@ -1,0 +1,83 @@
+"""Unpacked model archives, kept so that a replica that comes back need not fetch its model again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from pilothouse import names
+from pilothouse.contract import pack
+from pilothouse.errors import DataError, S3Error
+from pilothouse.objects import uri
+from pilothouse.objects.base import ObjectInfo, Objects
+
+
+class Archives:
+    """Folders below `root`, one for each version (ETag) of each archive asked for. Safe to use from threads."""
+
+    def __init__(self, objects: Objects, root: Path) -> None:
+        self._objects = objects
+        self._root = root
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def folder(self, address: str) -> Path:
+        """The content of the archive at `address`, fetched and unpacked if need be.
+
+        An archive that is gone by now is served from what was unpacked earlier. `DataError` if there is nothing, or
+        the archive can't be unpacked.
+        """
+        with self._locks[address]:
+            bucket, key = uri.parse(address)
+            try:
+                info = self._objects.head(bucket, key)
+            except S3Error as error:
+                return self._earlier(address, error)
+            folder = self._root / f"{_stem(address)}-{names.digest(info.etag, 16)}"
+            if not folder.is_dir():
+                self._unpack(info, folder)
+            return folder
+
+    def keep_only(self, addresses: Iterable[str]) -> None:
+        """Removes what was unpacked from any other address."""
+        stems = {_stem(address) for address in addresses}
+        for folder in self._root.glob("*-*"):
+            if folder.name.partition("-")[0] not in stems:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _earlier(self, address: str, error: S3Error) -> Path:
+        folders = sorted(self._root.glob(f"{_stem(address)}-*"), key=lambda folder: folder.stat().st_mtime)
+        if not folders:
+            raise DataError(f"Could not find model data at {address}: {error.message}") from error
+        return folders[-1]
+
+    def _unpack(self, info: ObjectInfo, folder: Path) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=self._root, prefix="."))
+        try:
+            with self._objects.open(info.bucket, info.key, etag=info.etag) as stream:
+                pack.unpack(stream, temporary)
+            _sync(temporary)
+            temporary.rename(folder)
+        except S3Error as error:
+            raise DataError(f"Could not read model data at {info.uri}: {error.message}") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _stem(address: str) -> str:
+    return names.digest(address, 16)
+
+
+def _sync(folder: Path) -> None:
+    """Puts the content on disk, since a folder that is there is trusted ever after."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,196 @@
+"""One replica kept alive: fetch its model, start its process, wait until it answers, start it again when it dies."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from pilothouse import names
+from pilothouse.catalog import hosting
+from pilothouse.catalog.hosting import Document
+from pilothouse.errors import PilothouseError
+from pilothouse.hosting.archives import Archives
+from pilothouse.hosting.tail import Tail
+from pilothouse.launch.base import Launcher, Process, Program
+from pilothouse.store.store import Store
+
+START_SECONDS = 240.0
+"""How long a replica may take until it answers /ping."""
+
+STEADY_SECONDS = 60.0
+"""How long a replica must answer before its earlier failures are forgotten."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_PING_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What keepers share: where models, sockets and logs are, and who starts processes and fetches models."""
+
+    store: Store
+    archives: Archives
+    launcher: Launcher
+    starter: Executor
+    sockets: Path
+    logs: Path
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which replica: the `index`-th of a variant of an endpoint, and the container that it runs."""
+
+    endpoint: str
+    variant: str
+    index: int
+    container: Document
+
+
+@dataclass(frozen=True)
+class _Run:
+    process: Process
+    socket: Path
+    tail: Tail
+
+
+class Keeper:
+    """Keeps one replica running. `step()` never blocks for long; call it a few times a second."""
+
+    def __init__(self, place: Place, shop: Shop) -> None:
+        self.place = place
+        self.failures = 0
+        self.reason = ""
+        self._shop = shop
+        self._starting: Future[_Run] | None = None
+        self._run: _Run | None = None
+        self._began = 0.0
+        self._ready_at: float | None = None
+        self._retry_at = 0.0
+        self._stopping = False
+
+    @property
+    def address(self) -> Document | None:
+        """Where the replica answers, as the endpoint's row says it, or None while it doesn't."""
+        if self._run is None or self._ready_at is None or self._stopping:
+            return None
+        return {"variant": self.place.variant, "index": self.place.index, "socket": str(self._run.socket)}
+
+    @property
+    def down(self) -> bool:
+        """Whether no process is left, after `stop`."""
+        return self._stopping and self._starting is None and self._run is None
+
+    def stop(self) -> None:
+        """Lets the replica finish what it is doing and end; go on calling `step` until `down`."""
+        if not self._stopping and self._run is not None:
+            self._run.process.terminate()
+        self._stopping = True
+
+    def kill(self) -> None:
+        """Ends the replica now."""
+        self.stop()
+        if self._run is not None:
+            self._run.process.kill()
+
+    def step(self) -> None:
+        """Looks after the replica and makes the next move, if it is time for one."""
+        if self._starting is not None:
+            self._await_start(self._starting)
+        elif self._run is not None:
+            self._watch(self._run)
+        elif not self._stopping and time.monotonic() >= self._retry_at:
+            self._starting = self._shop.starter.submit(self._start)
+
+    def _start(self) -> _Run:
+        """Runs in the starter's thread: a large model may take a while to come."""
+        place, token = self.place, names.token()
+        address = hosting.archive_uri(place.container)
+        folder = self._shop.archives.folder(address or "")
+        log = self._shop.logs / f"{token}.log"
+        path = self._shop.sockets / f"{token}.sock"
+        program = Program(
+            target="pilothouse.hosting.replica:serve",
+            arguments={
+                "model": str(folder),
+                "socket": str(path),
+                "environment": place.container.get("Environment", {}),
+            },
+            log=log,
+            label=f"serve {place.endpoint}",
+        )
+        group, stream = hosting.log_group(place.endpoint), f"{place.variant}/{place.index}-{token}"
+        tail = Tail(log, lambda lines: self._shop.store.append_log(group, stream, lines))
+        return _Run(self._shop.launcher.launch(program), path, tail)
+
+    def _await_start(self, starting: Future[_Run]) -> None:
+        if not starting.done():
+            return
+        self._starting = None
+        try:
+            self._run = starting.result()
+        except Exception as error:
+            self._failed(error.message if isinstance(error, PilothouseError) else f"{type(error).__name__}: {error}")
+            return
+        self._began, self._ready_at = time.monotonic(), None
+        if self._stopping:
+            self._run.process.terminate()
+
+    def _watch(self, run: _Run) -> None:
+        end = run.process.poll()
+        if end is not None:
+            self._ended(run, end.describe())
+            return
+        run.tail.follow()
+        now = time.monotonic()
+        if self._ready_at is None:
+            self._await_ready(run, now)
+        elif now - self._ready_at > STEADY_SECONDS:
+            self.failures = 0
+
+    def _await_ready(self, run: _Run, now: float) -> None:
+        if _answers(run.socket):
+            self._ready_at = now
+        elif now - self._began > START_SECONDS:
+            run.process.kill()
+            self._began = now
+
+    def _ended(self, run: _Run, how: str) -> None:
+        run.tail.finish()
+        run.tail.path.unlink(missing_ok=True)
+        run.socket.unlink(missing_ok=True)
+        when = "" if self._ready_at else " before it answered"
+        self._run = self._ready_at = None
+        if not self._stopping:
+            self._failed(f"The model server {how}{when}. {run.tail.last}".strip())
+
+    def _failed(self, reason: str) -> None:
+        self.failures += 1
+        self.reason = reason
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self.failures - 1, 10))
+        self._retry_at = time.monotonic() + pause
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _answers(path: Path) -> bool:
+    connection = _UnixConnection(path, _PING_SECONDS)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

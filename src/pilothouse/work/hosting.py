@@ -1,0 +1,241 @@
+"""The hosting reconciler: makes the model servers that run be those that the endpoint rows ask for.
+
+One server of an installation hosts its endpoints, because requests reach replicas through Unix sockets on its machine.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from pilothouse import names
+from pilothouse.catalog import hosting
+from pilothouse.clock import now
+from pilothouse.config import Settings
+from pilothouse.errors import ResourceNotFound
+from pilothouse.hosting.archives import Archives
+from pilothouse.hosting.keeper import Keeper, Place, Shop
+from pilothouse.launch.base import Launcher
+from pilothouse.objects.base import Objects
+from pilothouse.store.store import Resource, Store
+
+ATTEMPTS = 3
+"""How often each replica of a new endpoint is started before the endpoint is Failed."""
+
+_WANTED = (hosting.CREATING, *hosting.INVOCABLE)
+_REASON_LIMIT = 1024
+_LONGEST_PARENT = 50  # bytes; a socket's path may have 107
+_PAGE = 100
+_POLL = 0.05
+
+
+class Fleet:
+    """The replicas of one endpoint."""
+
+    def __init__(self, row: Resource, shop: Shop) -> None:
+        self.row = row
+        self.published: list[dict[str, Any]] = []
+        self.keepers = [Keeper(place, shop) for place in _places(row)]
+
+    @property
+    def addresses(self) -> list[dict[str, Any]]:
+        """Where the replicas that answer do so."""
+        return [address for keeper in self.keepers if (address := keeper.address)]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all replicas answer."""
+        return len(self.addresses) == len(self.keepers)
+
+    @property
+    def hopeless(self) -> Keeper | None:
+        """A replica that failed too often to go on trying to create the endpoint."""
+        return next((keeper for keeper in self.keepers if keeper.failures >= ATTEMPTS), None)
+
+    @property
+    def down(self) -> bool:
+        """Whether all replicas have ended, after `stop`."""
+        return all(keeper.down for keeper in self.keepers)
+
+    def step(self) -> None:
+        for keeper in self.keepers:
+            keeper.step()
+
+    def stop(self) -> None:
+        for keeper in self.keepers:
+            keeper.stop()
+
+    def kill(self) -> None:
+        for keeper in self.keepers:
+            keeper.kill()
+
+
+class HostingReconciler:
+    """Call `tick` a few times a second from one thread, and `stop` from the same one at the end.
+
+    What runs is forgotten with the process: the launcher ends all replicas when its owner dies, and the next start
+    finds the rows and starts them again.
+    """
+
+    def __init__(self, store: Store, objects: Objects, launcher: Launcher, settings: Settings) -> None:
+        self._store = store
+        self._archives = Archives(objects, settings.work_root / "models")
+        self._starter = ThreadPoolExecutor(max_workers=2, thread_name_prefix="replica-start")
+        logs = _emptied(settings.work_root / "endpoints")
+        sockets = runtime_folder(settings.home)
+        self._shop = Shop(store, self._archives, launcher, self._starter, sockets, logs)
+        self._host = names.token()
+        self._fleets: dict[int, Fleet] = {}
+        self._log = structlog.get_logger()
+
+    def tick(self) -> None:
+        """One look at all endpoints; each makes its next move."""
+        rows = {row.seq: row for row in self._rows()}
+        for seq, fleet in list(self._fleets.items()):
+            fleet.step()
+            if seq not in rows:
+                self._disband(fleet)
+        for row in rows.values():
+            self._reconcile(row, self._fleets.get(row.seq))
+
+    def stop(self, timeout: float) -> None:
+        """Ends all replicas: those at work may finish within `timeout` seconds. The rows stay as they are."""
+        deadline = time.monotonic() + timeout
+        for fleet in self._fleets.values():
+            fleet.published = []
+            self._update(fleet.row.name, hosting.INVOCABLE, {"_replicas": None})
+            fleet.stop()
+        self._wait_until_down(deadline)
+        for fleet in self._fleets.values():
+            fleet.kill()
+        self._starter.shutdown(wait=False, cancel_futures=True)
+        shutil.rmtree(self._shop.sockets, ignore_errors=True)
+
+    def _wait_until_down(self, deadline: float) -> None:
+        while time.monotonic() < deadline and not all(fleet.down for fleet in self._fleets.values()):
+            time.sleep(_POLL)
+            for fleet in self._fleets.values():
+                fleet.step()
+
+    def _rows(self) -> Iterator[Resource]:
+        after = None
+        while True:
+            page = self._store.find(hosting.ENDPOINT, sort="created", after=after, limit=_PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].cursor("created")
+
+    def _reconcile(self, row: Resource, fleet: Fleet | None) -> None:
+        if row.status == hosting.DELETING:
+            if fleet is None or self._disband(fleet):
+                self._delete(row)
+        elif row.status == hosting.FAILED:
+            if fleet is not None:
+                self._disband(fleet)
+        elif fleet is None:
+            self._adopt(row)
+        elif row.status == hosting.CREATING:
+            self._create(fleet)
+        elif fleet.addresses != fleet.published:
+            self._publish(fleet)
+
+    def _adopt(self, row: Resource) -> None:
+        """Takes up a new row, or one that an earlier server left: what it says of replicas is no longer true."""
+        adopted = self._update(row.name, _WANTED, {"_host": self._host, "_replicas": None})
+        if adopted is None:
+            return
+        fleet = Fleet(adopted, self._shop)
+        self._fleets[adopted.seq] = fleet
+        fleet.step()
+
+    def _create(self, fleet: Fleet) -> None:
+        hopeless = fleet.hopeless
+        if hopeless is not None:
+            self._fail(fleet, hopeless)
+        elif fleet.complete:
+            variants = hosting.described_variants(fleet.row.state["_variants"], now())
+            self._publish(fleet, status=hosting.IN_SERVICE, state={"ProductionVariants": variants})
+            self._log.info("endpoint in service", endpoint=fleet.row.name, replicas=len(fleet.keepers))
+
+    def _publish(self, fleet: Fleet, status: str | None = None, state: dict[str, Any] | None = None) -> None:
+        fleet.published = fleet.addresses
+        self._update(fleet.row.name, _WANTED, {**(state or {}), "_replicas": fleet.published}, status)
+
+    def _fail(self, fleet: Fleet, keeper: Keeper) -> None:
+        where = f" See the log group {hosting.log_group(fleet.row.name)}."
+        reason = f"Variant {keeper.place.variant}: {keeper.reason}"[: _REASON_LIMIT - len(where)]
+        state = {"FailureReason": reason + where, "_replicas": None}
+        self._update(fleet.row.name, (hosting.CREATING,), state, hosting.FAILED)
+        self._log.warning("endpoint failed", endpoint=fleet.row.name, reason=reason)
+        fleet.stop()
+
+    def _update(
+        self, name: str, statuses: tuple[str, ...], state: dict[str, Any], status: str | None = None
+    ) -> Resource | None:
+        """Writes to a row unless it is in another status, or gone, by now."""
+        try:
+            return self._store.update(hosting.ENDPOINT, name, status=status, state=state, expect_status=statuses)
+        except ResourceNotFound:
+            return None
+
+    def _disband(self, fleet: Fleet) -> bool:
+        """Stops a fleet, and drops it once it is down; whether it is."""
+        fleet.stop()
+        if fleet.down:
+            self._fleets.pop(fleet.row.seq, None)
+        return fleet.down
+
+    def _delete(self, row: Resource) -> None:
+        self._store.delete(hosting.ENDPOINT, row.name)
+        fleets = self._fleets.values()
+        self._archives.keep_only(
+            address for fleet in fleets for k in fleet.keepers if (address := hosting.archive_uri(k.place.container))
+        )
+
+
+def runtime_folder(home: Path) -> Path:
+    """An empty folder for sockets that nobody else can enter: short, as socket paths must be, and fixed for a home.
+
+    A fixed name lets the next start sweep up what a killed server left.
+    """
+    parent = tempfile.gettempdir()
+    if len(os.fsencode(parent)) > _LONGEST_PARENT:
+        parent = "/tmp"  # noqa: S108
+    folder = Path(parent) / f"pilothouse-{os.getuid()}-{names.digest(str(home.resolve()))}"
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if not _ours(folder):
+            return Path(tempfile.mkdtemp(prefix="pilothouse-", dir=parent))
+        _emptied(folder)
+    return folder
+
+
+def _ours(folder: Path) -> bool:
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700
+
+
+def _emptied(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
+    return folder
+
+
+def _places(row: Resource) -> list[Place]:
+    return [
+        Place(row.name, variant["VariantName"], index, variant["Containers"][0])
+        for variant in row.state["_variants"]
+        for index in range(hosting.replica_count(variant))
+    ]

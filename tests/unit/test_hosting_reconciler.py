@@ -1,0 +1,299 @@
+"""The reconciler against real rows and pretended model servers: what starts, comes back, fails and goes away."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilothouse.catalog import hosting, images
+from pilothouse.config import Settings
+from pilothouse.contract.pack import pack
+from pilothouse.hosting import keeper
+from pilothouse.launch.base import Exit, Program
+from pilothouse.objects.directory import DirectoryObjects
+from pilothouse.store.resource import Resource
+from pilothouse.store.store import Store
+from pilothouse.work.hosting import HostingReconciler, runtime_folder
+
+
+class Pong(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+class PretendedReplica:
+    """Answers /ping on its socket from a thread, or ends at once with a line in its log."""
+
+    pid = 0
+
+    def __init__(self, program: Program, failure: str | None) -> None:
+        self.program = program
+        self.model = Path(program.arguments["model"])
+        self.end: Exit | None = None
+        self.terminated = False
+        assert program.log is not None
+        if failure is not None:
+            program.log.write_text(f"starting\n{failure}")
+            self.end = Exit(code=1)
+            return
+        program.log.write_text("serving\n")
+        self.server = socketserver.ThreadingUnixStreamServer(program.arguments["socket"], Pong)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def poll(self) -> Exit | None:
+        return self.end
+
+    def wait(self, timeout: float | None = None) -> Exit | None:
+        return self.end
+
+    def terminate(self) -> None:
+        self.terminated = True
+        self.crash(Exit(code=0))
+
+    def kill(self) -> None:
+        self.crash(Exit(signal=9))
+
+    def crash(self, end: Exit | None = None) -> None:
+        if self.end is None:
+            self.server.shutdown()
+            self.server.server_close()
+            self.end = end or Exit(signal=11)
+
+
+class PretendedLauncher:
+    def __init__(self) -> None:
+        self.started: list[PretendedReplica] = []
+        self.failure: str | None = None
+
+    def launch(self, program: Program) -> PretendedReplica:
+        replica = PretendedReplica(program, self.failure)
+        self.started.append(replica)
+        return replica
+
+    def close(self) -> None:
+        for replica in self.started:
+            replica.kill()
+
+    @property
+    def alive(self) -> list[PretendedReplica]:
+        return [replica for replica in self.started if replica.end is None]
+
+
+class Installation:
+    def __init__(self, home: Path) -> None:
+        home.mkdir()
+        self.settings = Settings(home=home)
+        self.store = Store(self.settings.database, region="us-east-1", account="000000000000")
+        self.store.migrate()
+        self.objects = DirectoryObjects(self.settings.objects_root)
+        self.objects.create_bucket("bucket")
+        self.launcher = PretendedLauncher()
+        self.reconciler = self.restart()
+
+    def restart(self) -> HostingReconciler:
+        """A new reconciler, as a new server process has it; what the old one launched is gone."""
+        self.launcher.close()
+        self.reconciler = HostingReconciler(self.store, self.objects, self.launcher, self.settings)
+        return self.reconciler
+
+    def deploy(self, name: str = "live", **variant: Any) -> None:
+        container = {"Image": images.TABULAR_INFERENCE, "ModelDataUrl": "s3://bucket/model.tar.gz"}
+        model = hosting.model_request("m", [container])
+        config = hosting.endpoint_config_request("c", "m")
+        config["ProductionVariants"][0].update(variant)
+        state = hosting.endpoint_state(config, {"m": model})
+        self.store.insert(
+            hosting.ENDPOINT, name, hosting.endpoint_request(name, "c"), status=hosting.CREATING, state=state
+        )
+
+    def row(self, name: str = "live") -> Resource | None:
+        return self.store.get(hosting.ENDPOINT, name)
+
+    def replicas(self, name: str = "live") -> list[dict[str, Any]]:
+        row = self.row(name)
+        return [] if row is None else row.state.get("_replicas", [])
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        give_up = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < give_up, f"it never came to that; the row is {self.row()}"
+            self.reconciler.tick()
+            time.sleep(0.01)
+
+    def until_status(self, status: str, name: str = "live") -> Resource:
+        self.until(lambda: (row := self.row(name)) is not None and row.status == status)
+        row = self.row(name)
+        assert row is not None
+        return row
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    monkeypatch.setattr(keeper, "_FIRST_PAUSE", 0.01)
+    installation = Installation(tmp_path / "home")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps({"version": 1}))
+    pack(tmp_path / "model", tmp_path / "model.tar.gz")
+    installation.objects.upload(tmp_path / "model.tar.gz", "s3://bucket/model.tar.gz")
+    yield installation
+    installation.reconciler.stop(5)
+    installation.launcher.close()
+    installation.store.close()
+
+
+def test_an_endpoint_is_in_service_once_all_its_replicas_answer(house: Installation) -> None:
+    house.deploy(InitialInstanceCount=2)
+    row = house.until_status("InService")
+    variant = row.state["ProductionVariants"][0]
+    assert (variant["CurrentInstanceCount"], variant["DesiredInstanceCount"], variant["CurrentWeight"]) == (2, 2, 1.0)
+    assert variant["DeployedImages"][0]["SpecifiedImage"] == images.TABULAR_INFERENCE
+    assert sorted((r["variant"], r["index"]) for r in house.replicas()) == [("AllTraffic", 0), ("AllTraffic", 1)]
+    assert all(Path(r["socket"]).is_socket() for r in house.replicas())
+    assert (house.launcher.alive[0].model / "manifest.json").is_file()
+
+
+def test_replicas_of_a_variant_are_capped(house: Installation) -> None:
+    house.deploy(InitialInstanceCount=100)
+    row = house.until_status("InService")
+    assert len(house.launcher.alive) == hosting.MAX_REPLICAS
+    assert row.state["ProductionVariants"][0]["DesiredInstanceCount"] == 100
+
+
+def test_a_model_that_does_not_load_fails_the_endpoint_with_the_last_line_of_its_log(house: Installation) -> None:
+    house.launcher.failure = "The model cannot be loaded. It is no model."
+    house.deploy()
+    row = house.until_status("Failed")
+    assert "The model cannot be loaded. It is no model." in row.state["FailureReason"]
+    assert "/aws/sagemaker/Endpoints/live" in row.state["FailureReason"]
+    assert len(house.launcher.started) == 3
+    group = hosting.log_group("live")
+    stream = house.store.log_streams(group)[0].name
+    assert stream.startswith("AllTraffic/0-")
+    assert next(event.message for event in house.store.log_events(group, stream)) == "starting"
+
+
+def test_an_archive_that_is_gone_or_broken_fails_the_endpoint(house: Installation) -> None:
+    house.objects.put("bucket", "model.tar.gz", b"no archive")
+    house.deploy()
+    assert "not a tar.gz" in house.until_status("Failed").state["FailureReason"]
+    house.objects.delete("bucket", "model.tar.gz")
+    house.deploy("second")
+    assert "Could not find model data" in house.until_status("Failed", "second").state["FailureReason"]
+
+
+def test_a_replica_that_crashes_comes_back_on_a_new_socket_while_the_other_serves(house: Installation) -> None:
+    house.deploy(InitialInstanceCount=2)
+    house.until_status("InService")
+    before = {r["socket"] for r in house.replicas()}
+    house.launcher.alive[0].crash()
+    house.until(lambda: len(house.replicas()) == 1)
+    assert {r["socket"] for r in house.replicas()} < before
+    house.until(lambda: len(house.replicas()) == 2)
+    assert {r["socket"] for r in house.replicas()} != before
+    assert house.until_status("InService")
+
+
+def test_replicas_come_back_after_a_restart_of_the_server(house: Installation) -> None:
+    house.deploy()
+    house.until_status("InService")
+    old = house.replicas()
+    house.restart()
+    house.reconciler.tick()
+    assert house.replicas() == []
+    house.until(lambda: bool(house.replicas()))
+    assert house.replicas() != old
+    assert house.until_status("InService")
+
+
+def test_an_endpoint_comes_back_though_its_archive_was_deleted(house: Installation) -> None:
+    house.deploy()
+    house.until_status("InService")
+    house.objects.delete("bucket", "model.tar.gz")
+    house.restart()
+    house.until(lambda: bool(house.replicas()))
+
+
+def test_a_deleted_endpoint_goes_when_its_replicas_have_gone(house: Installation) -> None:
+    house.deploy()
+    house.until_status("InService")
+    replica = house.launcher.alive[0]
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("InService",))
+    house.until(lambda: house.row() is None)
+    assert replica.terminated
+    assert house.launcher.alive == []
+    assert list((house.settings.work_root / "models").iterdir()) == []
+
+
+def test_a_name_can_be_used_again_after_a_delete(house: Installation) -> None:
+    for _ in range(2):
+        house.deploy()
+        house.until_status("InService")
+        house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("InService",))
+        house.until(lambda: house.row() is None)
+    assert len(house.launcher.started) == 2
+
+
+def test_an_endpoint_deleted_while_creating_is_never_in_service(house: Installation) -> None:
+    house.deploy()
+    house.reconciler.tick()
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("Creating",))
+    house.until(lambda: house.row() is None)
+    assert house.launcher.alive == []
+
+
+def test_a_failed_endpoint_can_be_deleted(house: Installation) -> None:
+    house.launcher.failure = "no"
+    house.deploy()
+    house.until_status("Failed")
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("Failed",))
+    house.until(lambda: house.row() is None)
+
+
+def test_a_stop_lets_replicas_finish_and_leaves_the_rows(house: Installation) -> None:
+    house.deploy(InitialInstanceCount=2)
+    house.until_status("InService")
+    house.reconciler.stop(10)
+    assert all(replica.terminated for replica in house.launcher.started)
+    row = house.row()
+    assert row is not None
+    assert row.status == "InService"
+    assert house.replicas() == []
+    house.restart()
+    house.until(lambda: len(house.replicas()) == 2)
+
+
+def test_many_endpoints_are_all_seen(house: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilothouse.work.hosting._PAGE", 2)
+    for number in range(5):
+        house.deploy(f"e{number}")
+    for number in range(5):
+        house.until_status("InService", f"e{number}")
+
+
+def test_the_runtime_folder_is_private_short_and_swept(tmp_path: Path) -> None:
+    folder = runtime_folder(tmp_path)
+    (folder / "left.sock").touch()
+    assert runtime_folder(tmp_path) == folder
+    assert list(folder.iterdir()) == []
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert len(str(folder / "12345678.sock")) < 100
+    folder.chmod(0o755)
+    others = [runtime_folder(tmp_path) for _ in range(2)]
+    assert len({folder, *others}) == 3
+    for path in itertools.chain(others, [folder]):
+        path.rmdir()
