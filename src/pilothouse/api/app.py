@@ -1,0 +1,79 @@
+"""The server's front: one ASGI application on one port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pilothouse.api import bucket, router, runtime
+from pilothouse.api.gateway import Gateway, Service, is_signed
+from pilothouse.api.health import health
+from pilothouse.operations.context import Context
+from pilothouse.wire import models
+from pilothouse.wire.sigv4 import Keys
+
+_JSON_LIMIT = 10 << 20
+_FORM_LIMIT = 1 << 20
+_SCHEMAS = ("sagemaker", "sagemaker-runtime", "logs", "sts", "iam")
+
+
+def create_app(context: Context, keys: Keys) -> Starlette:
+    """The application. Reads the service models now (some 0.2 s), so that the first request is as quick as the next."""
+    models.load(_SCHEMAS)
+    gateway = Gateway(
+        context,
+        keys,
+        {
+            "sagemaker": Service(router.json, _JSON_LIMIT),
+            "runtime": Service(runtime.handle, runtime.MAX_BODY),
+            "logs": Service(router.json, _JSON_LIMIT),
+            "sts": Service(router.form, _FORM_LIMIT),
+            "iam": Service(router.form, _FORM_LIMIT),
+            "s3": Service(bucket.handle, None),
+        },
+    )
+    return Starlette(
+        routes=[
+            Unsigned("/health", health, methods=["GET"]),
+            Everything(gateway),
+        ],
+        lifespan=_lifespan,
+    )
+
+
+class Unsigned(Route):
+    """A route for requests that carry no signature: /health with one is the listing of a bucket of that name."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """As `Route`, for unsigned requests only."""
+        if scope["type"] != "http" or is_signed(scope):
+            return Match.NONE, {}
+        match, child = super().matches(scope)
+        return (match, child) if match is Match.FULL else (Match.NONE, {})
+
+
+class Everything(BaseRoute):
+    """Hands every request to one application, whatever its path: an S3 key may hold anything."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Every HTTP request."""
+        return (Match.FULL if scope["type"] == "http" else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on."""
+        await self.app(scope, receive, send)
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    yield
+    invoker = getattr(app.state, "runtime", None)
+    if invoker is not None:
+        await invoker.close()

@@ -1,0 +1,166 @@
+"""The one way in: tells the services apart, verifies signatures, bounds bodies, and turns errors into answers."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import structlog
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Message as Event
+from starlette.types import Receive, Scope, Send
+
+from pilothouse.errors import AuthenticationError, RequestError, RequestTooLarge, UnknownOperation
+from pilothouse.operations.context import Context
+from pilothouse.wire import faults, models, sigv4
+from pilothouse.wire.faults import Door
+from pilothouse.wire.sigv4 import Identity, Keys, Message
+
+Handler = Callable[[Request, Context, Identity], Awaitable[Response]]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Service:
+    """What stands behind a door.
+
+    `body_limit` is in bytes; such a body is read, hashed and verified before `handle` sees it. With None the body is
+    left on the wire for `handle` to stream, and to verify by `chunks.body`.
+    """
+
+    handle: Handler
+    body_limit: int | None
+
+
+class Gateway:
+    """The ASGI application of everything that is signed."""
+
+    def __init__(self, context: Context, keys: Keys, services: Mapping[Door, Service]) -> None:
+        self._context = context
+        self._keys = keys
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        request.state.request_id = str(uuid.uuid4())
+        try:
+            response = await self._answer(request)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        message = message_of(request.scope)
+        door = door_of(message)
+        try:
+            response = await self._admit(request, message, door)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            response = _refusal(error, request, door)
+        response.headers["x-amzn-RequestId"] = request.state.request_id
+        if door == "s3":
+            response.headers["x-amz-request-id"] = request.state.request_id
+        return response
+
+    async def _admit(self, request: Request, message: Message, door: Door) -> Response:
+        claimed = sigv4.claim(message)
+        service = self._services[door]
+        payload = None
+        if service.body_limit is not None:
+            body = await _read(request, service.body_limit)
+            payload = hashlib.sha256(body).hexdigest()
+            request = Request(request.scope, _replay(body))
+        identity = sigv4.verify(message, self._keys, region=self._context.settings.region, payload=payload)
+        if claimed.service not in _DOORS:
+            raise UnknownOperation(
+                f"The service '{claimed.service[:64]}' is not served here. Served: {', '.join(_DOORS)}."
+            )
+        return await service.handle(request, self._context, identity)
+
+
+_DOORS: Mapping[str, Door] = {"sagemaker": "sagemaker", "s3": "s3", "sts": "sts", "iam": "iam", "logs": "logs"}
+"""The door for each service that a credential scope can name."""
+
+_RUNTIME_PATHS = "/endpoints/"  # SageMaker's two services sign with one name
+
+
+def door_of(message: Message) -> Door:
+    """Where a request belongs: by its credential scope; by its looks when it carries none that can be read."""
+    if message.path.startswith(_RUNTIME_PATHS) and _scope_service(message) in ("sagemaker", ""):
+        return "runtime"
+    service = _scope_service(message) or _apparent_service(message)
+    return _DOORS.get(service, "sagemaker")
+
+
+def _scope_service(message: Message) -> str:
+    try:
+        return sigv4.claim(message).service
+    except AuthenticationError:
+        return ""
+
+
+def _apparent_service(message: Message) -> str:
+    target = message.header("x-amz-target")
+    if target is not None:
+        return models.service_of_target(target) or "sagemaker"
+    form = "x-www-form-urlencoded" in (message.header("content-type") or "")
+    return "sts" if form and message.method == "POST" else "s3"
+
+
+def is_signed(scope: Scope) -> bool:
+    """Whether a request carries any kind of authentication, good or bad."""
+    return sigv4.is_signed(message_of(scope))
+
+
+def message_of(scope: Scope) -> Message:
+    """The parts of a request that its signature covers, undecoded."""
+    path = scope.get("raw_path") or quote(scope["path"]).encode()
+    headers = tuple((name.decode("latin-1").lower(), _header_text(value)) for name, value in scope["headers"])
+    return Message(scope["method"], _ascii(path), _ascii(scope["query_string"]), headers)
+
+
+def _ascii(encoded: bytes) -> str:
+    """A path or query with what a careless client left unencoded encoded."""
+    return "".join(chr(byte) if byte < 0x80 else f"%{byte:02X}" for byte in encoded)
+
+
+def _header_text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise RequestTooLarge(f"The request body is larger than {limit} bytes. Send less at a time.")
+    return bytes(body)
+
+
+def _replay(body: bytes) -> Receive:
+    async def receive() -> Event:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+def _refusal(error: Exception, request: Request, door: Door) -> Response:
+    request_id = request.state.request_id
+    if not isinstance(error, RequestError):
+        log.exception("request failed", request_id=request_id, method=request.method, path=request.url.path)
+    answer = faults.answer(faults.fault(error, door, request_id), door, request_id, request.url.path)
+    response = Response(answer.body, answer.status, answer.headers, media_type=answer.content_type)
+    if "expect" in request.headers:
+        # The client may still hold the body back; on a kept connection it would be taken for the next request.
+        response.headers["connection"] = "close"
+    return response

@@ -1,0 +1,110 @@
+"""Endpoint configurations: create, describe, list, delete."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pilothouse.catalog import hosting
+from pilothouse.catalog.hosting import Document
+from pilothouse.errors import ResourceInUse, ValidationError
+from pilothouse.operations import models
+from pilothouse.operations.context import Context
+from pilothouse.store.store import Resource
+from pilothouse.wire import paging
+
+_SORTS = {"Name": "name", "CreationTime": "created"}
+_NOT_SERVED = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")
+
+
+def create_endpoint_config(context: Context, request: Document) -> Document:
+    """CreateEndpointConfig. The models that its variants name must exist."""
+    name = request["EndpointConfigName"]
+    if context.store.get(hosting.ENDPOINT_CONFIG, name):
+        raise _exists(context, name)
+    _check_features(request)
+    _check_variants(context, request["ProductionVariants"])
+    try:
+        row = context.store.insert(
+            hosting.ENDPOINT_CONFIG,
+            name,
+            {k: v for k, v in request.items() if k != "Tags"},
+            tags=request.get("Tags", ()),
+        )
+    except ResourceInUse as error:
+        raise _exists(context, name) from error
+    return {"EndpointConfigArn": row.arn}
+
+
+def describe_endpoint_config(context: Context, request: Document) -> Document:
+    """DescribeEndpointConfig."""
+    row = existing(context, request["EndpointConfigName"])
+    return {
+        "EnableNetworkIsolation": False,
+        **row.request,
+        "ProductionVariants": [{"InitialVariantWeight": 1.0, **v} for v in row.request["ProductionVariants"]],
+        "EndpointConfigArn": row.arn,
+        "CreationTime": row.created_at,
+    }
+
+
+def list_endpoint_configs(context: Context, request: Document) -> Document:
+    """ListEndpointConfigs: the newest first unless asked otherwise."""
+    rows, token = paging.page(
+        context.store,
+        hosting.ENDPOINT_CONFIG,
+        request,
+        sorts=_SORTS,
+        default_sort="CreationTime",
+        default_order="Descending",
+        default_limit=10,
+    )
+    summaries = [{"EndpointConfigName": r.name, "EndpointConfigArn": r.arn, "CreationTime": r.created_at} for r in rows]
+    return {"EndpointConfigs": summaries, "NextToken": token}
+
+
+def delete_endpoint_config(context: Context, request: Document) -> None:
+    """DeleteEndpointConfig: the record only; endpoints made from it go on."""
+    existing(context, request["EndpointConfigName"])
+    context.store.delete(hosting.ENDPOINT_CONFIG, request["EndpointConfigName"])
+
+
+def existing(context: Context, name: str) -> Resource:
+    """The configuration's row; a missing one is a ValidationException, as in the real service."""
+    row = context.store.get(hosting.ENDPOINT_CONFIG, name)
+    if row is None:
+        arn = context.arn(hosting.ENDPOINT_CONFIG, name)
+        raise ValidationError(f'Could not find endpoint configuration "{arn}".')
+    return row
+
+
+def _exists(context: Context, name: str) -> ValidationError:
+    arn = context.arn(hosting.ENDPOINT_CONFIG, name)
+    return ValidationError(f'Cannot create already existing endpoint configuration "{arn}".')
+
+
+def _check_features(request: Document) -> None:
+    asked = [member for member in _NOT_SERVED if request.get(member)]
+    if request.get("DataCaptureConfig", {}).get("EnableCapture"):
+        asked.append("DataCaptureConfig")
+    if asked:
+        raise ValidationError(f"{asked[0]} is not served by this version of Pilothouse. Leave it out.")
+
+
+def _check_variants(context: Context, variants: list[Document]) -> None:
+    repeated = [name for name, count in Counter(v["VariantName"] for v in variants).items() if count > 1]
+    if repeated:
+        raise ValidationError(f"Variant names must be unique in an endpoint configuration: {repeated[0]} is repeated.")
+    for variant in variants:
+        _check_variant(context, variant)
+
+
+def _check_variant(context: Context, variant: Document) -> None:
+    name = variant["VariantName"]
+    if "ModelName" not in variant:
+        raise ValidationError(f"Variant {name} names no model. Give its ModelName.")
+    models.existing(context, variant["ModelName"])
+    instances = {"InstanceType", "InitialInstanceCount"} & variant.keys()
+    if "ServerlessConfig" in variant and instances:
+        raise ValidationError(f"Variant {name} gives both ServerlessConfig and {min(instances)}. Leave one out.")
+    if "ServerlessConfig" not in variant and len(instances) < 2:
+        raise ValidationError(f"Variant {name} needs InstanceType and InitialInstanceCount, or ServerlessConfig.")

@@ -1,0 +1,39 @@
+"""Who the caller is: STS GetCallerIdentity and IAM GetRole. Roles are recorded by their users, not interpreted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilothouse import names
+from pilothouse.operations.context import Context
+
+_SESSION = "pilothouse"
+
+
+def get_caller_identity(context: Context, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """GetCallerIdentity: a session of the installation's role, so that the SageMaker SDK finds its execution role."""
+    account, role = context.settings.account_id, context.settings.role_arn.rpartition("/")[2]
+    return {
+        "UserId": f"{_role_id(role)}:{_SESSION}",
+        "Account": account,
+        "Arn": f"arn:aws:sts::{account}:assumed-role/{role}/{_SESSION}",
+    }
+
+
+def get_role(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """GetRole: every name is a role, made at the epoch, that SageMaker may assume."""
+    name = request["RoleName"]
+    return {
+        "Role": {
+            "Path": "/",
+            "RoleName": name,
+            "RoleId": _role_id(name),
+            "Arn": f"arn:aws:iam::{context.settings.account_id}:role/{name}",
+            "CreateDate": 0.0,
+            "MaxSessionDuration": 3600,
+        }
+    }
+
+
+def _role_id(name: str) -> str:
+    return "AROA" + names.digest(name, 17).upper()

@@ -1,0 +1,130 @@
+"""Logs of jobs and endpoints, as CloudWatch Logs shows them: DescribeLogStreams, GetLogEvents."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pilothouse.errors import ResourceNotFound, ValidationError
+from pilothouse.operations.context import Context
+from pilothouse.store.logs import LogEvent, LogStream
+from pilothouse.wire import paging
+
+_MOST_STREAMS = 50
+_MOST_EVENTS = 10_000
+_MOST_BYTES = 1 << 20
+_EVENT_BYTES = 26  # what AWS counts for an event beside its message
+_GROUP_ARN = re.compile(r"arn:[^:]*:logs:[^:]*:\d{12}:log-group:([^:]+)")
+_TOKEN = re.compile(r"([fb])/(\d{1,18})")
+
+
+def describe_log_streams(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """DescribeLogStreams: by name unless asked to go by the last event."""
+    group = _group(request)
+    streams = context.store.log_streams(group, request.get("logStreamNamePrefix"))
+    if not streams and not context.store.log_streams(group):
+        raise ResourceNotFound("The specified log group does not exist.")
+    page, token = paging.slice(_ordered(streams, request), _paging(request), default_limit=_MOST_STREAMS)
+    return {"logStreams": [_stream(context, group, stream) for stream in page], "nextToken": token}
+
+
+def get_log_events(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """GetLogEvents: the newest events, or from the head; always both tokens, the same again at either end."""
+    group, name = _group(request), request["logStreamName"]
+    if not any(stream.name == name for stream in context.store.log_streams(group, name)):
+        raise ResourceNotFound("The specified log stream does not exist.")
+    direction, seq = _place(request)
+    events = context.store.log_events(
+        group,
+        name,
+        after_seq=seq if direction == "f" else None,
+        before_seq=seq if direction == "b" else None,
+        start=_seconds(request.get("startTime")),
+        end=_seconds(request.get("endTime")),
+        limit=request.get("limit", _MOST_EVENTS),
+        from_head=direction == "f",
+    )
+    events = _fitting(events, direction)
+    return {"events": [_event(event) for event in events], **_tokens(events, direction, seq)}
+
+
+def _group(request: dict[str, Any]) -> str:
+    """The group that a request names, by its name or by its ARN."""
+    name, identifier = request.get("logGroupName"), request.get("logGroupIdentifier")
+    if (name is None) == (identifier is None):
+        raise ValidationError("Name the log group by exactly one of logGroupName and logGroupIdentifier.")
+    arn = _GROUP_ARN.fullmatch(identifier or "")
+    return str(name or (arn[1] if arn else identifier))
+
+
+def _ordered(streams: list[LogStream], request: dict[str, Any]) -> list[LogStream]:
+    by_event = request.get("orderBy") == "LastEventTime"
+    if by_event and "logStreamNamePrefix" in request:
+        raise ValidationError("Cannot order by LastEventTime with a logStreamNamePrefix. Leave one of them out.")
+    ordered = sorted(streams, key=lambda stream: stream.last_event_at or 0.0) if by_event else streams
+    return ordered[::-1] if request.get("descending") else ordered
+
+
+def _paging(request: dict[str, Any]) -> dict[str, Any]:
+    """The request as `paging` reads it: Logs spells its paging members in its own way."""
+    renamed = {"nextToken": "NextToken", "limit": "MaxResults"}
+    return {renamed.get(name, name): value for name, value in request.items()}
+
+
+def _stream(context: Context, group: str, stream: LogStream) -> dict[str, Any]:
+    settings = context.settings
+    return {
+        "logStreamName": stream.name,
+        "arn": f"arn:aws:logs:{settings.region}:{settings.account_id}:log-group:{group}:log-stream:{stream.name}",
+        "creationTime": _milliseconds(stream.created_at),
+        "firstEventTimestamp": _milliseconds(stream.first_event_at),
+        "lastEventTimestamp": _milliseconds(stream.last_event_at),
+        "lastIngestionTime": _milliseconds(stream.last_event_at),
+        "storedBytes": 0,
+    }
+
+
+def _event(event: LogEvent) -> dict[str, Any]:
+    at = _milliseconds(event.timestamp)
+    return {"timestamp": at, "ingestionTime": at, "message": event.message}
+
+
+def _place(request: dict[str, Any]) -> tuple[str, int | None]:
+    """Where to read on: forward behind an event, or backward before one; None is the head, or the tail."""
+    token = request.get("nextToken")
+    if token is None:
+        return ("f" if request.get("startFromHead") else "b"), None
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        raise ValidationError("The specified nextToken is invalid. Send one that GetLogEvents gave for this stream.")
+    return match[1], int(match[2])
+
+
+def _fitting(events: list[LogEvent], direction: str) -> list[LogEvent]:
+    """As many of `events` as AWS puts into an answer, from the side that the reader comes from."""
+    nearest = events if direction == "f" else events[::-1]
+    size = 0
+    for count, event in enumerate(nearest):
+        size += len(event.message.encode()) + _EVENT_BYTES
+        if size > _MOST_BYTES and count:
+            return events[:count] if direction == "f" else events[-count:]
+    return events
+
+
+def _tokens(events: list[LogEvent], direction: str, seq: int | None) -> dict[str, str]:
+    """The ways on from here. At an end of the stream the token that led here comes again, as in AWS."""
+    if events:
+        first, last = events[0].seq, events[-1].seq
+    elif direction == "f":
+        first, last = (seq or 0) + 1, seq or 0
+    else:
+        first, last = seq or 0, max((seq or 0) - 1, 0)
+    return {"nextForwardToken": f"f/{last}", "nextBackwardToken": f"b/{first}"}
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)

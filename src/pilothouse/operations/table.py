@@ -1,0 +1,61 @@
+"""The operations served, by service and by the name that AWS gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pilothouse.operations import (
+    automl,
+    candidates,
+    endpoint_configs,
+    endpoints,
+    identity,
+    logs,
+    models,
+    processing,
+    tags,
+)
+from pilothouse.operations.context import Context
+
+Operation = Callable[[Context, dict[str, Any]], dict[str, Any] | None]
+"""Takes a validated request, answers what its output shape says (None where there is none). Runs in a thread."""
+
+SERVED: Mapping[str, Mapping[str, Operation]] = {
+    "sagemaker": {
+        "AddTags": tags.add_tags,
+        "DeleteTags": tags.delete_tags,
+        "ListTags": tags.list_tags,
+        "CreateAutoMLJob": automl.create_auto_ml_job,
+        "CreateAutoMLJobV2": automl.create_auto_ml_job_v2,
+        "DescribeAutoMLJob": automl.describe_auto_ml_job,
+        "DescribeAutoMLJobV2": automl.describe_auto_ml_job_v2,
+        "ListAutoMLJobs": automl.list_auto_ml_jobs,
+        "StopAutoMLJob": automl.stop_auto_ml_job,
+        "ListCandidatesForAutoMLJob": candidates.list_candidates_for_auto_ml_job,
+        "DescribeProcessingJob": processing.describe_processing_job,
+        "ListProcessingJobs": processing.list_processing_jobs,
+        "CreateModel": models.create_model,
+        "DescribeModel": models.describe_model,
+        "ListModels": models.list_models,
+        "DeleteModel": models.delete_model,
+        "CreateEndpointConfig": endpoint_configs.create_endpoint_config,
+        "DescribeEndpointConfig": endpoint_configs.describe_endpoint_config,
+        "ListEndpointConfigs": endpoint_configs.list_endpoint_configs,
+        "DeleteEndpointConfig": endpoint_configs.delete_endpoint_config,
+        "CreateEndpoint": endpoints.create_endpoint,
+        "DescribeEndpoint": endpoints.describe_endpoint,
+        "ListEndpoints": endpoints.list_endpoints,
+        "DeleteEndpoint": endpoints.delete_endpoint,
+    },
+    "logs": {
+        "DescribeLogStreams": logs.describe_log_streams,
+        "GetLogEvents": logs.get_log_events,
+    },
+    "sts": {
+        "GetCallerIdentity": identity.get_caller_identity,
+    },
+    "iam": {
+        "GetRole": identity.get_role,
+    },
+}

@@ -1,0 +1,50 @@
+"""Tags: AddTags, ListTags, DeleteTags, on every kind of resource by its ARN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pilothouse.errors import ValidationError
+from pilothouse.operations.context import Context
+from pilothouse.wire import paging
+
+_MOST = 50
+
+
+def add_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """AddTags; a key that exists gets the new value. Answers all tags of the resource."""
+    arn = _existing(context, request["ResourceArn"])
+    new = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+    _check_keys(new)
+    if len({**context.store.tags(arn), **new}) > _MOST:
+        raise ValidationError(f"A resource can have {_MOST} tags. Delete some with DeleteTags before adding others.")
+    return {"Tags": _pairs(context.store.add_tags(arn, new))}
+
+
+def list_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """ListTags, in the order of their keys."""
+    arn = _existing(context, request["ResourceArn"])
+    page, token = paging.slice(_pairs(context.store.tags(arn)), request, default_limit=_MOST)
+    return {"Tags": page, "NextToken": token}
+
+
+def delete_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """DeleteTags; keys that the resource does not have are passed over."""
+    context.store.remove_tags(_existing(context, request["ResourceArn"]), request["TagKeys"])
+    return {}
+
+
+def _existing(context: Context, arn: str) -> str:
+    if context.store.by_arn(arn) is None:
+        raise ValidationError(f'Could not find resource "{arn}".')
+    return arn
+
+
+def _check_keys(tags: dict[str, str]) -> None:
+    reserved = sorted(key for key in tags if key.lower().startswith("aws:"))
+    if reserved:
+        raise ValidationError(f"Tag keys that begin with aws: are reserved: {', '.join(reserved)}. Rename them.")
+
+
+def _pairs(tags: dict[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
