@@ -1,0 +1,140 @@
+"""The story of an AutoML job, from the first byte of data to the endpoint.
+
+Every step is recorded once; after a crash the story is told again from the start and recorded steps are skipped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilothouse import clock
+from pilothouse.automl import candidates, deploy
+from pilothouse.automl.budget import Budget
+from pilothouse.automl.candidates import Board
+from pilothouse.automl.trials import Trials
+from pilothouse.catalog import algorithms
+from pilothouse.catalog.tabular_jobs import TabularJob
+from pilothouse.errors import JobFailed, LeaseLost
+from pilothouse.training import task
+from pilothouse.training.task import StopRequested
+
+if TYPE_CHECKING:
+    from pilothouse.work.job import Job
+
+MAX_RUNTIME_REACHED = "MaxAutoMLJobRuntimeReached"
+
+
+def run(job: Job) -> None:
+    """Runs the job to its end. Raises JobFailed with the reason that Describe will show."""
+    spec = TabularJob.of(job.resource.request)
+    started = job.once("start", lambda: {"at": clock.now()})
+    budget = Budget(started["at"], spec.max_runtime, spec.max_runtime_per_trial)
+    try:
+        if job.stop_requested:
+            raise StopRequested
+        _tell(job, spec, budget)
+    except StopRequested:
+        _stopped(job)
+    except LeaseLost:
+        raise
+    except Exception:
+        candidates.end_open(job, "The AutoML job failed before this candidate was finished.")
+        raise
+
+
+def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
+    _enter(job, "AnalyzingData")
+    facts = job.once("prepare", lambda: _prepare(job, budget))
+    dataset = _dataset(job, budget)
+    job.once("resolve", lambda: _resolve(job, spec, facts))
+    board = Board(job, spec, facts["metric"], facts["problem_type"])
+
+    _enter(job, "TrainingModels")
+    trials = Trials(job, spec, board, budget, facts, dataset)
+    finished = trials.run()
+    best = board.best()
+    if best is None:
+        raise JobFailed(_no_candidate(board, budget))
+
+    partial = _deploy(job, spec, board, budget)
+    _complete(job, finished and not budget.is_over(), partial)
+
+
+def _enter(job: Job, secondary: str) -> None:
+    job.update(state={"AutoMLJobSecondaryStatus": secondary})
+    job.log(secondary)
+
+
+def _prepare(job: Job, budget: Budget) -> dict[str, Any]:
+    """Reads, profiles, splits and featurises in a process of its own; the dataset folder is its result."""
+    arguments = {"request": job.request, "min_rows": job.settings.min_rows, "dataset": str(_dataset_folder(job))}
+    return task.run(
+        job, "pilothouse.automl.tasks:prepare", job.directory / "prepare", arguments, deadline=budget.deadline()
+    )
+
+
+def _dataset(job: Job, budget: Budget) -> Path:
+    """The prepared dataset; made again, and the same, if this machine does not have it any more."""
+    directory = _dataset_folder(job)
+    if not directory.exists():
+        shutil.rmtree(job.directory / "prepare", ignore_errors=True)
+        _prepare(job, budget)
+    return directory
+
+
+def _dataset_folder(job: Job) -> Path:
+    return job.directory / "dataset"
+
+
+def _resolve(job: Job, spec: TabularJob, facts: dict[str, Any]) -> dict[str, Any]:
+    criteria = {
+        "MaxCandidates": spec.max_candidates or algorithms.DEFAULT_MAX_CANDIDATES["ENSEMBLING"],
+        "MaxRuntimePerTrainingJobInSeconds": spec.max_runtime_per_trial,
+        "MaxAutoMLJobRuntimeInSeconds": spec.max_runtime,
+    }
+    resolved = {
+        "AutoMLJobObjective": {"MetricName": facts["metric"]},
+        "ProblemType": facts["problem_type"],
+        "CompletionCriteria": {name: value for name, value in criteria.items() if value is not None},
+    }
+    job.update(state={"ResolvedAttributes": resolved})
+    return resolved
+
+
+def _deploy(job: Job, spec: TabularJob, board: Board, budget: Budget) -> str | None:
+    """One-click deployment. A failure is not the job's: the reason comes back, the job still completes."""
+    best = board.best()
+    if spec.deploy is None or best is None or budget.is_over():
+        return None
+    _enter(job, "DeployingModel")
+    try:
+        job.once("deploy", lambda: deploy.run(job, spec, best))
+    except JobFailed as error:
+        return error.message
+    return None
+
+
+def _complete(job: Job, in_time: bool, partial: str | None) -> None:
+    secondary = "Completed" if in_time else MAX_RUNTIME_REACHED
+    state: dict[str, Any] = {"EndTime": clock.now()}
+    if partial is not None:
+        secondary = "ModelDeploymentError"
+        state["PartialFailureReasons"] = [{"PartialFailureMessage": partial[:1024]}]
+    job.log(secondary)
+    job.update(status="Completed", state={**state, "AutoMLJobSecondaryStatus": secondary})
+
+
+def _stopped(job: Job) -> None:
+    candidates.end_open(job, "The AutoML job was stopped.")
+    job.log("Stopped")
+    job.update(status="Stopped", state={"AutoMLJobSecondaryStatus": "Stopped", "EndTime": clock.now()})
+
+
+def _no_candidate(board: Board, budget: Budget) -> str:
+    reasons = [row.state["FailureReason"] for row in board.rows() if "FailureReason" in row.state]
+    first = f" The first one: {reasons[0]}" if reasons else ""
+    if budget.training_is_over():
+        return f"No candidate was finished within MaxAutoMLJobRuntimeInSeconds. Allow more time.{first}"
+    return f"No candidate could be trained.{first}"

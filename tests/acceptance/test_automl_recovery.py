@@ -1,0 +1,141 @@
+"""kill -9 of the server, the job process or a trial, at every step in turn: the job ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from sklearn.datasets import load_breast_cancer
+
+pytestmark = pytest.mark.slow
+
+BUCKET = "drill"
+STEPS = ("start", "prepare", "resolve", "deploy")
+POINTS = ("before", "unrecorded", "after")
+
+
+def data() -> bytes:
+    cancer = load_breast_cancer()
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow([*map(str, cancer.feature_names), "diagnosis"])
+    writer.writerows([*row, cancer.target_names[i]] for row, i in zip(cancer.data.tolist(), cancer.target, strict=True))
+    return out.getvalue().encode()
+
+
+def create(server: Any, name: str, candidates: int = 3) -> None:
+    s3 = server.client("s3")
+    if not s3.list_buckets()["Buckets"]:
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_object(Bucket=BUCKET, Key="data.csv", Body=data())
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/data.csv"}}
+    server.client("sagemaker").create_auto_ml_job(
+        AutoMLJobName=name,
+        InputDataConfig=[{"DataSource": source, "TargetAttributeName": "diagnosis"}],
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out"},
+        AutoMLJobConfig={"CompletionCriteria": {"MaxCandidates": candidates}},
+        RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
+        ModelDeployConfig={"EndpointName": name},
+    )
+
+
+def wait(server: Any, name: str) -> dict[str, Any]:
+    sagemaker = server.client("sagemaker")
+    give_up = time.monotonic() + 300
+    while time.monotonic() < give_up:
+        job = sagemaker.describe_auto_ml_job(AutoMLJobName=name)
+        if job["AutoMLJobStatus"] not in ("InProgress", "Stopping"):
+            return job
+        time.sleep(0.2)
+    raise AssertionError(f"{name} is still {job['AutoMLJobSecondaryStatus']}\n{server.log.read_text()[-5000:]}")
+
+
+def must_have_completed(server: Any, name: str, candidates: int = 3) -> list[dict[str, Any]]:
+    job = wait(server, name)
+    assert (job["AutoMLJobStatus"], job["AutoMLJobSecondaryStatus"]) == ("Completed", "Completed"), job
+    sagemaker = server.client("sagemaker")
+    listed = sagemaker.list_candidates_for_auto_ml_job(AutoMLJobName=name)["Candidates"]
+    assert len(listed) == candidates
+    steps = sagemaker.list_processing_jobs(MaxResults=100, NameContains=name)["ProcessingJobSummaries"]
+    assert collections.Counter(s["ProcessingJobStatus"] for s in steps)["InProgress"] == 0
+    assert len(steps) == candidates
+    assert sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
+    return listed
+
+
+def family(home: Path) -> list[psutil.Process]:
+    """All processes that belong to the server on `home`, whoever their parent is."""
+    marker = str(home)
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != psutil.Process().pid and any(marker in word for word in process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_job_process_killed_around_a_step_is_run_again_from_there(
+    start_server: Callable[..., Any], step: str
+) -> None:
+    server = start_server(PILOTHOUSE_FAILPOINT=",".join(f"{step}:{point}" for point in POINTS))
+    create(server, f"at-{step}")
+    must_have_completed(server, f"at-{step}")
+
+
+def in_training(server: Any, name: str) -> None:
+    sagemaker = server.client("sagemaker")
+    give_up = time.monotonic() + 120
+    while not sagemaker.list_candidates_for_auto_ml_job(AutoMLJobName=name)["Candidates"]:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def descendants(server: Any) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def test_a_killed_trial_is_a_failed_candidate_and_the_job_goes_on(start_server: Callable[..., Any]) -> None:
+    server = start_server(PILOTHOUSE_SLOTS="1")
+    create(server, "trial", candidates=4)
+    in_training(server, "trial")
+    youngest = max(descendants(server), key=lambda process: process.create_time())
+    youngest.kill()
+    job = wait(server, "trial")
+    assert job["AutoMLJobStatus"] == "Completed", job.get("FailureReason")
+    listed = server.client("sagemaker").list_candidates_for_auto_ml_job(AutoMLJobName="trial")["Candidates"]
+    failed = [c for c in listed if c["CandidateStatus"] == "Failed"]
+    assert len(failed) <= 1
+    assert all("SIGKILL" in c["FailureReason"] for c in failed)
+
+
+def test_a_server_killed_in_training_resumes_and_leaves_no_orphan(start_server: Callable[..., Any]) -> None:
+    server = start_server()
+    create(server, "server")
+    in_training(server, "server")
+    before = descendants(server)
+    server.kill()
+    give_up = time.monotonic() + 30
+    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in before):
+        assert time.monotonic() < give_up, "a process outlived its server"
+        time.sleep(0.1)
+    server.start()
+    must_have_completed(server, "server")
+
+
+def test_a_server_told_to_end_in_training_resumes_at_the_next_start(start_server: Callable[..., Any]) -> None:
+    server = start_server()
+    create(server, "term")
+    in_training(server, "term")
+    assert server.stop() == 0
+    server.start()
+    must_have_completed(server, "term")

@@ -1,0 +1,264 @@
+"""Endpoints as a user of boto3 has them: deploy a model, ask it, crash it, restart the server, delete it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from pilothouse import engines
+from pilothouse.catalog import images
+from pilothouse.contract.pack import pack
+from pilothouse.data.featurise import FeaturePipeline
+from pilothouse.data.profile import profile
+from pilothouse.engines.base import Task
+from pilothouse.problems.tabular.archive import Member, write_manifest
+
+pytestmark = pytest.mark.slow
+
+BUCKET = "models"
+EVERYTHING = "predicted_label, probability, probabilities, labels"
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small classifier and a small regressor, as AutoML jobs pack them."""
+    rng = random.Random(3)
+    rows = [(rng.uniform(18, 80), rng.choice(["Oslo", "Rome", "Bonn"])) for _ in range(400)]
+    y = np.array([(age > 40) != (city == "Rome") for age, city in rows], np.int64)
+    table = pa.table({"age": [f"{age:.1f}" for age, _ in rows], "city": [city for _, city in rows]})
+    binary, regression = Task("BinaryClassification", 2, "F1"), Task("Regression", 0, "MSE")
+    folder = tmp_path_factory.mktemp("archives")
+    return {
+        "binary": archive(folder / "binary", table, y, binary, ["no", "yes"]),
+        "regression": archive(folder / "regression", table, y.astype(np.float64), regression, None),
+    }
+
+
+def archive(folder: Path, table: pa.Table, y: Any, task: Task, classes: list[str] | None) -> Path:
+    pipeline = FeaturePipeline.fit(table, profile(table))
+    model = engines.engine("lightgbm").fit(pipeline.transform(table), y, None, task, {}, rounds=20)
+    for part in ("pipeline", "members/0"):
+        (folder / part).mkdir(parents=True)
+    pipeline.save(folder / "pipeline")
+    model.save(folder / "members" / "0")
+    dataset = {"problem_type": task.problem_type, "target": "y", "classes": classes, "columns": table.column_names}
+    threshold = 0.5 if classes else None
+    write_manifest(folder, dataset, [Member("members/0", "lightgbm", 1.0)], threshold=threshold, objective=task.metric)
+    target = folder.with_suffix(".tar.gz")
+    pack(folder, target)
+    return target
+
+
+class User:
+    """boto3 clients without retries, and the few calls that every test makes."""
+
+    def __init__(self, server: Any) -> None:
+        once = Config(retries={"total_max_attempts": 1}, read_timeout=120)
+        self.sagemaker = server.client("sagemaker", config=once)
+        self.runtime = server.client("sagemaker-runtime", config=once)
+        self.logs = server.client("logs", config=once)
+        self.s3 = server.client("s3", config=boto3.session.Config(s3={"addressing_style": "path"}))
+
+    def upload(self, archive: Path, key: str = "model.tar.gz") -> str:
+        if BUCKET not in [bucket["Name"] for bucket in self.s3.list_buckets()["Buckets"]]:
+            self.s3.create_bucket(Bucket=BUCKET)
+        self.s3.upload_file(str(archive), BUCKET, key)
+        return f"s3://{BUCKET}/{key}"
+
+    def deploy(self, name: str, archive: Path, instances: int = 1, **environment: str) -> str:
+        """Starts to deploy; the name that model, configuration and endpoint have."""
+        container = {
+            "Image": images.TABULAR_INFERENCE,
+            "ModelDataUrl": self.upload(archive, f"{name}.tar.gz"),
+            "Environment": environment,
+        }
+        self.sagemaker.create_model(ModelName=name, PrimaryContainer=container)
+        variant = {
+            "VariantName": "main",
+            "ModelName": name,
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": instances,
+        }
+        self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+        self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+        return name
+
+    def wait(self, name: str, status: str = "InService") -> dict[str, Any]:
+        give_up = time.monotonic() + 120
+        while True:
+            described = self.sagemaker.describe_endpoint(EndpointName=name)
+            if described["EndpointStatus"] == status:
+                return dict(described)
+            assert described["EndpointStatus"] == "Creating", described
+            assert time.monotonic() < give_up, described
+            time.sleep(0.1)
+
+    def ask(self, name: str, body: str, **options: str) -> str:
+        options = {"ContentType": "text/csv", **options}
+        return self.runtime.invoke_endpoint(EndpointName=name, Body=body, **options)["Body"].read().decode()
+
+    def ask_until_answered(self, name: str, body: str) -> str:
+        give_up = time.monotonic() + 120
+        while True:
+            try:
+                return self.ask(name, body)
+            except self.runtime.exceptions.ServiceUnavailable:
+                if time.monotonic() > give_up:
+                    raise
+
+
+@pytest.fixture(scope="module")
+def user(shared_server: Any) -> User:
+    return User(shared_server)
+
+
+def refused(call: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    return dict(caught.value.response)
+
+
+def replicas(server: Any) -> list[psutil.Process]:
+    """The model server processes of a server, known by their label."""
+    descendants = psutil.Process(server.process.pid).children(recursive=True)
+    return [process for process in descendants if process.name().startswith("serve ")]
+
+
+def test_a_classifier_answers_as_its_environment_asks(user: User, archives: dict[str, Path]) -> None:
+    name = user.deploy("all", archives["binary"], SAGEMAKER_INFERENCE_OUTPUT=EVERYTHING)
+    described = user.wait(name)
+    assert described["ProductionVariants"][0]["CurrentInstanceCount"] == 1
+    answer = user.runtime.invoke_endpoint(
+        EndpointName=name, Body="30,Rome\n50.5,Rome\n", ContentType="text/csv", CustomAttributes="trace=1"
+    )
+    first, second = csv.reader(answer["Body"].read().decode().splitlines())
+    assert first[0] == "yes"
+    assert json.loads(first[2]) == [pytest.approx(1 - float(first[1])), float(first[1])]
+    assert first[3] == "['no', 'yes']"
+    assert second[0] == "no"
+    assert answer["ContentType"].startswith("text/csv")
+    assert answer["InvokedProductionVariant"] == "main"
+    assert answer["CustomAttributes"] == "trace=1"
+
+
+def test_json_is_read_and_written(user: User, archives: dict[str, Path]) -> None:
+    name = user.deploy("json", archives["binary"])
+    user.wait(name)
+    body = json.dumps({"instances": [{"city": "Rome", "age": 30}, {"features": [50.5, "Rome"]}, [20, "Oslo"]]})
+    answer = user.ask(name, body, ContentType="application/json", Accept="application/json")
+    assert json.loads(answer) == {"predictions": [{"predicted_label": label} for label in ("yes", "no", "no")]}
+
+
+def test_a_regressor_answers_one_number_a_row(user: User, archives: dict[str, Path]) -> None:
+    name = user.deploy("numbers", archives["regression"])
+    user.wait(name)
+    assert [0 < float(line) < 1 for line in user.ask(name, "30,Rome\n20,Oslo\n").splitlines()] == [True, True]
+
+
+def test_the_models_own_refusals_come_back_as_model_errors(user: User, archives: dict[str, Path]) -> None:
+    name = user.deploy("errors", archives["binary"])
+    user.wait(name)
+    invoke = {"EndpointName": name, "Body": "30,Rome", "ContentType": "text/csv"}
+    error = refused(user.runtime.invoke_endpoint, **{**invoke, "Body": "30"})
+    assert error["Error"]["Code"] == "ModelError"
+    assert error["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert error["OriginalStatusCode"] == 400
+    assert error["OriginalMessage"].startswith("Received data of unknown size. Expected number of columns is 2.")
+    assert error["LogStreamArn"].endswith(f":log-group:/aws/sagemaker/Endpoints/{name}")
+    error = refused(user.runtime.invoke_endpoint, **invoke, Accept="image/png")
+    expected = "Received client error (406) from model with message \"Accept type 'image/png' is not supported."
+    assert error["Error"]["Message"].startswith(expected)
+    assert refused(user.runtime.invoke_endpoint, **{**invoke, "ContentType": "image/png"})["OriginalStatusCode"] == 415
+    assert refused(user.runtime.invoke_endpoint, **{**invoke, "Body": b""})["OriginalStatusCode"] == 400
+    missing = refused(user.runtime.invoke_endpoint, **{**invoke, "EndpointName": "missing"})["Error"]
+    assert missing == {"Code": "ValidationError", "Message": "Endpoint missing of account 000000000000 not found."}
+
+
+def test_an_unknown_output_fails_the_endpoint_with_the_reason(user: User, archives: dict[str, Path]) -> None:
+    name = user.deploy("odd", archives["binary"], SAGEMAKER_INFERENCE_OUTPUT="certainty")
+    described = user.wait(name, "Failed")
+    assert "asks for 'certainty', which a classification model does not give" in described["FailureReason"]
+    group = f"/aws/sagemaker/Endpoints/{name}"
+    assert user.logs.describe_log_streams(logGroupName=group)["logStreams"]
+    user.sagemaker.delete_endpoint(EndpointName=name)
+    user.sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+
+
+def test_a_deleted_endpoint_is_gone_with_its_processes(
+    user: User, shared_server: Any, archives: dict[str, Path]
+) -> None:
+    name = user.deploy("gone", archives["binary"])
+    user.wait(name)
+    before = len(replicas(shared_server))
+    user.sagemaker.delete_model(ModelName=name)
+    user.sagemaker.delete_endpoint_config(EndpointConfigName=name)
+    assert user.ask(name, "30,Rome") == "yes\n"
+    user.sagemaker.delete_endpoint(EndpointName=name)
+    user.sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    error = refused(user.sagemaker.describe_endpoint, EndpointName=name)["Error"]
+    arn = "arn:aws:sagemaker:us-east-1:000000000000:endpoint/gone"
+    assert error == {"Code": "ValidationException", "Message": f'Could not find endpoint "{arn}".'}
+    assert len(replicas(shared_server)) == before - 1
+
+
+def test_a_killed_replica_comes_back_and_nobody_notices_while_another_lives(
+    start_server: Callable[..., Any], archives: dict[str, Path]
+) -> None:
+    server = start_server()
+    user = User(server)
+    name = user.deploy("pair", archives["binary"], instances=2)
+    user.wait(name)
+    before = {process.pid for process in replicas(server)}
+    assert len(before) == 2
+    psutil.Process(min(before)).kill()
+    for _ in range(20):
+        assert user.ask(name, "30,Rome") == "yes\n"
+    give_up = time.monotonic() + 120
+    while len(replicas(server)) < 2:
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    assert {process.pid for process in replicas(server)} != before
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_replicas_come_back_with_the_server(
+    start_server: Callable[..., Any], archives: dict[str, Path], end: str
+) -> None:
+    server = start_server()
+    user = User(server)
+    name = user.deploy("back", archives["binary"])
+    user.wait(name)
+    old = replicas(server)
+    getattr(server, end)()
+    _, alive = psutil.wait_procs(old, timeout=60)
+    assert alive == []
+    user = User(start_server(home=server.home))
+    assert user.ask_until_answered(name, "30,Rome") == "yes\n"
+    assert user.wait(name)["EndpointStatus"] == "InService"
+
+
+def test_one_row_takes_milliseconds(user: User, archives: dict[str, Path]) -> None:
+    """Prints the latency; a busy machine must not fail the suite, so only a gross slowness does."""
+    name = user.deploy("quick", archives["binary"])
+    user.wait(name)
+    times = []
+    for _ in range(200):
+        start = time.perf_counter()
+        user.ask(name, "30,Rome")
+        times.append(time.perf_counter() - start)
+    print(f"one row: p50 {statistics.median(times) * 1e3:.1f} ms")
+    assert statistics.median(times) < 1

@@ -1,0 +1,181 @@
+"""Fixtures that several test folders share: a real server, and the clients that people use."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+START_TIMEOUT = 60
+STOP_TIMEOUT = 30
+BIN = Path(sys.executable).parent
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """This process's environment without what would reach another server, and with one thread a library."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "PILOTHOUSE_", "SAGEMAKER_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "AWS_CONFIG_FILE": os.devnull, **extra}
+
+
+class ServerProcess:
+    """`pilothouse serve --port 0` on a home of its own, as a process, and what is needed to talk to it."""
+
+    def __init__(self, home: Path, *options: str, **environment: str) -> None:
+        self.home = home
+        self.options = options
+        self.extra = environment
+        self.process: subprocess.Popen[str] | None = None
+        self.url = ""
+        self.log = home.parent / f"{home.name}.log"
+
+    def start(self) -> ServerProcess:
+        """Starts it and waits until it answers."""
+        command = [sys.executable, "-m", "pilothouse", "serve", "--port", "0", "--home", str(self.home), *self.options]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env=clean_environment(**self.extra)
+            )
+        line = self._ready_line()
+        assert line.startswith("Pilothouse is ready at http://"), f"no ready line: {line!r}\n{self.log.read_text()}"
+        self.url = line.split()[4]
+        return self
+
+    def _ready_line(self) -> str:
+        lines: list[str] = []
+        assert self.process is not None
+        assert self.process.stdout is not None
+        reader = threading.Thread(target=lambda: lines.append(self.process.stdout.readline()), daemon=True)
+        reader.start()
+        reader.join(START_TIMEOUT)
+        return lines[0] if lines else ""
+
+    def environment(self) -> dict[str, str]:
+        """The variables that `pilothouse env` prints for this server."""
+        text = pilothouse("env", "--home", str(self.home)).stdout
+        words = [shlex.split(line) for line in text.splitlines()]
+        return dict(word[1].split("=", 1) for word in words if word[0] == "export")
+
+    def client(self, service: str, **options: Any) -> Any:
+        """A boto3 client as a user's code would have it after `eval "$(pilothouse env)"`."""
+        import boto3
+
+        environment = self.environment()
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=environment["AWS_DEFAULT_REGION"],
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            **options,
+        )
+
+    def healthy(self) -> bool:
+        """Whether GET /health answers."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=10) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(STOP_TIMEOUT)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """kill -9, as an accident would."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(STOP_TIMEOUT)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def pilothouse(*arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the `pilothouse` command to its end."""
+    command = [sys.executable, "-m", "pilothouse", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=clean_environment(**environment))
+    assert not check or done.returncode == 0, f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr}"
+    return done
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers, each on a home of its own unless told which; ends them all."""
+    started: list[ServerProcess] = []
+
+    def start(*options: str, home: Path | None = None, **environment: str) -> ServerProcess:
+        server = ServerProcess(home or tmp_path / f"home-{len(started)}", *options, **environment)
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        if server.process is not None:
+            server.stop()
+
+
+@pytest.fixture
+def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    """A started server."""
+    return start_server()
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A started server that the tests of one module share."""
+    server = ServerProcess(tmp_path_factory.mktemp("shared") / "home").start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def aws(server: ServerProcess) -> Callable[..., Any]:
+    """Runs the real `aws` command against `server`; its answer, parsed where it is JSON."""
+    return aws_command(server)
+
+
+@pytest.fixture
+def aws_for() -> Callable[[ServerProcess], Callable[..., Any]]:
+    """Makes such a function for a server of the test's choice."""
+    return aws_command
+
+
+@pytest.fixture
+def shared_aws(shared_server: ServerProcess) -> Callable[..., Any]:
+    """Runs the real `aws` command against the server that the tests of a module share."""
+    return aws_command(shared_server)
+
+
+def aws_command(server: ServerProcess) -> Callable[..., Any]:
+    """A function that runs the real `aws` command against `server`."""
+    environment = clean_environment(**server.environment())
+
+    def run(*arguments: str, check: bool = True) -> Any:
+        command = [str(BIN / "aws"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+        if not check:
+            return done
+        assert done.returncode == 0, f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr}"
+        try:
+            return json.loads(done.stdout)
+        except ValueError:
+            return done.stdout
+
+    return run
