@@ -1,0 +1,57 @@
+"""`pilothouse env`: what to export so that AWS's own tools talk to this server."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from pilothouse import environment
+from pilothouse.cli.settings import home_option, load
+from pilothouse.config import Settings
+from pilothouse.credentials import AccessKey, Credentials
+from pilothouse.errors import ConfigurationError
+from pilothouse.home import Home
+
+_IN_THE_WAY = ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+
+
+@click.command()
+@home_option
+def env(home: Path | None) -> None:
+    """Print the variables that boto3, the AWS CLI and the SageMaker SDK need.
+
+    Use it as: eval "$(pilothouse env)"
+    """
+    settings = load(home=home)
+    key = _key(settings)
+    environment.write_sdk_defaults(settings)
+    for name in in_the_way(os.environ):
+        click.echo(f"unset {name}")
+    for name, value in environment.variables(settings, key, _url(settings)).items():
+        click.echo(f"export {name}={shlex.quote(value)}")
+
+
+def in_the_way(variables: os._Environ[str] | dict[str, str]) -> list[str]:
+    """The names among `variables` that would lead AWS's tools past the exported ones."""
+    return sorted(name for name in variables if name in _IN_THE_WAY or name.startswith("AWS_ENDPOINT_URL_"))
+
+
+def _key(settings: Settings) -> AccessKey:
+    keys = Credentials(settings.credentials_file).all()
+    if not keys:
+        raise ConfigurationError(
+            f"There is no access key in {settings.home}. The first `pilothouse serve` on this home makes one."
+        )
+    return keys[0]
+
+
+def _url(settings: Settings) -> str:
+    running = Home(settings.home).running()
+    if running is not None:
+        return running.url
+    url = environment.url(settings.host, settings.port)
+    click.echo(f"No server runs on {settings.home} now. These variables are for one that will be at {url}.", err=True)
+    return url

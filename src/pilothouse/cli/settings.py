@@ -1,0 +1,33 @@
+"""Settings as a command line gives them: its options over the environment's variables over the defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from pilothouse.config import Settings
+from pilothouse.errors import ConfigurationError
+
+
+def load(**options: Any) -> Settings:
+    """Settings, with an absolute home. An option that is None is left out. A wrong one is a `ConfigurationError`."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError(_sentences(error)) from error
+    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+
+
+def _sentences(error: ValidationError) -> str:
+    return " ".join(f"PILOTHOUSE_{str(part['loc'][0]).upper()} is wrong: {part['msg']}." for part in error.errors())
+
+
+home_option = click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder that holds all state.  [default: $PILOTHOUSE_HOME, or ~/.local/share/pilothouse]",
+)

@@ -1,0 +1,145 @@
+"""Tables in the forms people have them, as the two that the program reads: a file, or rows of text."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from pilothouse.errors import DataError
+
+BATCH = 10_000
+"""Rows that are held at a time when a file is predicted."""
+
+Rows = list[list[str]]
+
+
+def as_file(data: Any, scratch: Path) -> Path:
+    """The file that holds `data`: `data` itself if it is a path, else a CSV file with a header written to `scratch`."""
+    if isinstance(data, str | Path):
+        return _existing(Path(data))
+    path = scratch / "data.csv"
+    if hasattr(data, "to_csv"):
+        data.to_csv(path, index=False)
+    elif hasattr(data, "write_csv"):
+        data.write_csv(path)
+    elif type(data).__module__.split(".")[0] == "pyarrow":
+        _write_arrow(data, path)
+    elif isinstance(data, Sequence) and data and all(isinstance(row, dict) for row in data):
+        _write_records(data, path)
+    else:
+        raise DataError(
+            f"A {type(data).__name__} is not a table. "
+            "Give a path, a DataFrame, an Arrow table, or a list of dictionaries."
+        )
+    return path
+
+
+def batches(source: Path | IO[str], columns: Sequence[str], size: int = BATCH) -> Iterator[Rows]:
+    """The rows of a CSV or Parquet file, as text in the order of `columns`, `size` at a time.
+
+    The file's own columns may be in any order and more than these. `DataError` if one is missing or a row is ragged.
+    """
+    if isinstance(source, Path) and _starts(source) == b"PAR1":
+        yield from _parquet_batches(source, columns, size)
+        return
+    with _text(source) as stream:
+        reader = csv.reader(stream)
+        header = _header(reader, str(getattr(source, "name", source)))
+        chosen = positions(header, columns)
+        rows = _picked(reader, len(header), chosen)
+        while batch := list(islice(rows, size)):
+            yield batch
+
+
+def positions(header: Sequence[str], columns: Sequence[str]) -> list[int]:
+    """Where each of `columns` is in `header`. `DataError` names those that are missing."""
+    index = {name: place for place, name in reversed(list(enumerate(header)))}
+    missing = [name for name in columns if name not in index]
+    if missing:
+        raise DataError(
+            f"The rows lack {len(missing)} of the {len(columns)} columns that the model was trained on: "
+            f"{', '.join(missing[:10])}{', …' if len(missing) > 10 else ''}. The first line must name the columns."
+        )
+    return [index[name] for name in columns]
+
+
+def column(source: Path, name: str) -> Iterator[str]:
+    """The values of one column as text, without the empty ones."""
+    for batch in batches(source, [name]):
+        yield from (row[0] for row in batch if row[0] != "")
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DataError(f"{path} is not a file.")
+    return path
+
+
+def _starts(path: Path) -> bytes:
+    with _existing(path).open("rb") as file:
+        return file.read(4)
+
+
+def _text(source: Path | IO[str]) -> IO[str]:
+    if not isinstance(source, Path):
+        return source
+    compressed = _starts(source)[:2] == b"\x1f\x8b"
+    binary: Any = gzip.GzipFile(source) if compressed else source.open("rb")
+    return io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+
+
+def _header(reader: Iterator[list[str]], name: str) -> list[str]:
+    try:
+        return next(reader)
+    except StopIteration:
+        raise DataError(f"{name} is empty. Its first line must name the columns.") from None
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{name} cannot be read as CSV: {error}.") from error
+
+
+def _picked(reader: Any, width: int, chosen: list[int]) -> Iterator[list[str]]:
+    try:
+        for row in reader:
+            if len(row) != width and row:
+                raise DataError(f"Line {reader.line_num} has {len(row)} fields; the first line names {width} columns.")
+            if row:
+                yield [row[place] for place in chosen]
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"The rows cannot be read as CSV after line {reader.line_num}: {error}.") from error
+
+
+def _parquet_batches(path: Path, columns: Sequence[str], size: int) -> Iterator[Rows]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(_existing(path))
+        positions(file.schema_arrow.names, columns)
+        for batch in file.iter_batches(size, columns=list(columns)):
+            table = pa.Table.from_batches([batch]).select(list(columns))
+            yield [list(row) for row in zip(*(_rendered(values) for values in table.columns), strict=True)]
+    except pa.ArrowException as error:
+        raise DataError(f"{path} cannot be read as Parquet: {error}.") from error
+
+
+def _rendered(values: Any) -> list[str]:
+    return ["" if value is None else str(value) for value in values.to_pylist()]
+
+
+def _write_arrow(table: Any, path: Path) -> None:
+    from pyarrow import csv as arrow_csv
+
+    arrow_csv.write_csv(table, path)
+
+
+def _write_records(records: Sequence[dict[str, Any]], path: Path) -> None:
+    names = list(dict.fromkeys(name for record in records for name in record))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="")
+        writer.writeheader()
+        writer.writerows(records)

@@ -1,0 +1,106 @@
+"""A trained model in a folder, ready to predict."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pilothouse.client.frames import Rows, as_file, batches
+from pilothouse.errors import DataError
+
+LEADERBOARD = "leaderboard.json"
+
+
+class Model:
+    """The model in the folder `path`, as `fit` wrote it or as a candidate's model.tar.gz unpacks.
+
+    `leaderboard` lists the candidates of its job, best first, with their metrics; it is empty in an unpacked archive.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        from pilothouse.problems.base import load_predictor
+
+        self.path = Path(path)
+        if not (self.path / "manifest.json").is_file():
+            raise DataError(f"{self.path} is not a model folder: it has no manifest.json. `pilothouse fit` makes one.")
+        self._predictor = load_predictor(self.path)
+        self.leaderboard: list[dict[str, Any]] = self._read_leaderboard()
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.path)!r})"
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that it predicts from."""
+        return list(self._predictor.columns)
+
+    @property
+    def problem_type(self) -> str:
+        """BinaryClassification, MulticlassClassification or Regression."""
+        return str(self._predictor.problem_type)
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The labels, in the order of the probabilities; None for regression."""
+        return self._predictor.classes
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Its own metrics, measured on rows that it was not trained on."""
+        return dict(self.leaderboard[0]["metrics"]) if self.leaderboard else {}
+
+    def predict(self, data: Any) -> list[Any]:
+        """A label (text) or a value (float) for each row of `data`, which may be all that `fit` takes."""
+        return [row[0] for batch in self._over(data) for row in self._answers(batch)]
+
+    def predict_proba(self, data: Any) -> list[dict[str, float]]:
+        """For each row the probability of each class. `DataError` for regression."""
+        if self.classes is None:
+            raise DataError("A regression model predicts values, not probabilities. Use predict.")
+        answers = (row for batch in self._over(data) for row in self._answers(batch))
+        return [dict(zip(self.classes, row[2:], strict=True)) for row in answers]
+
+    def write_predictions(self, source: Path | IO[str], target: IO[str]) -> int:
+        """Predict the rows of a file and write them as CSV with a header; returns how many rows there were.
+
+        Columns: predicted_label, probability (of that label) and probability_<class> for each class, or prediction.
+        """
+        writer = csv.writer(target, lineterminator="\n")
+        rest = batches(source, self.columns)
+        batch = next(rest, [])  # raises before anything is written if the columns are not right
+        writer.writerow(self._titles())
+        count = 0
+        while batch:
+            writer.writerows(self._answers(batch))
+            count += len(batch)
+            batch = next(rest, [])
+        return count
+
+    def _over(self, data: Any) -> Iterator[Rows]:
+        with tempfile.TemporaryDirectory(prefix="pilothouse-predict-") as scratch:
+            yield from batches(as_file(data, Path(scratch)), self.columns)
+
+    def _titles(self) -> list[str]:
+        if self.classes is None:
+            return ["prediction"]
+        return ["predicted_label", "probability", *(f"probability_{label}" for label in self.classes)]
+
+    def _answers(self, batch: Rows) -> list[list[Any]]:
+        """A row as `_titles` names its fields, for each row of `batch`."""
+        prediction = self._predictor.predict(batch)
+        if prediction.values is not None:
+            return [[value] for value in prediction.values.tolist()]
+        labels, classes = prediction.labels or [], self.classes or []
+        probabilities = [] if prediction.probabilities is None else prediction.probabilities.tolist()
+        return [[label, row[classes.index(label)], *row] for label, row in zip(labels, probabilities, strict=True)]
+
+    def _read_leaderboard(self) -> list[dict[str, Any]]:
+        try:
+            entries: list[dict[str, Any]] = json.loads((self.path / LEADERBOARD).read_text())
+        except FileNotFoundError:
+            return []
+        return entries

@@ -1,0 +1,87 @@
+"""What a server checks before it serves."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pilothouse.cli import main
+from pilothouse.cli.doctor import examine
+from pilothouse.config import Settings
+from pilothouse.credentials import Credentials
+from pilothouse.errors import ConfigurationError
+from pilothouse.home import Home
+from pilothouse.server import listen, refuse_open_door
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_no_key(tmp_path: Path, host: str) -> None:
+    refuse_open_door(host, Credentials(tmp_path / "credentials.json"))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1"])
+def test_an_address_that_others_can_reach_needs_a_key(tmp_path: Path, host: str) -> None:
+    credentials = Credentials(tmp_path / "credentials.json")
+    with pytest.raises(ConfigurationError, match="pilothouse keys create"):
+        refuse_open_door(host, credentials)
+    credentials.ensure()
+    refuse_open_door(host, credentials)
+
+
+def test_port_0_picks_a_free_one() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.getsockname()[1] > 0
+
+
+def test_a_port_in_use_is_refused_in_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port} cannot be listened on"):
+            listen("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_refused_in_words() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be listened on"):
+        listen("192.0.2.1", 0)
+
+
+def test_the_doctor_finds_no_fault_with_a_home_that_is_not_there_yet(tmp_path: Path) -> None:
+    findings = list(examine(Settings(home=tmp_path / "new", port=0)))
+    assert [finding for finding in findings if not finding.good] == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_doctor_names_an_open_home_and_an_open_credentials_file(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    credentials = Credentials(home.root / "credentials.json")
+    credentials.ensure()
+    credentials.path.chmod(0o644)
+    home.root.chmod(0o755)
+    faults = {
+        finding.subject: finding.seen for finding in examine(Settings(home=home.root, port=0)) if not finding.good
+    }
+    assert set(faults) == {"home", "access keys"}
+    assert "0700" in faults["home"]
+    assert "0600" in faults["access keys"]
+
+
+def test_the_doctor_names_a_port_in_use_and_ends_with_exit_code_1(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = CliRunner().invoke(main, ["doctor", "--home", str(tmp_path / "home")], env={"PILOTHOUSE_PORT": port})
+    assert result.exit_code == 1
+    assert "fault" in result.stdout
+
+
+def test_the_doctor_names_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.create()
+    with home.serving():
+        home.announce("http://127.0.0.1:1")
+        faults = [finding.seen for finding in examine(Settings(home=tmp_path)) if not finding.good]
+    assert len(faults) == 1
+    assert "does not answer" in faults[0]
