@@ -67,7 +67,6 @@ class Server:
                 ready(url)
 
             def stop() -> None:
-                log.info("stopping")
                 _end_process_after(_EXIT)
                 if supervisor is not None:
                     supervisor.stop_claiming()
@@ -75,6 +74,7 @@ class Server:
             context = composition.front(self.settings, store, supervisor.wake if supervisor else _nobody)
             app = create_app(context, self.credentials)
             _Doors(_uvicorn_config(app), announce, stop).run_until_signal(listener)
+            log.info("stopping")
 
 
 class _Doors(uvicorn.Server):
@@ -96,9 +96,10 @@ class _Doors(uvicorn.Server):
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if not self.should_exit:
-            self._on_stop()
+        first = not self.should_exit
         super().handle_exit(sig, frame)
+        if first:
+            self._on_stop()
 
 
 def listen(host: str, port: int) -> socket.socket:

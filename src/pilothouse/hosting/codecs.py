@@ -24,8 +24,6 @@ _REGRESSION_OUTPUTS = ("predicted_label", "score")
 
 Rows = list[list[str]]
 
-csv.field_size_limit(1 << 30)
-
 
 class Predicted(Protocol):
     """Predictions for n rows: `labels` and `probabilities` [n, classes] of a classifier, or `values` [n]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import os
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from pilothouse.problems.base import InputError, Predictor, load_predictor
 DRAIN_SECONDS = 8
 """How long requests in flight may take to finish after SIGTERM."""
 
+_LARGEST_FIELD = 1 << 30
 _KEEP_ALIVE = 75  # seconds; longer than the caller's, which is the one to close idle connections
 
 
@@ -35,6 +37,7 @@ def serve(model: str, socket: str, environment: dict[str, str]) -> None:
     `environment` is the container definition's. A model that cannot be loaded ends the process with the reason as the
     last line of its output.
     """
+    csv.field_size_limit(_LARGEST_FIELD)
     try:
         server = ModelServer.load(Path(model), environment)
     except Exception as error:

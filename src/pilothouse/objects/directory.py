@@ -36,7 +36,7 @@ from pilothouse.objects.base import (
     Upload,
     UploadList,
 )
-from pilothouse.objects.refusals import no_such_bucket, no_such_key, precondition_failed
+from pilothouse.objects.refusals import bucket_exists_already, no_such_bucket, no_such_key, precondition_failed
 from pilothouse.objects.stored import DamagedError, Draft, facts_of, open_content, sync_folder, window, write_synced
 from pilothouse.objects.uploads import Uploads
 
@@ -55,8 +55,7 @@ class DirectoryObjects:
         home = self._root / keys.check_bucket(bucket)
         with self._changing_buckets():
             if self.bucket_exists(bucket):
-                message = "Your previous request to create the named bucket succeeded and you already own it."
-                raise S3Error("BucketAlreadyOwnedByYou", message, 409)
+                raise bucket_exists_already()
             shutil.rmtree(home, ignore_errors=True)
             for folder in (home, home / "incoming", home / "uploads"):
                 folder.mkdir()

@@ -18,3 +18,9 @@ def no_such_key(key: str) -> S3Error:
 def precondition_failed() -> S3Error:
     """A condition that the request set does not hold."""
     return S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold.", 412)
+
+
+def bucket_exists_already() -> S3Error:
+    """BucketAlreadyOwnedByYou."""
+    message = "Your previous request to create the named bucket succeeded and you already own it."
+    return S3Error("BucketAlreadyOwnedByYou", message, 409)

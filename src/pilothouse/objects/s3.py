@@ -30,7 +30,7 @@ from pilothouse.objects.base import (
     Upload,
     UploadList,
 )
-from pilothouse.objects.refusals import no_such_bucket, no_such_key
+from pilothouse.objects.refusals import bucket_exists_already, no_such_bucket, no_such_key
 from pilothouse.objects.s3_client import S3Client
 from pilothouse.objects.stored import chunks
 
@@ -52,6 +52,8 @@ class RemoteObjects:
 
     def create_bucket(self, bucket: str) -> None:
         keys.check_bucket(bucket)
+        if self.bucket_exists(bucket):  # in us-east-1 S3 itself answers success
+            raise bucket_exists_already()
         where = {"CreateBucketConfiguration": {"LocationConstraint": self._region}}
         self._client.call("create_bucket", Bucket=bucket, **({} if self._region == "us-east-1" else where))
 

@@ -40,7 +40,12 @@ def create_bucket(context: Context, request: dict[str, Any]) -> dict[str, Any]:
             f"to. Use {context.settings.region}.",
             400,
         )
-    context.objects.create_bucket(request["Bucket"])
+    try:
+        context.objects.create_bucket(request["Bucket"])
+    except S3Error as error:
+        # In us-east-1, and only there, S3 lets an owner create a bucket again.
+        if error.code != "BucketAlreadyOwnedByYou" or context.settings.region != "us-east-1":
+            raise
     return {"Location": f"/{request['Bucket']}"}
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 import structlog
 
 _POLL = 0.2
+_PAUSE_AFTER_FAILURE = 5.0
 
 journal = structlog.get_logger()
 
@@ -56,13 +57,16 @@ class ReconcilerThread:
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
-            self._guarded("tick", self._reconciler.tick)
+            if not self._guarded("tick", self._reconciler.tick):
+                self._stopping.wait(_PAUSE_AFTER_FAILURE)
             self._woken.wait(_POLL)
             self._woken.clear()
         self._guarded("stop", lambda: self._reconciler.stop(self._timeout))
 
-    def _guarded(self, what: str, call: Callable[[], None]) -> None:
+    def _guarded(self, what: str, call: Callable[[], None]) -> bool:
         try:
             call()
+            return True
         except Exception:  # the next round may do better
             journal.exception("a reconciler failed", reconciler=type(self._reconciler).__name__, call=what)
+            return False

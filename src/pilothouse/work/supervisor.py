@@ -28,6 +28,7 @@ FRUITLESS = 5
 
 _POLL = 0.2
 _LAUNCH_PAUSE = 1.0
+_PAUSE_AFTER_FAILURE = 2.0
 _KILL_RESERVE = 1.0
 
 journal = structlog.get_logger()
@@ -112,6 +113,7 @@ class Supervisor:
                 self._claim()
             except Exception:  # a database that is away comes back; the loop must still be there then
                 journal.exception("the supervisor could not do its round")
+                self._stopping.wait(_PAUSE_AFTER_FAILURE)
             self._woken.wait(_POLL)
             self._woken.clear()
 
