@@ -121,3 +121,12 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, content: str | Non
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ConfigurationError, match="holds no model"):
         load_predictor(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["../../etc", "/etc", "members/../../0"])
+def test_a_manifest_cannot_name_a_folder_outside_of_its_archive(tmp_path: Path, path: str) -> None:
+    manifest = json.loads((_archive(tmp_path, None, "Regression") / "manifest.json").read_text())
+    manifest["members"] = [{"path": path, "engine": "lightgbm", "weight": 1}]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConfigurationError, match="outside"):
+        load_predictor(tmp_path)

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 _POLL = 0.2
-_PAUSE_AFTER_FAILURE = 5.0
+_PAUSE_AFTER_FAILURE = 1.0
 
 journal = structlog.get_logger()
 

@@ -28,7 +28,7 @@ FRUITLESS = 5
 
 _POLL = 0.2
 _LAUNCH_PAUSE = 1.0
-_PAUSE_AFTER_FAILURE = 2.0
+_PAUSE_AFTER_FAILURE = 1.0
 _KILL_RESERVE = 1.0
 
 journal = structlog.get_logger()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.data.features import Features
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.engines.base import Model
+from pilothouse.errors import ConfigurationError
 from pilothouse.problems.base import InputError, Prediction, read_manifest
 from pilothouse.problems.evaluate import labels
 
@@ -49,7 +50,7 @@ class TabularPredictor:
             manifest["classes"],
             manifest["threshold"],
             FeaturePipeline.load(directory / "pipeline"),
-            [(m["weight"] / total, engines.load(directory / m["path"], m["engine"])) for m in members],
+            [(m["weight"] / total, engines.load(_inside(directory, m["path"]), m["engine"])) for m in members],
         )
 
     def predict(self, rows: Sequence[Sequence[Any]]) -> Prediction:
@@ -75,3 +76,10 @@ class TabularPredictor:
             return Prediction(values=voted)
         texts = self.classes
         return Prediction(labels=[texts[i] for i in labels(voted, self.threshold).tolist()], probabilities=voted)
+
+
+def _inside(directory: Path, path: str) -> Path:
+    """The folder that a manifest, which may be anybody's, names; `ConfigurationError` unless it is in the archive."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ConfigurationError(f"The model's manifest names {path!r}, which is outside of its archive. Do not use it.")
+    return directory / path
