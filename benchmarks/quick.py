@@ -1,9 +1,9 @@
 """Pilothouse against plain CatBoost on four data sets, two minutes each: `python benchmarks/quick.py`.
 
 For each set: one fixed 80/20 split; an AutoML job on the 80 % through a started server, with
-MaxAutoMLJobRuntimeInSeconds = `--seconds`; plain CatBoost (its defaults, native categories, early stopping on a fifth of
-the same 80 %) with as many threads as the job has slots. Both are scored on the 20 % that neither has seen, by the job's objective
-and by AUC, log loss or RMSE. `--direct` runs the same plan, trials and ensemble without a server.
+MaxAutoMLJobRuntimeInSeconds = `--seconds`; plain CatBoost (its defaults, native categories, early stopping on a fifth
+of the same 80 %) with as many threads as the job has slots. Both are scored on the 20 % that neither has seen, by the
+job's objective and by AUC, log loss or RMSE. `--direct` runs the same plan, trials and ensemble without a server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ from typing import Any
 
 SETS = ("telco_churn", "california_housing", "wine_quality_white", "adult_census_income")
 SLOTS = max(1, len(os.sched_getaffinity(0)))
-ALSO = {"Regression": ["RMSE", "R2"], "BinaryClassification": ["AUC", "LogLoss"], "MulticlassClassification": ["LogLoss"]}
+ALSO = {
+    "Regression": ["RMSE", "R2"],
+    "BinaryClassification": ["AUC", "LogLoss"],
+    "MulticlassClassification": ["LogLoss"],
+}
 JOB_END_GRACE = 60
 
 
@@ -148,7 +152,8 @@ def server(home: Path) -> Iterator[Any]:
     import boto3
 
     pilothouse = [sys.executable, "-m", "pilothouse"]
-    process = subprocess.Popen([*pilothouse, "serve", "--port", "0", "--home", str(home)], stdout=subprocess.PIPE, text=True)
+    serve = [*pilothouse, "serve", "--port", "0", "--home", str(home)]
+    process = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
@@ -189,10 +194,14 @@ def through_server(split: Split, seconds: int, folder: Path) -> Outcome:
 
 
 def _request(name: str, target: str, seconds: int) -> dict[str, Any]:
-    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://quick/in/"}}
+    channel = {
+        "ChannelType": "training",
+        "ContentType": "text/csv;header=present",
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://quick/in/"}},
+    }
     return {
         "AutoMLJobName": name,
-        "AutoMLJobInputDataConfig": [{"ChannelType": "training", "ContentType": "text/csv;header=present", "DataSource": source}],
+        "AutoMLJobInputDataConfig": [channel],
         "OutputDataConfig": {"S3OutputPath": "s3://quick/out"},
         "RoleArn": "arn:aws:iam::000000000000:role/PilothouseRole",
         "AutoMLProblemTypeConfig": {
@@ -266,7 +275,8 @@ def _trials(plans: list[Any], metric: str, folder: Path, ends: float) -> dict[st
 
     def run(number: int, candidate: Any) -> None:
         left = ends - time.monotonic()
-        allowed = planning.allow(candidate, base[number + 1 :], costs, seconds_left=left, slots=SLOTS) if left > 1 else None
+        waiting = base[number + 1 :]
+        allowed = planning.allow(candidate, waiting, costs, seconds_left=left, slots=SLOTS) if left > 1 else None
         if allowed is None:
             print(f"  {candidate.suffix}: left out", flush=True)
             return
@@ -274,10 +284,10 @@ def _trials(plans: list[Any], metric: str, folder: Path, ends: float) -> dict[st
         where.mkdir()
         document = allowed.candidate.trial(candidate.suffix, metric) | {"deadline_seconds": allowed.seconds}
         (where / "trial.json").write_text(json.dumps(document))
-        code = f"from pilothouse.problems.tabular.train import train; train({str(where)!r}, {str(folder / 'dataset')!r})"
-        child = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-        )
+        code = "import sys; from pilothouse.problems.tabular.train import train; train(*sys.argv[1:])"
+        command = [sys.executable, "-c", code, str(where), str(folder / "dataset")]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        child = subprocess.run(command, env=environment, capture_output=True, text=True)
         if child.returncode:
             print(f"  {candidate.suffix}: {child.stderr.strip().splitlines()[-1]}", flush=True)
             return

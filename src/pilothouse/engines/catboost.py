@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _MAX_ROUNDS = 4000
 
 _DEFAULTS: dict[str, Any] = {
-    "learning_rate": 0.06,
     "depth": 6,
     # Target statistics cost 5 to 20 times what one-hot does, and win only where levels are many.
     "one_hot_max_size": 64,
@@ -99,7 +98,8 @@ class _AfterRound:
 
 
 def _settings(task: Task, params: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
-    settings = _DEFAULTS | params
+    # Targets of many levels take thousands of rounds at a binary target's rate.
+    settings = {"learning_rate": 0.06 if task.binary else 0.1} | _DEFAULTS | params
     settings |= {
         "loss_function": task.choose("RMSE", "MAE", "Logloss", "MultiClass"),
         "random_seed": seed,

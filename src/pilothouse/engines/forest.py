@@ -13,7 +13,7 @@ from pilothouse.engines.base import Array, Labelled, Model, Task, matrix, probab
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
 
-_TREES = 200
+_TREES, _TREES_ON_MANY_ROWS, _MANY_ROWS = 200, 100, 10_000
 _BATCH = 10
 _MOST_LEAVES = 1_000_000
 """Leaves in a whole forest: about 20 MB of arrays."""
@@ -73,10 +73,16 @@ class ForestModel:
 
 
 class _Forest:
-    """What both engines share. Params: scikit-learn's own; `n_estimators` trees unless the deadline comes first."""
+    """What both engines share. Params: scikit-learn's own; `n_estimators` trees unless the deadline comes first.
+
+    The defaults are what gave the best losses: probabilities want larger leaves in binary problems, none in multiclass.
+    """
 
     name: str
     _kinds: tuple[str, str]
+    _regression: dict[str, Any]
+    _binary: dict[str, Any]
+    _multiclass: dict[str, Any] = {"max_features": "sqrt", "min_samples_leaf": 1}
 
     def fit(
         self,
@@ -97,9 +103,9 @@ class _Forest:
         values = matrix(x)
         median = _medians(values)
         values = _filled(values, median)
-        settings = {"n_estimators": _TREES, "max_features": 1.0 if task.regression else "sqrt"} | params
+        settings = self._defaults(task, len(x)) | params
         trees = int(settings.pop("n_estimators"))
-        settings["min_samples_leaf"] = _leaf_rows(len(x), trees, int(settings.get("min_samples_leaf", 1)))
+        settings["min_samples_leaf"] = _leaf_rows(len(x), trees, int(settings["min_samples_leaf"]))
         kind = getattr(sklearn.ensemble, self._kinds[0] if task.regression else self._kinds[1])
         forest = kind(n_estimators=0, warm_start=True, random_state=seed, n_jobs=threads, **settings)
         while forest.n_estimators < trees:
@@ -108,6 +114,10 @@ class _Forest:
             if deadline is not None and time.monotonic() >= deadline:
                 break
         return ForestModel(_arrays(forest, median, task.n_classes))
+
+    def _defaults(self, task: Task, rows: int) -> dict[str, Any]:
+        own = self._regression if task.regression else self._binary if task.binary else self._multiclass
+        return {"n_estimators": _TREES if rows <= _MANY_ROWS else _TREES_ON_MANY_ROWS} | own
 
     def load(self, directory: Path) -> Model:
         from safetensors.numpy import load_file
@@ -120,6 +130,8 @@ class RandomForest(_Forest):
 
     name = "randomforest"
     _kinds = ("RandomForestRegressor", "RandomForestClassifier")
+    _regression = {"max_features": 0.5, "min_samples_leaf": 2}
+    _binary = {"max_features": "sqrt", "min_samples_leaf": 5}
 
 
 class ExtraTrees(_Forest):
@@ -127,6 +139,8 @@ class ExtraTrees(_Forest):
 
     name = "extra-trees"
     _kinds = ("ExtraTreesRegressor", "ExtraTreesClassifier")
+    _regression = {"max_features": 0.7, "min_samples_leaf": 1}
+    _binary = {"max_features": 0.5, "min_samples_leaf": 5}
 
 
 def _leaf_rows(rows: int, trees: int, wanted: int) -> int:

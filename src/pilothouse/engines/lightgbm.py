@@ -21,7 +21,7 @@ _DEFAULTS: dict[str, Any] = {
     "learning_rate": 0.05,
     "num_leaves": 31,
     "min_data_in_leaf": 20,
-    "feature_fraction": 0.9,
+    "feature_fraction": 0.6,
     "bagging_fraction": 0.9,
     "bagging_freq": 1,
     "cat_smooth": 10.0,

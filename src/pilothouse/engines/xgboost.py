@@ -18,11 +18,11 @@ _NATIVE_CATEGORIES = 255
 """Columns with more levels are split by code order: partitions of so many levels only overfit."""
 
 _DEFAULTS: dict[str, Any] = {
-    "learning_rate": 0.1,
+    "learning_rate": 0.08,
     "max_depth": 6,
     "min_child_weight": 1.0,
     "subsample": 0.9,
-    "colsample_bytree": 0.9,
+    "colsample_bytree": 0.6,
     "max_cat_to_onehot": 8,
 }
 

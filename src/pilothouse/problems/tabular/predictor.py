@@ -81,5 +81,5 @@ class TabularPredictor:
 def _inside(directory: Path, path: str) -> Path:
     """The folder that a manifest, which may be anybody's, names; `ConfigurationError` unless it is in the archive."""
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-        raise ConfigurationError(f"The model's manifest names {path!r}, which is outside of its archive. Do not use it.")
+        raise ConfigurationError(f"The model's manifest names {path!r}, which is outside of its archive.")
     return directory / path
