@@ -50,7 +50,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def archive(folder: Path, table: pa.Table, y: Any, task: Task, classes: list[str] | None) -> Path:
     pipeline = FeaturePipeline.fit(table, profile(table))
-    model = engines.engine("lightgbm").fit(pipeline.transform(table), y, None, task, {}, rounds=20)
+    model = engines.engine("lightgbm").fit(pipeline.transform(table), y, None, task, {}, rounds=300)
     for part in ("pipeline", "members/0"):
         (folder / part).mkdir(parents=True)
     pipeline.save(folder / "pipeline")
