@@ -190,6 +190,14 @@ class TestBoosters:
         model = engines.engine(name).fit(x, y, None, TASKS[kind], {}, rounds=17)
         assert model.rounds == 17
 
+    def test_learn_what_two_columns_tell_only_together(self, name: str) -> None:
+        rng = np.random.default_rng(0)
+        numeric, categorical = rng.normal(size=(ROWS, 1)).astype(np.float32), rng.integers(1, 3, (ROWS, 1), np.int32)
+        y = ((numeric[:, 0] > 0.5) != (categorical[:, 0] == 1)).astype(np.int64)
+        x = Features(numeric, categorical, ["a"], ["b"], [3])
+        model = engines.engine(name).fit(x, y, None, TASKS[BINARY], QUICK[name], rounds=150)
+        assert evaluate(BINARY, y, model.predict(x))["Accuracy"] > 0.95
+
     def test_predict_with_fewer_rounds(self, name: str, kind: str) -> None:
         x, y = make(kind)
         longer = engines.engine(name).fit(x, y, None, TASKS[kind], {}, rounds=30)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _LEAST_PROBABILITY = 1e-7
 
+_LEAST_COLUMNS = 4
+
 Array = npt.NDArray[Any]
 Labelled = tuple["Features", Array, Array | None]
 """Features, target and weights (None: all rows weigh the same)."""
@@ -139,6 +141,12 @@ def matrix(x: Features, *, missing: float = 0.0) -> Array:
     if q and missing != 0.0:
         out[:, p:][x.categorical == 0] = missing
     return out
+
+
+def column_share(share: float, x: Features) -> float:
+    """The share of columns that a tree gets: `share`, but at least four columns, so that it can join some."""
+    columns = int(x.numeric.shape[1] + x.categorical.shape[1])
+    return min(1.0, max(share, _LEAST_COLUMNS / max(columns, 1)))
 
 
 def probabilities(raw: Array, n_classes: int) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, matrix, probabilities
+from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, column_share, matrix, probabilities
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -68,7 +68,7 @@ class LightGBM:
     ) -> Model:
         import lightgbm
 
-        settings = _settings(task, params, seed, threads, len(x))
+        settings = _settings(task, params, seed, threads, x)
         stopping = Stopping(deadline, int(settings.pop("patience", 30)))
         limit = int(settings.pop("max_rounds", _MAX_ROUNDS))
         train = lightgbm.Dataset(matrix(x), y, weight=w, categorical_feature=_native(x), params=settings)
@@ -90,9 +90,10 @@ class LightGBM:
         return LightGBMModel(booster, facts["n_classes"], facts["rounds"])
 
 
-def _settings(task: Task, params: dict[str, Any], seed: int, threads: int, rows: int) -> dict[str, Any]:
+def _settings(task: Task, params: dict[str, Any], seed: int, threads: int, x: Features) -> dict[str, Any]:
     settings = _DEFAULTS | params
-    settings["min_data_in_leaf"] = max(1, min(int(settings["min_data_in_leaf"]), rows // 20))
+    settings["min_data_in_leaf"] = max(1, min(int(settings["min_data_in_leaf"]), len(x) // 20))
+    settings["feature_fraction"] = column_share(settings["feature_fraction"], x)
     settings |= {
         "objective": task.choose("regression", "regression_l1", "binary", "multiclass"),
         "metric": task.choose("l2", "l1", "binary_logloss", "multi_logloss"),

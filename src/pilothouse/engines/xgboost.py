@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, matrix, probabilities
+from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, column_share, matrix, probabilities
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -70,7 +70,7 @@ class XGBoost:
     ) -> Model:
         import xgboost
 
-        settings = _settings(task, params, seed, threads)
+        settings = _settings(task, params, seed, threads, x)
         stopping = Stopping(deadline, int(settings.pop("patience", 30)))
         limit = int(settings.pop("max_rounds", _MAX_ROUNDS))
 
@@ -95,8 +95,9 @@ class XGBoost:
         return XGBoostModel(booster, facts["n_classes"], booster.num_boosted_rounds())
 
 
-def _settings(task: Task, params: dict[str, Any], seed: int, threads: int) -> dict[str, Any]:
+def _settings(task: Task, params: dict[str, Any], seed: int, threads: int, x: Features) -> dict[str, Any]:
     settings = _DEFAULTS | params
+    settings["colsample_bytree"] = column_share(settings["colsample_bytree"], x)
     settings |= {
         "objective": task.choose("reg:squarederror", "reg:absoluteerror", "binary:logistic", "multi:softprob"),
         "eval_metric": task.choose("rmse", "mae", "logloss", "mlogloss"),
