@@ -306,7 +306,7 @@ def _trials(plans: list[Any], metric: str, folder: Path, ends: float) -> dict[st
 def _print_candidate(name: str, result: dict[str, Any], test: dict[str, float], metric: str, problem_type: str) -> None:
     shown = [metric, *(m for m in ALSO[problem_type] if m != metric)]
     values = "  ".join(
-        f"{m} oof {result['metrics']['Train'][m]:.5g} val {result['metrics']['Validation'][m]:.5g} test {test[m]:.5g}"
+        f"{m} val {result['metrics']['Validation'][m]:.5g} test {test[m]:.5g}"
         for m in shown
     )
     seconds = result.get("seconds", {}).get("total", 0.0)

@@ -139,6 +139,7 @@ def test_a_job_finds_out_its_problem_and_reports_every_metric(
     for candidate in listed:
         assert candidate["CandidateStatus"] == "Completed", candidate.get("FailureReason")
         assert set(metrics(candidate)) == METRICS[problem_type]
+        assert set(metrics(candidate, "Train")) in (set(), METRICS[problem_type] - {"InferenceLatency"})
         step = candidate["CandidateSteps"][0]
         described = sagemaker.describe_processing_job(ProcessingJobName=step["CandidateStepName"])
         assert described["ProcessingJobArn"] == step["CandidateStepArn"]

@@ -27,8 +27,8 @@ def candidate(name: str, value: float, direction: str = "Maximize", status: str 
         "FinalAutoMLJobObjectiveMetric": {"MetricName": "F1", "Value": value, "Type": direction},
         "CandidateProperties": {
             "CandidateMetrics": [
-                {"MetricName": "F1", "Value": value, "Set": "Validation"},
-                {"MetricName": "F1", "Value": 1.0, "Set": "Train"},
+                {"StandardMetricName": "F1", "Value": value, "Set": "Validation"},
+                {"StandardMetricName": "F1", "Value": 1.0, "Set": "Train"},
             ]
         },
     }

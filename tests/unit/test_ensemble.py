@@ -98,6 +98,16 @@ class TestThreshold:
         y = np.array([0, 1, 0, 1])
         assert threshold.choose(BINARY, metric, y, as_probabilities(np.array([-1.0, 2.0, 0.5, 1.0]))) == 0.5
 
+    def test_rows_judged_by_the_cuts_of_other_folds_score_at_chance_when_there_is_nothing_to_learn(self) -> None:
+        metric, scores = "BalancedAccuracy", []
+        for seed in range(30):
+            rng = np.random.default_rng(seed)
+            y, folds = rng.permutation(np.arange(300) % 2), rng.permutation(np.arange(300) % 5)
+            p = as_probabilities(rng.normal(size=300))
+            cuts = threshold.choose_by_fold(BINARY, metric, y, p, folds)
+            scores.append(measure(metric, BINARY, y, p, threshold=cuts))
+        assert np.mean(scores) == pytest.approx(0.5, abs=0.015)
+
     def test_there_is_none_but_for_binary(self) -> None:
         assert threshold.choose(MULTICLASS, "Accuracy", np.array([0, 1, 2]), np.eye(3)) is None
         assert threshold.choose(REGRESSION, "MSE", np.array([0.0]), np.array([0.0])) is None
@@ -138,10 +148,12 @@ class TestCombine:
 
     def test_it_is_at_least_as_good_out_of_fold_as_each_member(self, combined: tuple[Path, dict[str, object]]) -> None:
         folder, result = combined
-        singles = [
-            json.loads((folder / n / "result.json").read_text())["metrics"]["Train"]["AUC"] for n in ("one", "two")
-        ]
-        assert result["metrics"]["Train"]["AUC"] >= max(singles) - 1e-6  # type: ignore[index]
+        judge = ensemble.judge_of(Dataset.load(folder / "dataset"), "AUC")
+        both, *singles = (
+            judge.objective(np.load(folder / n / "oof.npy").astype(float)) for n in ("both", "one", "two")
+        )
+        assert both >= max(singles) - 1e-6
+        assert set(result["metrics"]) == {"Validation"}  # type: ignore[call-overload]
 
     def test_its_predictions_are_kept_like_a_trials(self, combined: tuple[Path, dict[str, object]]) -> None:
         folder, _ = combined

@@ -12,6 +12,7 @@ import pytest
 
 from pilothouse.errors import TrialTimeout
 from pilothouse.problems.evaluate import evaluate
+from pilothouse.problems.tabular import threshold
 from pilothouse.problems.tabular import train as training
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.predictor import TabularPredictor
@@ -72,10 +73,17 @@ def test_metrics_are_those_of_the_predictions_that_were_kept(tmp_path: Path) -> 
     result = run(tmp_path, data)
     prepared = Dataset.load(data)
     assert prepared.w is not None
-    for name, part, file in (("Train", TRAIN, "oof"), ("Validation", VALIDATION, "validation")):
+    rows = prepared.rows(TRAIN)
+    oof = np.load(tmp_path / "trial" / "oof.npy").astype(np.float64)
+    judged = ("BinaryClassification", prepared.metric, prepared.y[rows], oof)
+    by_fold = threshold.choose_by_fold(*judged, prepared.folds[rows], prepared.w[rows])
+    for name, part, file, cut in (
+        ("Train", TRAIN, "oof", by_fold),
+        ("Validation", VALIDATION, "validation", result["threshold"]),
+    ):
         rows = prepared.rows(part)
         kept = np.load(tmp_path / "trial" / f"{file}.npy").astype(np.float64)
-        weights, cut = prepared.w[rows], result["threshold"]
+        weights = prepared.w[rows]
         again = evaluate("BinaryClassification", prepared.y[rows], kept, weights=weights, threshold=cut)
         for metric, value in again.items():
             assert result["metrics"][name][metric] == pytest.approx(value, abs=1e-5)

@@ -69,6 +69,9 @@ class Board:
 
     def complete(self, name: str, result: dict[str, Any]) -> None:
         """Records the measured candidate, then the best of the board on the job's row."""
+        if self.metric not in result["metrics"]["Validation"]:
+            self.fail(name, f"{self.metric} is not defined for this candidate's predictions of the validation rows.")
+            return
         state = {
             "ObjectiveStatus": "Succeeded",
             "FinalAutoMLJobObjectiveMetric": self._objective(result),
@@ -78,6 +81,10 @@ class Board:
             "_latency": result["metrics"]["Validation"].get("InferenceLatency"),
         }
         self._end(name, "Completed", state)
+        self.publish_best()
+
+    def publish_best(self) -> None:
+        """Names the best candidate so far on the job's row."""
         best = self.best()
         if best is not None:
             self.job.update(state={"_best": best.name})
@@ -169,7 +176,12 @@ def _value(row: Resource) -> float:
 
 def _metric_data(metrics: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     return [
-        {"MetricName": name, "StandardMetricName": name, "Set": part, "Value": value}
+        {**_named(name), "Set": part, "Value": value}
         for part, values in metrics.items()
         for name, value in values.items()
     ]
+
+
+def _named(metric: str) -> dict[str, str]:
+    """Both names of a metric; one that cannot be an objective has the standard name only, as the enums have it."""
+    return {"StandardMetricName": metric} | ({"MetricName": metric} if METRICS[metric].objective else {})

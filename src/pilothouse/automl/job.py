@@ -54,9 +54,9 @@ def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
     _enter(job, "TrainingModels")
     trials = Trials(job, spec, board, budget, facts, dataset)
     finished = trials.run()
-    best = board.best()
-    if best is None:
+    if board.best() is None:
         raise JobFailed(_no_candidate(board, budget))
+    board.publish_best()
 
     partial = _deploy(job, spec, board, budget)
     _complete(job, finished and not budget.is_over(), partial)

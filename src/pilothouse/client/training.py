@@ -173,7 +173,7 @@ def leaderboard(job: str, candidates: list[dict[str, Any]], best: dict[str, Any]
             "name": candidate["CandidateName"].removeprefix(f"{job}-"),
             "objective": candidate["FinalAutoMLJobObjectiveMetric"]["MetricName"],
             "metrics": {
-                metric["MetricName"]: metric["Value"]
+                metric["StandardMetricName"]: metric["Value"]
                 for metric in candidate["CandidateProperties"]["CandidateMetrics"]
                 if metric.get("Set") == "Validation"
             },

@@ -15,9 +15,12 @@ from pilothouse.catalog.metrics import BINARY, REGRESSION, reported
 
 Array = npt.NDArray[Any]
 
+Cut = float | Array | None
+"""A decision threshold for all rows, or one for each; None for problems that have none."""
+
 
 def evaluate(
-    problem_type: str, y: Array, prediction: Array, *, weights: Array | None = None, threshold: float | None = 0.5
+    problem_type: str, y: Array, prediction: Array, *, weights: Array | None = None, threshold: Cut = 0.5
 ) -> dict[str, float]:
     """Every reported metric of the problem type but InferenceLatency; one that is undefined on these rows is left out.
 
@@ -36,7 +39,7 @@ def measure(
     prediction: Array,
     *,
     weights: Array | None = None,
-    threshold: float | None = 0.5,
+    threshold: Cut = 0.5,
 ) -> float:
     """One metric by its catalog name; NaN where it is undefined (AUC of a single class, no rows)."""
     if len(y) == 0:
@@ -53,7 +56,7 @@ def measure(
     return float(table[metric](confusion(y, predicted, prediction.shape[1], w)))
 
 
-def labels(probabilities: Array, threshold: float | None = None) -> Array:
+def labels(probabilities: Array, threshold: Cut = None) -> Array:
     """Class indices: by `threshold` on the positive class of a binary problem, else the most probable class."""
     if threshold is not None and probabilities.shape[1] == 2:
         return (probabilities[:, 1] >= threshold).astype(np.int64)

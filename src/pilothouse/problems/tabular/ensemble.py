@@ -20,7 +20,7 @@ from pilothouse.catalog.metrics import METRICS, REGRESSION
 from pilothouse.problems.evaluate import measure
 from pilothouse.problems.tabular import threshold, train
 from pilothouse.problems.tabular.archive import Member, write_manifest
-from pilothouse.problems.tabular.dataset import TRAIN, Dataset
+from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 
 Array = npt.NDArray[Any]
 
@@ -82,8 +82,9 @@ class Judge:
 def combine(directory: Path, dataset_directory: Path, trials: Sequence[Path], metric: str) -> dict[str, Any]:
     """Builds the ensemble of the finished trials in the folders `trials` into `directory`.
 
-    Writes oof.npy, validation.npy and model/ there, as a trial does, and returns the same result, plus `members`:
-    the name and weight of each candidate that votes.
+    It is measured on the validation rows only, for the training rows have chosen its weights. Writes oof.npy,
+    validation.npy and model/ there, as a trial does, and returns the same result, plus `members`: the name and weight
+    of each candidate that votes.
     """
     data = Dataset.load(dataset_directory)
     finished = [Finished.load(path) for path in trials]
@@ -95,12 +96,13 @@ def combine(directory: Path, dataset_directory: Path, trials: Sequence[Path], me
     cut = threshold.choose(data.problem_type, metric, data.y[rows], np.asarray(oof), _weights(data, rows))
     train.save_predictions(directory, np.asarray(oof), np.asarray(validation))
     archive = compose(directory / "model", voters, data.facts, cut, metric)
-    metrics, seconds_a_row = train.measure(data, np.asarray(oof), np.asarray(validation), cut, archive)
+    metrics = train.measure(data, VALIDATION, np.asarray(validation), cut)
+    seconds_a_row = metrics["InferenceLatency"] = train.one_row_latency(archive)
     return {
         "name": directory.name,
         "algorithm": "ensemble",
         "members": [{"name": one.name, "algorithm": one.algorithm, "weight": weight} for one, weight in voters],
-        "metrics": metrics,
+        "metrics": {"Validation": metrics},
         "threshold": cut,
         "latency": seconds_a_row,
         "model_bytes": train.size(archive),

@@ -40,6 +40,20 @@ def choose(
     return float((cuts[low] + cuts[high]) / 2)
 
 
+def choose_by_fold(
+    problem_type: str, metric: str, y: Array, probabilities: Array, folds: Array, weights: Array | None = None
+) -> Array | None:
+    """For each row the threshold that the rows of the other folds choose: none is judged by a choice of its own."""
+    if problem_type != BINARY:
+        return None
+    cuts = np.empty(len(y))
+    for fold in np.unique(folds):
+        mine, others = folds == fold, folds != fold
+        w = None if weights is None else weights[others]
+        cuts[mine] = choose(problem_type, metric, y[others], probabilities[others], w)
+    return cuts
+
+
 def _curve(metric: str, y: Array, scores: Array, w: Array) -> tuple[Array, Array]:
     """Every cut between two neighbouring distinct scores, ascending, and the metric of predicting 1 above it."""
     distinct, group = np.unique(scores, return_inverse=True)

@@ -24,7 +24,7 @@ from pilothouse.data import split
 from pilothouse.data.features import Features
 from pilothouse.engines.base import Labelled, Model, Task
 from pilothouse.errors import TrialTimeout
-from pilothouse.problems.evaluate import evaluate, latency
+from pilothouse.problems.evaluate import Cut, evaluate, latency
 from pilothouse.problems.tabular import threshold
 from pilothouse.problems.tabular.archive import Member, write_manifest
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
@@ -91,6 +91,7 @@ class Bag:
     best: list[int | None]
     chosen: list[int | None]
     oof: Array
+    numbers: Array
     seconds: list[float]
 
     def predict(self, x: Features) -> Array:
@@ -130,11 +131,16 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     bag = fit_folds(trial, data, train_rows, budget)
     validation = bag.predict(data.features.take(validation_rows))
     weights = None if data.w is None else data.w[train_rows]
-    cut = threshold.choose(data.problem_type, trial.metric, data.y[train_rows], bag.oof, weights)
+    judged = (data.problem_type, trial.metric, data.y[train_rows], bag.oof)
+    cut = threshold.choose(*judged, weights)
     model, refit_seconds = refit(trial, data, bag, budget)
     save_predictions(directory, bag.oof, validation)
     archive = save_model(directory / "model", model, trial, data, cut)
-    metrics, seconds_a_row = measure(data, bag.oof, validation, cut, archive)
+    metrics = {
+        "Train": measure(data, TRAIN, bag.oof, threshold.choose_by_fold(*judged, bag.numbers, weights)),
+        "Validation": measure(data, VALIDATION, validation, cut),
+    }
+    seconds_a_row = metrics["Validation"]["InferenceLatency"] = one_row_latency(archive)
     return {
         "name": trial.name,
         "algorithm": trial.algorithm,
@@ -178,7 +184,7 @@ def fit_folds(trial: Trial, data: Dataset, train_rows: Array, budget: TimeBudget
     best = [model.rounds for model in models]
     chosen = others_choose(best)
     oof = _out_of_fold(data, train_rows, numbers, models, chosen)
-    return Bag(models, best, chosen, oof, seconds)
+    return Bag(models, best, chosen, oof, numbers, seconds)
 
 
 def others_choose(best: list[int | None]) -> list[int | None]:
@@ -229,21 +235,11 @@ def save_model(target: Path, model: Model, trial: Trial, data: Dataset, cut: flo
     return target
 
 
-def measure(
-    data: Dataset, oof: Array, validation: Array, cut: float | None, archive: Path
-) -> tuple[dict[str, dict[str, float]], float]:
-    """All metrics by Set, and the seconds that the saved model takes for one row, which are in each Set too.
-
-    Train is measured on the out-of-fold predictions, so in neither Set has a model seen the rows it is judged on.
-    """
-    seconds_a_row = one_row_latency(archive)
-    metrics = {}
-    for name, part, prediction in (("Train", TRAIN, oof), ("Validation", VALIDATION, validation)):
-        rows = data.rows(part)
-        weights = None if data.w is None else data.w[rows]
-        values = evaluate(data.problem_type, data.y[rows], prediction, weights=weights, threshold=cut)
-        metrics[name] = values | {"InferenceLatency": seconds_a_row}
-    return metrics, seconds_a_row
+def measure(data: Dataset, part: int, prediction: Array, cut: Cut) -> dict[str, float]:
+    """The metrics of a prediction of the rows in `part`, which none of the models behind it has seen."""
+    rows = data.rows(part)
+    weights = None if data.w is None else data.w[rows]
+    return evaluate(data.problem_type, data.y[rows], prediction, weights=weights, threshold=cut)
 
 
 def one_row_latency(archive: Path) -> float:
