@@ -33,7 +33,9 @@ def variables(settings: Settings, key: AccessKey, endpoint: str) -> dict[str, st
         "AWS_ACCESS_KEY_ID": key.id,
         "AWS_SECRET_ACCESS_KEY": key.secret,
         "AWS_DEFAULT_REGION": settings.region,
+        "AWS_REGION": settings.region,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "PILOTHOUSE_HOME": str(settings.home.absolute()),
         "PILOTHOUSE_ROLE_ARN": settings.role_arn,
         "SAGEMAKER_USER_CONFIG_OVERRIDE": str(sdk_defaults_file(settings)),
     }

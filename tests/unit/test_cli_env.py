@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from pilothouse.cli import main
-from pilothouse.cli.env import in_the_way
+from pilothouse.cli.env import in_the_way, past_proxies
 from pilothouse.config import Settings
 from pilothouse.credentials import Credentials
 from pilothouse.environment import sdk_defaults, url
@@ -21,6 +21,8 @@ NAMES = {
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "PILOTHOUSE_HOME",
     "AWS_EC2_METADATA_DISABLED",
     "PILOTHOUSE_ROLE_ARN",
     "SAGEMAKER_USER_CONFIG_OVERRIDE",
@@ -29,7 +31,8 @@ NAMES = {
 
 @pytest.fixture(autouse=True)
 def _no_aws_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("AWS_", "PILOTHOUSE_"))]:
+    proxies = ("http_proxy", "https_proxy", "all_proxy")
+    for name in [n for n in os.environ if n.startswith(("AWS_", "PILOTHOUSE_")) or n.lower() in proxies]:
         monkeypatch.delenv(name)
 
 
@@ -84,7 +87,15 @@ def test_a_wrong_setting_is_named(home: Home) -> None:
 
 def test_variables_that_would_lead_elsewhere_are_unset() -> None:
     variables = {"AWS_SESSION_TOKEN": "x", "AWS_ENDPOINT_URL_S3": "x", "AWS_PROFILE": "x", "AWS_ENDPOINT_URL": "x"}
-    assert in_the_way(variables) == ["AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN"]
+    assert in_the_way(variables) == ["AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_SESSION_TOKEN"]
+
+
+def test_a_proxy_is_passed_by_for_the_server_only() -> None:
+    url = "http://127.0.0.1:8642"
+    assert past_proxies({"HOME": "x"}, url) == {}
+    past = past_proxies({"https_proxy": "p", "NO_PROXY": "a.example"}, url)
+    assert past == {"no_proxy": "127.0.0.1", "NO_PROXY": "a.example,127.0.0.1"}
+    assert past_proxies({"HTTP_PROXY": "p", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}, url) == {}
 
 
 def test_unset_lines_come_before_the_exports(home: Home) -> None:

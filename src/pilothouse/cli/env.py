@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -15,7 +16,14 @@ from pilothouse.credentials import AccessKey, Credentials
 from pilothouse.errors import ConfigurationError
 from pilothouse.home import Home
 
-_IN_THE_WAY = ("AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+_IN_THE_WAY = (
+    "AWS_DEFAULT_PROFILE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_PROFILE",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+)
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 @click.command()
@@ -30,13 +38,23 @@ def env(home: Path | None) -> None:
     environment.write_sdk_defaults(settings)
     for name in in_the_way(os.environ):
         click.echo(f"unset {name}")
-    for name, value in environment.variables(settings, key, _url(settings)).items():
+    url = _url(settings)
+    for name, value in (environment.variables(settings, key, url) | past_proxies(os.environ, url)).items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
 
 def in_the_way(variables: os._Environ[str] | dict[str, str]) -> list[str]:
     """The names among `variables` that would lead AWS's tools past the exported ones."""
     return sorted(name for name in variables if name in _IN_THE_WAY or name.startswith("AWS_ENDPOINT_URL_"))
+
+
+def past_proxies(variables: os._Environ[str] | dict[str, str], url: str) -> dict[str, str]:
+    """What keeps AWS's tools from asking a proxy, if `variables` name one, for the server at `url`."""
+    if not any(name.lower() in _PROXIES for name in variables):
+        return {}
+    host = urlsplit(url).hostname or ""
+    past = {name: variables.get(name, "") for name in ("no_proxy", "NO_PROXY")}
+    return {name: ",".join(filter(None, [hosts, host])) for name, hosts in past.items() if host not in hosts.split(",")}
 
 
 def _key(settings: Settings) -> AccessKey:
