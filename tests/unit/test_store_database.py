@@ -102,6 +102,13 @@ def test_every_spelling_of_a_postgresql_address_uses_psycopg(scheme: str) -> Non
     assert store.database.engine.url.drivername == "postgresql+psycopg"
 
 
+def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "store.sqlite"
+    file.write_bytes(b"this is no database\n" * 100)
+    with pytest.raises(ConfigurationError, match="damaged"):
+        opened(file).migrate()
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not exist"):
         opened(tmp_path / "nowhere" / "store.sqlite").migrate()

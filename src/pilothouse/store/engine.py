@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pilothouse import clock
@@ -94,6 +94,12 @@ def _reachable() -> Iterator[None]:
         yield
     except (OperationalError, PoolTimeout) as error:
         raise _unavailable(getattr(error, "orig", None) or error) from error
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:  # the driver's word for "not a database" and "malformed" has no subclass
+            raise
+        raise ConfigurationError(
+            f"The metadata store is damaged ({error.orig}). Put a backup of the database in its place, or move it away."
+        ) from error
 
 
 def _unavailable(cause: BaseException) -> ServiceUnavailable:
