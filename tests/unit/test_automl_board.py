@@ -1,0 +1,145 @@
+"""The leaderboard of a job: its rows, its best, and how candidates end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pilothouse.automl import candidates
+from pilothouse.automl.budget import Budget
+from pilothouse.automl.candidates import Board
+from pilothouse.catalog.tabular_jobs import TabularJob
+from pilothouse.clock import now
+from pilothouse.config import Settings
+from pilothouse.errors import LeaseLost
+from pilothouse.store.store import Store
+
+REQUEST = {
+    "AutoMLJobName": "Churn",
+    "InputDataConfig": [
+        {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/data"}},
+            "TargetAttributeName": "y",
+        }
+    ],
+    "OutputDataConfig": {"S3OutputPath": "s3://bucket/out/"},
+    "RoleArn": "arn:aws:iam::000000000000:role/PilothouseRole",
+}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Any:
+    """What a board needs of a job: a leased row in a real store."""
+    settings = Settings(home=tmp_path)
+    store = Store(settings.database, region=settings.region, account=settings.account_id)
+    store.migrate()
+    row = store.insert("automl-job", "Churn", REQUEST, status="InProgress")
+    lease = store.leases.claim(["automl-job"], owner="test", ttl=60)
+
+    def update(**changes: Any) -> None:
+        store.update("automl-job", "Churn", lease=lease, **changes)
+
+    return SimpleNamespace(
+        store=store, lease=lease, resource=row, settings=settings, update=update, log=lambda message: None
+    )
+
+
+def board(job: Any, metric: str = "F1", problem_type: str = "BinaryClassification") -> Board:
+    return Board(job, TabularJob.of(REQUEST), metric, problem_type)
+
+
+def result(value: float | None, metric: str = "F1", latency: float = 0.01) -> dict[str, Any]:
+    measured = {} if value is None else {metric: value}
+    return {"metrics": {"Validation": {**measured, "LogLoss": 0.5, "InferenceLatency": latency}}}
+
+
+def test_a_candidate_and_its_step_begin_and_end_together(job: Any) -> None:
+    leaderboard = board(job)
+    leaderboard.open("Churn-a")
+    leaderboard.open("Churn-a")
+    step = job.store.get("processing-job", "Churn-a")
+    assert (step.status, step.parent) == ("InProgress", ("automl-job", "Churn"))
+    leaderboard.complete("Churn-a", result(0.8))
+    row = job.store.get("candidate", "Churn-a")
+    assert (row.status, job.store.get("processing-job", "Churn-a").status) == ("Completed", "Completed")
+    container = row.state["InferenceContainers"][0]
+    assert container["ModelDataUrl"] == "s3://bucket/out/Churn/sagemaker-automl-candidates/model/Churn-a/model.tar.gz"
+    assert job.store.get("automl-job", "Churn").state["_best"] == "Churn-a"
+
+
+def test_only_metrics_that_can_be_objectives_have_a_metric_name(job: Any) -> None:
+    board(job).open("a")
+    board(job).complete("a", result(0.8))
+    data = job.store.get("candidate", "a").state["CandidateProperties"]["CandidateMetrics"]
+    assert {m["StandardMetricName"]: m.get("MetricName") for m in data} == {
+        "F1": "F1",
+        "LogLoss": None,
+        "InferenceLatency": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [("F1", [0.7, 0.9, 0.8], "c1"), ("MSE", [0.7, 0.9, 0.8], "c0"), ("F1", [0.9, 0.9, 0.2], "c1")],
+)
+def test_the_best_has_the_best_objective_and_of_equals_is_the_quicker(
+    job: Any, metric: str, values: list[float], best: str
+) -> None:
+    leaderboard = board(job, metric)
+    for i, value in enumerate(values):
+        leaderboard.open(f"c{i}")
+        leaderboard.complete(f"c{i}", result(value, metric, latency=1.0 / (i + 1)))
+    assert job.store.get("automl-job", "Churn").state["_best"] == best
+
+
+def test_a_candidate_without_the_objective_fails_and_says_so(job: Any) -> None:
+    board(job, "AUC").open("a")
+    board(job, "AUC").complete("a", result(None))
+    row = job.store.get("candidate", "a")
+    assert (row.status, row.state["ObjectiveStatus"]) == ("Failed", "Failed")
+    assert "AUC is not defined" in row.state["FailureReason"]
+    assert board(job, "AUC").best() is None
+
+
+def test_a_candidate_that_has_ended_is_not_ended_again(job: Any) -> None:
+    leaderboard = board(job)
+    leaderboard.open("a")
+    leaderboard.complete("a", result(0.8))
+    leaderboard.fail("a", "too late")
+    candidates.end_open(job, "stopped")
+    assert job.store.get("candidate", "a").status == "Completed"
+
+
+def test_candidates_in_progress_end_with_the_job(job: Any) -> None:
+    board(job).open("a")
+    candidates.end_open(job, "The AutoML job was stopped.")
+    assert job.store.get("candidate", "a").status == "Stopped"
+    assert job.store.get("processing-job", "a").state["FailureReason"] == "The AutoML job was stopped."
+
+
+def test_a_board_without_its_lease_writes_nothing(job: Any) -> None:
+    board(job).open("a")
+    job.store.leases.release(job.lease)
+    with pytest.raises(LeaseLost):
+        board(job).complete("a", result(0.8))
+    assert job.store.get("candidate", "a").status == "InProgress"
+
+
+class TestBudget:
+    def test_without_a_limit_nothing_ends(self) -> None:
+        budget = Budget(now() - 1e6, None, 60)
+        assert (budget.remaining(), budget.training_seconds(), budget.deadline()) == (None, None, None)
+        assert not budget.is_over()
+        assert not budget.training_is_over()
+
+    def test_training_ends_before_the_job_does(self) -> None:
+        budget = Budget(now() - 95, 100, None)
+        assert budget.training_is_over()
+        assert not budget.is_over()
+        assert budget.training_ends_at() == pytest.approx(budget.started_at + 92)
+
+    def test_a_job_past_its_time_is_over(self) -> None:
+        assert Budget(now() - 101, 100, None).is_over()
