@@ -23,12 +23,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.sqlite'}"
     base = request.getfixturevalue("postgres")
-    schema = f"t{uuid.uuid4().hex}"
-    engine = create_engine(base)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    name = f"t{uuid.uuid4().hex}"
+    engine = create_engine(base, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
-    return f"{base}&options=-csearch_path%3D{schema}"
+    return base.replace("/postgres?", f"/{name}?")
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def running(folder: Path) -> Iterator[str]:
     options = f"-k {place} -c listen_addresses= -c fsync=off"
     _run(folder / "pg_ctl", "-D", data, "-o", options, "-l", place / "log", "-w", "start")
     try:
-        yield f"postgresql+psycopg://{ACCOUNT}@/postgres?host={place}"
+        yield f"postgresql+pg8000://{ACCOUNT}@/postgres?unix_sock={place}/.s.PGSQL.5432"
     finally:
         _run(folder / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
         shutil.rmtree(place, ignore_errors=True)

@@ -96,10 +96,10 @@ def test_an_unusable_address_is_refused_with_what_to_set(url: str) -> None:
         Store(url, region="us-east-1", account="000000000000")
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_every_spelling_of_a_postgresql_address_uses_psycopg(scheme: str) -> None:
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+pg8000"])
+def test_every_spelling_of_a_postgresql_address_uses_pg8000(scheme: str) -> None:
     store = Store(f"{scheme}://user:secret@nowhere/db", region="us-east-1", account="000000000000")
-    assert store.database.engine.url.drivername == "postgresql+psycopg"
+    assert store.database.engine.url.drivername == "postgresql+pg8000"
 
 
 def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path) -> None:
@@ -107,6 +107,12 @@ def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path) -> None:
     file.write_bytes(b"this is no database\n" * 100)
     with pytest.raises(ConfigurationError, match="damaged"):
         opened(file).migrate()
+
+
+def test_a_server_that_does_not_answer_is_unavailable() -> None:
+    store = Store("postgresql://user@127.0.0.1:1/db", region="us-east-1", account="000000000000")
+    with pytest.raises(ServiceUnavailable, match="cannot be used right now"):
+        store.get("automl-job", "a")
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

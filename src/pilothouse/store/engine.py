@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pilothouse import clock
@@ -92,7 +92,7 @@ class Database:
 def _reachable() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise _unavailable(getattr(error, "orig", None) or error) from error
     except DatabaseError as error:
         if type(error) is not DatabaseError:  # the driver's word for "not a database" and "malformed" has no subclass
@@ -117,8 +117,8 @@ def _checked(text_url: str) -> URL:
             raise ConfigurationError("The store needs a file: set PILOTHOUSE_DATABASE_URL to sqlite:///PATH.")
         return url
     if url.drivername in ("postgres", "postgresql"):
-        return url.set(drivername="postgresql+psycopg")
-    if url.drivername == "postgresql+psycopg":
+        return url.set(drivername="postgresql+pg8000")
+    if url.drivername == "postgresql+pg8000":
         return url
     raise _unusable(f'"{url.drivername}"')
 
