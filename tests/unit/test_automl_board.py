@@ -70,17 +70,6 @@ def test_a_candidate_and_its_step_begin_and_end_together(job: Any) -> None:
     assert job.store.get("automl-job", "Churn").state["_best"] == "Churn-a"
 
 
-def test_only_metrics_that_can_be_objectives_have_a_metric_name(job: Any) -> None:
-    board(job).open("a")
-    board(job).complete("a", result(0.8))
-    data = job.store.get("candidate", "a").state["CandidateProperties"]["CandidateMetrics"]
-    assert {m["StandardMetricName"]: m.get("MetricName") for m in data} == {
-        "F1": "F1",
-        "LogLoss": None,
-        "InferenceLatency": None,
-    }
-
-
 @pytest.mark.parametrize(
     ("metric", "values", "best"),
     [("F1", [0.7, 0.9, 0.8], "c1"), ("MSE", [0.7, 0.9, 0.8], "c0"), ("F1", [0.9, 0.9, 0.2], "c1")],

@@ -176,12 +176,8 @@ def _value(row: Resource) -> float:
 
 def _metric_data(metrics: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     return [
-        {**_named(name), "Set": part, "Value": value}
+        {"MetricName": name, "StandardMetricName": name, "Set": part, "Value": value}
         for part, values in metrics.items()
         for name, value in values.items()
     ]
 
-
-def _named(metric: str) -> dict[str, str]:
-    """Both names of a metric; one that cannot be an objective has the standard name only, as the enums have it."""
-    return {"StandardMetricName": metric} | ({"MetricName": metric} if METRICS[metric].objective else {})

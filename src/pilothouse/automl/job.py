@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pilothouse.work.job import Job
 
 MAX_RUNTIME_REACHED = "MaxAutoMLJobRuntimeReached"
+_LATE = "The job reached MaxAutoMLJobRuntimeInSeconds while it was reading the data. Allow more time."
 
 
 def run(job: Job) -> None:
@@ -70,9 +71,8 @@ def _enter(job: Job, secondary: str) -> None:
 def _prepare(job: Job, budget: Budget) -> dict[str, Any]:
     """Reads, profiles, splits and featurises in a process of its own; the dataset folder is its result."""
     arguments = {"request": job.request, "min_rows": job.settings.min_rows, "dataset": str(_dataset_folder(job))}
-    return task.run(
-        job, "pilothouse.automl.tasks:prepare", job.directory / "prepare", arguments, deadline=budget.deadline()
-    )
+    target, directory = "pilothouse.automl.tasks:prepare", job.directory / "prepare"
+    return task.run(job, target, directory, arguments, late=_LATE, deadline=budget.deadline())
 
 
 def _dataset(job: Job, budget: Budget) -> Path:
