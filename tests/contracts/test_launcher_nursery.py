@@ -8,6 +8,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed
 from pilothouse.launch import orphans
 from pilothouse.launch.base import Exit, Program
-from pilothouse.launch.handle import start_nursery
+from pilothouse.launch.handle import start_nursery, sweep_folders
 from pilothouse.launch.local import NURSERY_ENDED, LocalLauncher, NurseryLauncher
 
 HERE = str(Path(__file__).parent)
@@ -171,22 +172,59 @@ def test_nothing_outlives_a_killed_server(server: tuple[subprocess.Popen[str], i
     eventually(lambda: not address.parent.exists(), "the removal of the socket's folder")
 
 
+def test_a_server_killed_while_its_nursery_loads_leaves_no_socket_once_another_starts(tmp_path: Path) -> None:
+    (tmp_path / "slow_library.py").write_text("import time; time.sleep(60)")
+    start = """
+import sys, time
+from pathlib import Path
+from pilothouse.config import Settings
+from pilothouse.launch.handle import start_nursery
+print(start_nursery(Settings(home=Path(sys.argv[1])), ["slow_library"]).address, flush=True)
+time.sleep(600)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", start, str(tmp_path / "home")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        address = Path(process.stdout.readline().strip())
+        process.kill()
+    assert address.exists()
+    LocalLauncher(Settings(home=tmp_path / "home"), preload=[]).close()
+    assert not address.parent.exists()
+
+
+def test_folders_that_are_no_dead_nursery_s_are_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    empty, dead, foreign = (tmp_path / f"pilothouse-{name}" for name in ("empty000", "dead0000", "mine-not-random"))
+    for folder in (empty, dead, foreign):
+        folder.mkdir()
+    for folder in (dead, foreign):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(folder / "nursery.sock"))
+    assert dead in sweep_folders()
+    assert sorted(tmp_path.iterdir()) == [empty, foreign]
+
+
 def test_what_a_server_and_nursery_killed_together_left_is_ended_by_the_next_server(
     server: tuple[subprocess.Popen[str], int, int, Path], tmp_path: Path
 ) -> None:
-    process, nursery, grandchild, _ = server
+    process, nursery, grandchild, address = server
     os.kill(process.pid, signal.SIGSTOP)  # so that it can't clean up between the two
     os.kill(nursery, signal.SIGKILL)
     process.kill()
     process.wait()
     assert not gone(grandchild)
+    assert address.exists()
     LocalLauncher(Settings(home=tmp_path / "other"), preload=[]).close()
     assert gone(grandchild)
+    assert not address.parent.exists()
 
 
 def test_what_belongs_to_a_live_server_is_left_alone(server: tuple[subprocess.Popen[str], int, int, Path]) -> None:
-    _, nursery, grandchild, _ = server
+    _, nursery, grandchild, address = server
     orphans.sweep_dead()
+    assert address.parent not in sweep_folders()
+    assert address.exists()
     assert not gone(nursery)
     assert not gone(grandchild)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import socketserver
@@ -17,8 +18,10 @@ import pytest
 from pilothouse.catalog import hosting, images
 from pilothouse.config import Settings
 from pilothouse.contract.pack import pack
+from pilothouse.errors import LaunchFailed
 from pilothouse.hosting import keeper
 from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.slots import memory_share
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.resource import Resource
 from pilothouse.store.store import Store
@@ -79,8 +82,11 @@ class PretendedLauncher:
     def __init__(self) -> None:
         self.started: list[PretendedReplica] = []
         self.failure: str | None = None
+        self.hindrances: list[Exception] = []
 
     def launch(self, program: Program) -> PretendedReplica:
+        if self.hindrances:
+            raise self.hindrances.pop()
         replica = PretendedReplica(program, self.failure)
         self.started.append(replica)
         return replica
@@ -194,6 +200,34 @@ def test_an_archive_that_is_gone_or_broken_fails_the_endpoint(house: Installatio
     house.objects.delete("bucket", "model.tar.gz")
     house.deploy("second")
     assert "Could not find model data" in house.until_status("Failed", "second").state["FailureReason"]
+
+
+def test_what_this_machine_lacks_is_waited_for_and_no_failure_of_the_model(house: Installation) -> None:
+    full, refused = OSError(errno.ENOSPC, "No space left on device", "/home/x"), LaunchFailed("Too many open files.")
+    house.launcher.hindrances = [full, refused] * 4
+    house.deploy()
+    assert "FailureReason" not in house.until_status("InService").state
+    assert house.launcher.hindrances == []
+
+
+def test_a_hindered_start_is_not_tried_again_before_its_pause_is_over(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "_FIRST_PAUSE", 60.0)
+    house.launcher.hindrances = [LaunchFailed()] * 2
+    house.deploy()
+    house.until(lambda: len(house.launcher.hindrances) == 1)
+    for _ in range(5):
+        house.reconciler.tick()
+        time.sleep(0.01)
+    assert len(house.launcher.hindrances) == 1
+    assert house.launcher.started == []
+
+
+def test_a_replica_may_use_as_much_memory_as_a_trial(house: Installation) -> None:
+    house.deploy()
+    house.until_status("InService")
+    assert house.launcher.alive[0].program.memory_limit == memory_share(house.settings)
 
 
 def test_a_replica_that_crashes_comes_back_on_a_new_socket_while_the_other_serves(house: Installation) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pilothouse.errors import LeaseLost
-from pilothouse.store.leases import TERMINAL, Lease
+from pilothouse.store.leases import FORGIVEN, TERMINAL, Lease
 from pilothouse.store.store import NewResource, Store
 
 KIND = "automl-job"
@@ -91,6 +91,22 @@ def test_an_orderly_release_does_not_count_as_a_death(store: Store) -> None:
     store.steps.record(lease, "read", {})
     store.leases.release(lease, orderly=True)
     assert store.leases.fruitless(claimed(store)) == 1
+
+
+def test_the_death_of_a_server_does_not_count_against_its_jobs(store: Store) -> None:
+    store.leases.release(claimed(store))
+    for _ in range(8):
+        assert store.leases.fruitless(claimed(store)) == 2
+        store.leases.release_owned("test")
+
+
+def test_a_server_that_dies_with_a_job_time_and_again_counts_in_the_end(store: Store) -> None:
+    for _ in range(FORGIVEN):
+        claimed(store)
+        store.leases.release_owned("test")
+    for expected in (1, 2, 3):
+        assert store.leases.fruitless(claimed(store)) == expected
+        store.leases.release_owned("test")
 
 
 @pytest.mark.parametrize(

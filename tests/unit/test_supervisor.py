@@ -17,7 +17,7 @@ from pilothouse.launch.base import Exit, Program
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
 from pilothouse.work.kinds import JobKind
-from pilothouse.work.supervisor import FRUITLESS, Supervisor
+from pilothouse.work.supervisor import FRUITLESS, Supervisor, unexpected_end
 
 KIND = "toy-job"
 KINDS = {KIND: JobKind(KIND, "toys:run", "/toys", secondary_status="ToySecondaryStatus")}
@@ -172,6 +172,13 @@ def test_a_new_job_is_claimed_when_the_supervisor_is_woken(
     add(store, "new")
     supervisor.wake()
     eventually(lambda: launcher.processes)
+
+
+def test_a_job_whose_server_died_with_it_names_the_server_in_its_reason() -> None:
+    assert unexpected_end(5, None).startswith("The job process, or the server with it, ended unexpectedly 5 times")
+    assert unexpected_end(5, Exit(signal=9)).startswith(
+        "The job process ended unexpectedly 5 times at the same point ("
+    )
 
 
 def test_a_job_whose_process_dies_is_started_again_at_once(

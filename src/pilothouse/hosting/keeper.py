@@ -9,10 +9,12 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from pilothouse import names
 from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import PilothouseError
+from pilothouse.errors import LaunchFailed, PilothouseError
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.tail import Tail
 from pilothouse.launch.base import Launcher, Process, Program
@@ -27,6 +29,8 @@ STEADY_SECONDS = 60.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _PING_SECONDS = 0.5
 
+journal = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class Shop:
@@ -38,6 +42,7 @@ class Shop:
     starter: Executor
     sockets: Path
     logs: Path
+    memory_limit: int
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Keeper:
         self.place = place
         self.failures = 0
         self.reason = ""
+        self._hindrances = 0
         self._shop = shop
         self._starting: Future[_Run] | None = None
         self._run: _Run | None = None
@@ -120,6 +126,7 @@ class Keeper:
                 "environment": place.container.get("Environment", {}),
             },
             log=log,
+            memory_limit=self._shop.memory_limit,
             label=f"serve {place.endpoint}",
         )
         group, stream = hosting.log_group(place.endpoint), f"{place.variant}/{place.index}-{token}"
@@ -132,10 +139,13 @@ class Keeper:
         self._starting = None
         try:
             self._run = starting.result()
+        except (OSError, LaunchFailed) as error:
+            self._hindered(error)
+            return
         except Exception as error:
             self._failed(error.message if isinstance(error, PilothouseError) else f"{type(error).__name__}: {error}")
             return
-        self._began, self._ready_at = time.monotonic(), None
+        self._began, self._ready_at, self._hindrances = time.monotonic(), None, 0
         if self._stopping:
             self._run.process.terminate()
 
@@ -170,7 +180,23 @@ class Keeper:
     def _failed(self, reason: str) -> None:
         self.failures += 1
         self.reason = reason
-        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self.failures - 1, 10))
+        self._pause(self.failures)
+
+    def _hindered(self, error: Exception) -> None:
+        """Waits: this machine lacks something for a start (disk space, descriptors), and the model is not to blame."""
+        self._hindrances += 1
+        self._pause(self._hindrances)
+        place = self.place
+        journal.warning(
+            "a replica could not be started; trying again",
+            endpoint=place.endpoint,
+            variant=place.variant,
+            index=place.index,
+            error=str(error),
+        )
+
+    def _pause(self, times: int) -> None:
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(times - 1, 10))
         self._retry_at = time.monotonic() + pause
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pilothouse.launch.last_words import telling
+
 _CHUNK = 256 << 10
 
 
 class Tail:
-    """Hands the lines that appear in a file to `ship`, in batches; each line once."""
+    """Hands the lines that appear in a file to `ship`, in batches; each line once.
+
+    `last` is the last of them that tells something.
+    """
 
     def __init__(self, path: Path, ship: Callable[[list[str]], None]) -> None:
         self.path = path
@@ -42,5 +47,5 @@ class Tail:
         self._offset += len(chunk)
         lines = [line for line in chunk.decode(errors="replace").splitlines() if line.strip()]
         if lines:
-            self.last = lines[-1]
+            self.last = telling(lines) or self.last
             self._ship(lines)

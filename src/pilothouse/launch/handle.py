@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from pilothouse.config import Settings
@@ -19,6 +21,9 @@ from pilothouse.launch.preload import PRELOAD, SINGLE_THREADED
 ADDRESS = "PILOTHOUSE_NURSERY_SOCKET"
 """The variable that tells a program where the nursery that started it listens."""
 
+SOCKET = "nursery.sock"
+_PREFIX = "pilothouse-"
+_FALLBACK = "/tmp"  # noqa: S108
 _LONGEST_SOCKET_PATH = 100
 _PATIENCE = 5.0
 
@@ -41,7 +46,7 @@ class NurseryHandle:
     @property
     def address(self) -> Path:
         """The socket that it listens on."""
-        return self._runtime / "nursery.sock"
+        return self._runtime / SOCKET
 
     @property
     def alive(self) -> bool:
@@ -72,10 +77,13 @@ def start_nursery(settings: Settings, preload: Iterable[str] = PRELOAD) -> Nurse
     mark = orphans.new_mark()
     reading, writing = os.pipe()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(runtime / "nursery.sock"))
+        listener.bind(str(runtime / "nursery.new"))
         listener.listen(128)
+        (runtime / "nursery.new").rename(
+            runtime / SOCKET
+        )  # under its name a live socket never refuses: `sweep_folders`
         try:
-            process = _spawn(settings, listener.fileno(), reading, preload, mark, runtime / "nursery.sock")
+            process = _spawn(settings, listener.fileno(), reading, preload, mark, runtime / SOCKET)
         finally:
             os.close(reading)
     return NurseryHandle(process, runtime, writing, mark)
@@ -100,8 +108,31 @@ def _spawn(
 
 def _runtime_directory() -> Path:
     """A new private folder whose path is short enough for a socket in it (the kernel takes 107 bytes)."""
-    runtime = Path(tempfile.mkdtemp(prefix="pilothouse-"))
-    if len(os.fsencode(runtime)) + len("/nursery.sock") <= _LONGEST_SOCKET_PATH:
+    runtime = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    if len(os.fsencode(runtime)) + len(SOCKET) + 1 <= _LONGEST_SOCKET_PATH:
         return runtime
     runtime.rmdir()
-    return Path(tempfile.mkdtemp(prefix="pilothouse-", dir="/tmp"))
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_FALLBACK))
+
+
+def sweep_folders() -> list[Path]:
+    """Removes this user's socket folders where no nursery listens any more, because it was killed; which they were."""
+    parents = {Path(tempfile.gettempdir()), Path(_FALLBACK)}
+    found = [folder for parent in parents for folder in parent.glob(f"{_PREFIX}????????")]
+    left = [folder for folder in found if _is_left(folder)]
+    for folder in left:
+        shutil.rmtree(folder, ignore_errors=True)
+    return left
+
+
+def _is_left(folder: Path) -> bool:
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as guest:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            return False
+        guest.setblocking(False)
+        try:
+            guest.connect(str(folder / SOCKET))
+        except ConnectionRefusedError:
+            return True
+    return False

@@ -19,7 +19,7 @@ from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed
 from pilothouse.launch import orphans
 from pilothouse.launch.base import Exit, Launcher, Process, Program
-from pilothouse.launch.handle import ADDRESS, NurseryHandle, start_nursery
+from pilothouse.launch.handle import ADDRESS, NurseryHandle, start_nursery, sweep_folders
 from pilothouse.launch.lines import encoded as line
 from pilothouse.launch.preload import PRELOAD
 
@@ -238,6 +238,7 @@ class LocalLauncher(Launcher):
         left = orphans.sweep_dead()
         if left:
             journal.warning("ended what a killed server had left running", pids=left)
+        sweep_folders()
         self._handle, self._connection = self._start()
 
     @property

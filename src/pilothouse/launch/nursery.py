@@ -79,7 +79,11 @@ class Nursery:
                 key.data()
             self._brood.reap()
             self._brood.watch()
+        self._remove_folder()  # first: the next server ends a nursery that is still busy with its children
         self._brood.destroy(_PATIENCE)
+
+    def _remove_folder(self) -> None:
+        shutil.rmtree(Path(self._listener.getsockname()).parent, ignore_errors=True)
 
     def _signals(self) -> socket.socket:
         """A socket that becomes readable when a signal arrives."""
@@ -224,16 +228,12 @@ def main(arguments: Iterable[str]) -> None:
     listener = socket.socket(fileno=options.listener)
     for descriptor in (options.listener, options.lifeline):
         os.set_inheritable(descriptor, False)
-    runtime = Path(listener.getsockname()).parent
     started = time.monotonic()
     missing = preload(name for name in options.preload.split(",") if name)
     adopt_orphans()
     gc.freeze()  # what is loaded now stays; collections in children then copy none of its pages
     sys.stderr.write(f"nursery: ready after {time.monotonic() - started:.1f} s\n")
-    try:
-        Nursery(listener, options.lifeline, missing).run()
-    finally:
-        shutil.rmtree(runtime, ignore_errors=True)
+    Nursery(listener, options.lifeline, missing).run()
 
 
 if __name__ == "__main__":

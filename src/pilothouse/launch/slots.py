@@ -76,7 +76,7 @@ def _lock(path: Path, index: int) -> Slot | None:
 
 
 def memory_share(settings: Settings) -> int:
-    """The bytes of memory that one trial may use: an equal share of what this host lets trials have."""
+    """The bytes of memory that one trial, or replica, may use: an equal share of what this host lets trials have."""
     return int(_host_memory() * settings.memory_fraction / settings.slots)
 
 

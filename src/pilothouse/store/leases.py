@@ -17,6 +17,10 @@ TERMINAL = frozenset({"Completed", "Failed", "Stopped", "Deleted"})
 """The statuses of a job that has ended. Such a job is never claimed."""
 
 
+FORGIVEN = 50
+"""How many attempts at a job may end with their server before such ends count against it, as it may be their cause."""
+
+
 @dataclass(frozen=True)
 class Lease:
     """The right to work on one resource. `token` is new with every claim; `attempt` counts the claims from 1."""
@@ -84,18 +88,21 @@ class Leases:
             connection.execute(statements.released(lease.kind, lease.name, lease.token, orderly=orderly))
 
     def release_owned(self, owner: str) -> int:
-        """Give back all leases that `owner` left behind when it died; answers how many."""
+        """Give back all leases that `owner` left behind when it died; answers how many.
+
+        That the owner died is not the job's fault, so up to attempt number `FORGIVEN` the claim is not `fruitless`.
+        """
         with self._database.write() as connection:
-            return connection.execute(statements.released_of(owner)).rowcount
+            return connection.execute(statements.released_of(owner, FORGIVEN)).rowcount
 
     def fruitless(self, lease: Lease) -> int:
         """How many claims in a row, the present one included, have led to nothing new.
 
         Each claim adds one. It goes back to 0 when, guarded by the present lease, a step is recorded, another resource
         is inserted, or another's status or state changes. Writing what is there already is no progress, nor is a
-        change of the job's own row, for every attempt makes those. An orderly release takes its own claim out again.
-        So the value is 1 after the first claim, and n while the n-th worker in a row works, or lies dead, without
-        having brought the job further.
+        change of the job's own row, for every attempt makes those. An orderly release takes its own claim out again,
+        and so does `release_owned`. So the value is 1 after the first claim, and n while the n-th worker in a row
+        works, or lies dead, without having brought the job further.
         """
         with self._database.read() as connection:
             return _held(connection, lease).fruitless

@@ -194,8 +194,7 @@ def renewed(kind: str, name: str, token: str, expires_at: float) -> Update:
 
 def released(kind: str, name: str, token: str, *, orderly: bool) -> Update:
     """End the lease with this token. An orderly end takes the claim out of the fruitless count."""
-    fewer = case((leases.c.fruitless > 0, leases.c.fruitless - 1), else_=0)
-    fruitless = fewer if orderly else leases.c.fruitless
+    fruitless = _one_fewer() if orderly else leases.c.fruitless
     return _lease_with(kind, name, token).values(token=None, fruitless=fruitless)
 
 
@@ -204,9 +203,15 @@ def _lease_with(kind: str, name: str, token: str) -> Update:
     return update(leases).where(leases.c.resource_seq == job, leases.c.token == token)
 
 
-def released_of(owner: str) -> Update:
-    """End all leases of an owner."""
-    return update(leases).where(leases.c.owner == owner, leases.c.token.is_not(None)).values(token=None)
+def released_of(owner: str, forgiven: int) -> Update:
+    """End all leases of an owner. Up to attempt number `forgiven`, that takes the claim out of the fruitless count."""
+    fruitless = case((leases.c.attempt <= forgiven, _one_fewer()), else_=leases.c.fruitless)
+    held = update(leases).where(leases.c.owner == owner, leases.c.token.is_not(None))
+    return held.values(token=None, fruitless=fruitless)
+
+
+def _one_fewer() -> ColumnElement[int]:
+    return case((leases.c.fruitless > 0, leases.c.fruitless - 1), else_=0)
 
 
 def progressed(seq: int) -> Update:

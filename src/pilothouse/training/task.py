@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.errors import JobFailed, PilothouseError
 from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.last_words import telling
 
 if TYPE_CHECKING:
     from pilothouse.work.job import Job
@@ -23,7 +24,8 @@ ERROR = "error.json"
 LOG = "log.txt"
 _GRACE_SECONDS = 2.0
 _NICE = 5
-_LOG_TAIL_BYTES = 2_000
+_LOG_TAIL_BYTES = 64 << 10  # a native error's stack trace can take half of that
+_LONGEST_WORDS = 600
 
 
 class StopRequested(PilothouseError):
@@ -78,12 +80,15 @@ def attempt(
 
 
 def run(
-    job: Job, target: str, directory: Path, arguments: dict[str, Any], *, deadline: float | None = None
+    job: Job, target: str, directory: Path, arguments: dict[str, Any], *, late: str, deadline: float | None = None
 ) -> dict[str, Any]:
-    """Runs a task that the job can't do without, and gives its result. JobFailed with the reason why there is none."""
+    """Runs a task that the job can't do without, and gives its result.
+
+    JobFailed with the reason why there is none: `late`, a whole sentence, if that is `deadline`.
+    """
     outcome = attempt(job, target, directory, arguments, deadline=deadline)
     if outcome.result is None:
-        raise JobFailed(outcome.reason)
+        raise JobFailed(late if outcome.late else outcome.reason)
     return outcome.result
 
 
@@ -103,6 +108,8 @@ def _last_words(log: Path) -> str:
     if not log.exists():
         return ""
     with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
-        lines = stream.read().decode(errors="replace").strip().splitlines()
-    return f" Last line of its log: {lines[-1]}" if lines else ""
+        start = max(0, log.stat().st_size - _LOG_TAIL_BYTES)
+        stream.seek(start)
+        lines = stream.read().decode(errors="replace").splitlines()
+    said = telling(lines[1:] if start else lines)  # the first one may be the end of a line
+    return f" Last line of its log: {said[:_LONGEST_WORDS]}" if said else ""

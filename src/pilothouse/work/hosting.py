@@ -25,11 +25,12 @@ from pilothouse.errors import ResourceNotFound
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.keeper import Keeper, Place, Shop
 from pilothouse.launch.base import Launcher
+from pilothouse.launch.slots import memory_share
 from pilothouse.objects.base import Objects
 from pilothouse.store.store import Resource, Store
 
 ATTEMPTS = 3
-"""How often each replica of a new endpoint is started before the endpoint is Failed."""
+"""How often a replica of a new endpoint may fail before the endpoint is Failed."""
 
 _WANTED = (hosting.CREATING, *hosting.INVOCABLE)
 _REASON_LIMIT = 1024
@@ -92,7 +93,8 @@ class HostingReconciler:
         self._starter = ThreadPoolExecutor(max_workers=2, thread_name_prefix="replica-start")
         logs = _emptied(settings.work_root / "endpoints")
         sockets = runtime_folder(settings.home)
-        self._shop = Shop(store, self._archives, launcher, self._starter, sockets, logs)
+        limit = memory_share(settings)
+        self._shop = Shop(store, self._archives, launcher, self._starter, sockets, logs, limit)
         self._host = names.token()
         self._fleets: dict[int, Fleet] = {}
         self._log = structlog.get_logger()

@@ -208,9 +208,10 @@ class Supervisor:
 
 
 def unexpected_end(times: int, last: Exit | None) -> str:
-    """The FailureReason of a job whose process kept dying."""
+    """The FailureReason of a job whose process kept dying; without `last` the server may have died with it."""
+    who = "The job process" if last else "The job process, or the server with it,"
     how = f" (last: it {last.describe()})" if last else ""
     return (
-        f"The job process ended unexpectedly {times} times at the same point{how}. If the machine is short of memory, "
+        f"{who} ended unexpectedly {times} times at the same point{how}. If the machine is short of memory, "
         "give it more or train on less data; then create the job again under a new name. The server's log says more."
     )
