@@ -12,6 +12,7 @@
     │   ├── OperationNotServed
     │   ├── EndpointNotFound
     │   ├── ModelError
+    │   ├── RequestTimeout
     │   ├── ServiceUnavailable
     │   ├── AuthenticationError
     │   │   ├── MissingAuthentication
@@ -99,6 +100,10 @@ class ModelError(RequestError):
         self.original_status = original_status
         self.original_message = original_message
         self.log_stream_arn = log_stream_arn
+
+
+class RequestTimeout(RequestError):
+    """The request body did not arrive in time. Send the request again."""
 
 
 class ServiceUnavailable(RequestError):

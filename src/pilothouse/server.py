@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import threading
@@ -24,6 +25,8 @@ _REQUESTS_DRAIN = 3  # seconds that requests under way get to finish after a sto
 _WORKER_DRAIN = 4.0  # seconds that job processes and replicas get to end after that
 _EXIT = 9.5  # seconds after which a stop ends the process whatever still hangs
 _KEEP_ALIVE = 75  # seconds; clients pool connections, and one closed under them costs them a retry
+_DESCRIPTORS = 65536  # as many as are of use; some programs walk through all that they are allowed, however many
+_CONNECTIONS = 4096  # at most, whatever the limit of descriptors
 
 log = structlog.get_logger()
 
@@ -44,14 +47,15 @@ class Server:
     def run(self, ready: Callable[[str], None]) -> None:
         """Serve. `ready` gets the URL once requests are answered. `ConfigurationError` if it cannot start."""
         self.home.create()
+        descriptors = raise_descriptors()
         with self.home.serving():
             self.credentials.ensure()
             environment.write_sdk_defaults(self.settings)
             refuse_open_door(self.settings.host, self.credentials)
             with listen(self.settings.host, self.settings.port) as listener:
-                self._serve(listener, ready)
+                self._serve(listener, ready, connections(descriptors))
 
-    def _serve(self, listener: socket.socket, ready: Callable[[str], None]) -> None:
+    def _serve(self, listener: socket.socket, ready: Callable[[str], None], most: int) -> None:
         from pilothouse.api.app import create_app
 
         url = environment.url(self.settings.host, listener.getsockname()[1])
@@ -73,7 +77,7 @@ class Server:
 
             context = composition.front(self.settings, store, supervisor.wake if supervisor else _nobody)
             app = create_app(context, self.credentials)
-            _Doors(_uvicorn_config(app), announce, stop).run_until_signal(listener)
+            _Doors(_uvicorn_config(app, most), announce, stop).run_until_signal(listener)
             log.info("stopping")
 
 
@@ -113,6 +117,26 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def raise_descriptors() -> int:
+    """How many files this process may have open, after raising that as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return _DESCRIPTORS
+    wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft >= wanted:
+        return soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError):  # some systems allow fewer than their hard limit says
+        return soft
+    return wanted
+
+
+def connections(descriptors: int) -> int:
+    """How many connections to serve: each can need a file or a replica's socket too, and the worker needs its own."""
+    return min(_CONNECTIONS, descriptors // 3)
+
+
 def refuse_open_door(host: str, credentials: Credentials) -> None:
     """`ConfigurationError` if `host` can be reached from other machines while there is no key to ask callers for."""
     if not _loopback(host) and not credentials.all():
@@ -129,9 +153,14 @@ def _loopback(host: str) -> bool:
     return all(str(address).startswith("127.") or address == "::1" for address in addresses)
 
 
-def _uvicorn_config(app: Starlette) -> uvicorn.Config:
+def _uvicorn_config(app: Starlette, most: int) -> uvicorn.Config:
+    from pilothouse.api.connection import Connection
+
     return uvicorn.Config(
         app,
+        http=Connection,
+        ws="none",
+        limit_concurrency=most,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -93,7 +93,7 @@ class Door:
 
     def post(self, *bodies: str | bytes, path: str = "live/invocations", **headers: str) -> list[httpx.Response]:
         async def send() -> list[httpx.Response]:
-            headers_ = {name.replace("_", "-"): value for name, value in headers.items()}
+            headers_ = {name.replace("_", "-"): value.encode() for name, value in headers.items()}
             async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://door") as client:
                 answers = [await client.post(f"/endpoints/{path}", content=b, headers=headers_) for b in bodies]
             if hasattr(self.app.state, "runtime"):
@@ -223,6 +223,8 @@ def test_a_model_that_takes_too_long_is_given_up(door: Door, sockets: Path, monk
         ("-/invocations", {}, "x", "ValidationError", "endpointName"),
         ("live/invocations", {"x-amzn-sagemaker-target-model": "m"}, "x", "ValidationError", "TargetModel is for"),
         ("live/invocations", {"x-amzn-sagemaker-custom-attributes": "x" * 1025}, "x", "ValidationError", "1024"),
+        ("live/invocations", {"x-amzn-sagemaker-custom-attributes": "é"}, "x", "ValidationError", "CustomAttributes"),
+        ("live/invocations", {"content-type": "text/csv\x7f"}, "x", "ValidationError", "printable US-ASCII"),
         ("live/invocations", {}, b"x" * (runtime.MAX_BODY + 1), "RequestTooLarge", "Send fewer rows"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pilothouse.config import Settings
 from pilothouse.credentials import Credentials
 from pilothouse.errors import ConfigurationError
 from pilothouse.home import Home
-from pilothouse.server import listen, refuse_open_door
+from pilothouse.server import connections, listen, raise_descriptors, refuse_open_door
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
@@ -85,3 +86,37 @@ def test_the_doctor_names_a_server_that_does_not_answer(tmp_path: Path) -> None:
         faults = [finding.seen for finding in examine(Settings(home=tmp_path)) if not finding.good]
     assert len(faults) == 1
     assert "does not answer" in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "raised"),
+    [
+        (1024, 20_000, 20_000),
+        (1024, 1 << 30, 65_536),
+        (256, resource.RLIM_INFINITY, 65_536),
+        (100_000, 1 << 30, 100_000),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 65_536),
+    ],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_is_of_use(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, raised: int
+) -> None:
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: calls.append(limits))
+    assert raise_descriptors() == raised
+    assert calls == ([(raised, hard)] if 0 < soft < raised else [])
+
+
+def test_a_limit_of_open_files_that_cannot_be_raised_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert raise_descriptors() == 256
+
+
+@pytest.mark.parametrize(("descriptors", "most"), [(1024, 341), (65_536, 4096)])
+def test_connections_leave_most_descriptors_to_others(descriptors: int, most: int) -> None:
+    assert connections(descriptors) == most

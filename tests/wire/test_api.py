@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,6 +21,7 @@ from botocore.compat import get_current_datetime
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from pilothouse.api import gateway
 from pilothouse.operations.table import SERVED
 
 pytestmark = pytest.mark.slow
@@ -414,3 +416,49 @@ def test_logs_that_are_not_there_are_told_as_the_sdk_expects(api: Any) -> None:
     group = {"logGroupName": "/aws/sagemaker/Known"}
     call = lambda: logs.describe_log_streams(**group, orderBy="LastEventTime", logStreamNamePrefix="a")  # noqa: E731
     assert refusal(call)[0] == "InvalidParameterException"
+
+
+def half_sent(api: Any, service: str, target: str, key: str, method: str = "POST") -> bytes:
+    """What the server says to a request that announces a body and sends none of it, within 10 s."""
+    request = AWSRequest(method, api.url + target, {"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"}, b"{}")
+    SigV4Auth(Credentials(key, api.secret), service, "us-east-1").add_auth(request)
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    place = urlsplit(api.url)
+    with socket.create_connection((place.hostname, place.port), timeout=10) as client:
+        client.sendall(
+            f"{method} {target} HTTP/1.1\r\nHost: {place.netloc}\r\n{head}Content-Length: 99\r\n\r\n".encode()
+        )
+        return client.recv(65536)
+
+
+@pytest.mark.parametrize("service", ["sagemaker", "logs", "sts", "iam"])
+def test_a_stranger_is_refused_before_the_body_is_read(api: Any, service: str) -> None:
+    answer = half_sent(api, service, "/", "PHKANOBODY0000000000")
+    assert answer.startswith(b"HTTP/1.1 40")
+    assert REFUSALS["unknown key"][service].encode() in answer
+
+
+@pytest.mark.parametrize(
+    ("service", "target", "method", "status", "code"),
+    [
+        ("sagemaker", "/", "POST", b"408", b"RequestTimeoutException"),
+        ("sagemaker", "/endpoints/e/invocations", "POST", b"408", b"RequestTimeoutException"),
+        ("sts", "/", "POST", b"408", b"<Code>RequestTimeout</Code>"),
+        ("s3", "/stalled/key", "PUT", b"400", b"<Code>RequestTimeout</Code>"),
+    ],
+)
+def test_a_body_that_stands_still_is_given_up(
+    api: Any, monkeypatch: pytest.MonkeyPatch, service: str, target: str, method: str, status: bytes, code: bytes
+) -> None:
+    monkeypatch.setattr(gateway, "BODY_PATIENCE", 0.2)
+    answer = half_sent(api, service, target, api.key_id, method)
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert code in answer
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_presigned_request_to_another_service_is_refused_in_its_own_words(api: Any) -> None:
+    url = api.client("sts").generate_presigned_url("get_caller_identity")
+    with pytest.raises(HTTPError) as caught:
+        urllib.request.urlopen(url, timeout=60)
+    assert b"<Code>IncompleteSignature</Code>" in caught.value.read()

@@ -48,9 +48,9 @@ def signed(
     return message(request)
 
 
-def presigned(url: str, method: str = "GET", expires: int = 60) -> Message:
+def presigned(url: str, method: str = "GET", expires: int = 60, service: str = "s3") -> Message:
     request = AWSRequest(method, url)
-    S3SigV4QueryAuth(Credentials(KEY_ID, SECRET), "s3", REGION, expires=expires).add_auth(request)
+    S3SigV4QueryAuth(Credentials(KEY_ID, SECRET), service, REGION, expires=expires).add_auth(request)
     return message(request)
 
 
@@ -259,3 +259,18 @@ def test_a_presigned_url_ends_with_its_time() -> None:
         verify(original, body=None, now=datetime.now(UTC) + timedelta(minutes=61))
     with pytest.raises(IncompleteSignature, match="X-Amz-Expires"):
         verify(presigned("http://localhost:8642/bucket/key", expires=8 * 24 * 3600), body=None)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_only_requests_to_s3_can_be_presigned(service: str) -> None:
+    with pytest.raises(IncompleteSignature, match=f"Only requests to s3 can be presigned.*'{service}'"):
+        verify(presigned("http://localhost:8642/", "POST", service=service), b"")
+
+
+def test_all_but_the_signature_is_judged_before_the_body_is_there() -> None:
+    original = signed("sagemaker", "http://localhost/")
+    forged = authorization(original, lambda a: a[:-8] + "00000000")
+    assert sigv4.screen(forged, OneKey(), region=REGION)[0].access_key_id == KEY_ID
+    for name in ("key", "region", "date", "no authorization", "header added"):
+        with pytest.raises(AuthenticationError):
+            sigv4.screen(TAMPERINGS[name](original), OneKey(), region=REGION, now=datetime(2020, 1, 1, tzinfo=UTC))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,13 +15,16 @@ from starlette.responses import Response
 from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
-from pilothouse.errors import AuthenticationError, RequestError, RequestTooLarge, UnknownOperation
+from pilothouse.errors import AuthenticationError, RequestError, RequestTimeout, RequestTooLarge, UnknownOperation
 from pilothouse.operations.context import Context
 from pilothouse.wire import faults, models, sigv4
 from pilothouse.wire.faults import Door
 from pilothouse.wire.sigv4 import Identity, Keys, Message
 
 Handler = Callable[[Request, Context, Identity], Awaitable[Response]]
+
+BODY_PATIENCE = 30.0
+"""How long a request's body may stand still while it is being read, in seconds."""
 
 log = structlog.get_logger()
 
@@ -47,7 +51,7 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = Request(scope, receive)
+        request = Request(scope, _patient(receive))
         request.state.request_id = str(uuid.uuid4())
         try:
             response = await self._answer(request)
@@ -71,13 +75,14 @@ class Gateway:
 
     async def _admit(self, request: Request, message: Message, door: Door) -> Response:
         claimed = sigv4.claim(message)
-        service = self._services[door]
+        service, region = self._services[door], self._context.settings.region
         payload = None
         if service.body_limit is not None:
+            sigv4.screen(message, self._keys, region=region)  # a stranger's body is not worth its memory
             body = await _read(request, service.body_limit)
             payload = hashlib.sha256(body).hexdigest()
             request = Request(request.scope, _replay(body))
-        identity = sigv4.verify(message, self._keys, region=self._context.settings.region, payload=payload)
+        identity = sigv4.verify(message, self._keys, region=region, payload=payload)
         if claimed.service not in _DOORS:
             raise UnknownOperation(
                 f"The service '{claimed.service[:64]}' is not served here. Served: {', '.join(_DOORS)}."
@@ -147,6 +152,19 @@ async def _read(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
+def _patient(receive: Receive) -> Receive:
+    async def patient() -> Event:
+        try:
+            async with asyncio.timeout(BODY_PATIENCE):
+                return await receive()
+        except TimeoutError as error:
+            raise RequestTimeout(
+                f"Nothing of the request body arrived for {BODY_PATIENCE:g} seconds. Send the request again."
+            ) from error
+
+    return patient
+
+
 def _replay(body: bytes) -> Receive:
     async def receive() -> Event:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -160,7 +178,7 @@ def _refusal(error: Exception, request: Request, door: Door) -> Response:
         log.exception("request failed", request_id=request_id, method=request.method, path=request.url.path)
     answer = faults.answer(faults.fault(error, door, request_id), door, request_id, request.url.path)
     response = Response(answer.body, answer.status, answer.headers, media_type=answer.content_type)
-    if "expect" in request.headers:
+    if "expect" in request.headers or isinstance(error, RequestTimeout):
         # The client may still hold the body back; on a kept connection it would be taken for the next request.
         response.headers["connection"] = "close"
     return response

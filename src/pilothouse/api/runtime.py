@@ -57,6 +57,7 @@ _REFUSED = {
     "EnableExplanations": "is for endpoints with an ExplainerConfig, and this has none",
     "SessionId": "is for endpoints with stateful sessions, and this is none",
 }
+_PRINTABLE = re.compile(r"[\t -~]*")
 _ECHOED = ("x-amzn-sagemaker-custom-attributes", "x-amzn-sagemaker-inference-id")
 _PASSED = ("content-type", "accept", *_ECHOED)
 
@@ -172,12 +173,19 @@ def _members(request: Request, endpoint: str, body: bytes) -> dict[str, Any]:
     for name, shape in operation.input_shape.members.items():
         header = shape.serialization.get("name", "")
         if shape.serialization.get("location") == "header" and header in request.headers:
-            members[name] = request.headers[header]
+            members[name] = _printable(name, request.headers[header])
     validate.check(members, operation)
     for name, reason in _REFUSED.items():
         if name in members:
             raise ValidationError(f"{name} {reason}. Leave it out.")
     return members
+
+
+def _printable(name: str, value: str) -> str:
+    """`value`, which goes into headers again. The model's \\p{ASCII} and \\p{Print} have no meaning in Python."""
+    if not _PRINTABLE.fullmatch(value):
+        raise ValidationError(f"{name} must consist of printable US-ASCII characters.")
+    return value
 
 
 async def _body(request: Request) -> bytes:

@@ -9,7 +9,7 @@ from html import escape
 from typing import Literal
 
 from pilothouse import errors
-from pilothouse.errors import ModelError, PilothouseError, S3Error, WrongScope
+from pilothouse.errors import ModelError, PilothouseError, RequestTimeout, S3Error, WrongScope
 from pilothouse.wire import models
 
 Door = Literal["sagemaker", "runtime", "logs", "sts", "iam", "s3"]
@@ -81,6 +81,12 @@ _TABLE: dict[type[PilothouseError], _Row] = {
         ("RequestEntityTooLarge", 413),
         ("RequestEntityTooLargeException", 413),
         ("EntityTooLarge", 400),
+    ),
+    RequestTimeout: _Row(
+        ("RequestTimeoutException", 408),
+        ("RequestTimeout", 408),
+        ("RequestTimeoutException", 408),
+        ("RequestTimeout", 400),
     ),
     errors.ResourceNotFound: _Row(
         ("ResourceNotFound", 400),

@@ -124,19 +124,29 @@ def claim(message: Message) -> Claim:
     raise MissingAuthentication
 
 
-def verify(message: Message, keys: Keys, *, region: str, payload: str | None, now: datetime | None = None) -> Identity:
-    """The identity behind a request, or one of the `AuthenticationError`s.
+def screen(message: Message, keys: Keys, *, region: str, now: datetime | None = None) -> tuple[Claim, str]:
+    """What a request claims and the secret of its key: all that can be refused before the body is read.
 
-    `payload` is the SHA-256 of the body in hexadecimal. None leaves it to what the request says in
-    x-amz-content-sha256, as S3 does; the reader of the body must then hold the body against `Identity.payload`.
+    Raises what `verify` raises, except that the signature itself is not looked at.
     """
     claimed = claim(message)
+    _check_form(claimed)
     _check_region(claimed, region)
     _check_time(claimed, now or datetime.now(UTC))
     _check_coverage(message, claimed)
     secret = keys.secret(claimed.access_key_id)
     if secret is None:
         raise UnknownAccessKey
+    return claimed, secret
+
+
+def verify(message: Message, keys: Keys, *, region: str, payload: str | None, now: datetime | None = None) -> Identity:
+    """The identity behind a request, or one of the `AuthenticationError`s.
+
+    `payload` is the SHA-256 of the body in hexadecimal. None leaves it to what the request says in
+    x-amz-content-sha256, as S3 does; the reader of the body must then hold the body against `Identity.payload`.
+    """
+    claimed, secret = screen(message, keys, region=region, now=now)
     payload = payload if payload is not None else _declared_payload(message, claimed)
     key = _signing_key(secret, claimed)
     expected = sign(key, _string_to_sign(claimed, canonical_request(message, claimed, payload)))
@@ -201,6 +211,14 @@ def _header_stamp(message: Message) -> str:
         return (parsed if parsed.tzinfo is None else parsed.astimezone(UTC)).strftime(_STAMP)
     except ValueError as error:
         raise IncompleteSignature(f"The Date header '{date[:64]}' is not a valid HTTP date.") from error
+
+
+def _check_form(claimed: Claim) -> None:
+    if claimed.expires is not None and claimed.service != "s3":
+        raise IncompleteSignature(
+            f"Only requests to s3 can be presigned. Sign this one to '{claimed.service[:64]}' in its Authorization "
+            "header."
+        )
 
 
 def _check_region(claimed: Claim, region: str) -> None:

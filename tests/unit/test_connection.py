@@ -1,0 +1,140 @@
+"""Clients that connect and say nothing, or not enough, over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from pilothouse.api import connection
+from pilothouse.api.connection import Connection
+
+PATIENCE = 0.3
+WHOLE = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok"
+UNREAD = b"POST /unread HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers once the body is there, and to /unread at once."""
+    while scope["path"] != "/unread" and (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@contextmanager
+def serving(limit: int | None = None) -> Iterator[int]:
+    """The port of a server of `app`."""
+    config = uvicorn.Config(
+        app, http=Connection, lifespan="off", log_config=None, limit_concurrency=limit, timeout_keep_alive=5
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr(connection, "HEAD_PATIENCE", PATIENCE)
+    with serving() as port:
+        yield port
+
+
+def connect(port: int) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port))
+    client.settimeout(10)
+    return client
+
+
+def seconds_open(client: socket.socket) -> float:
+    """How long until the server closes the connection."""
+    start = time.monotonic()
+    try:
+        while client.recv(4096):
+            pass
+    except ConnectionResetError:
+        pass
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize("said", [b"", b"\r\n", b"GET / HT", b"GET / HTTP/1.1\r\nHost: h\r\n"])
+def test_a_connection_without_a_complete_head_is_closed(port: int, said: bytes) -> None:
+    with connect(port) as client:
+        client.sendall(said)
+        assert PATIENCE / 2 < seconds_open(client) < 4
+
+
+def trickle(client: socket.socket, head: bytes) -> None:
+    for byte in head:
+        client.sendall(bytes([byte]))
+        time.sleep(PATIENCE / 10)
+
+
+def test_a_head_that_never_ends_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_PATIENCE", 60.0)
+    client = connect(port)
+    with pytest.raises(OSError):
+        for _ in range(1000):
+            client.sendall(b"x-header: " + b"a" * 4096 + b"\r\n" if _ else b"GET / HTTP/1.1\r\n")
+            time.sleep(0.001)
+
+
+def test_a_head_that_trickles_in_is_cut_off(port: int) -> None:
+    with connect(port) as client, pytest.raises(OSError, match=r"Broken pipe|reset"):
+        trickle(client, b"GET / HTTP/1.1\r\n" + b"x" * 100)
+
+
+def test_a_body_and_an_idle_kept_connection_have_more_time(port: int) -> None:
+    with connect(port) as client:
+        client.sendall(WHOLE[:-1])
+        time.sleep(PATIENCE * 2)
+        client.sendall(WHOLE[-1:])
+        assert client.recv(4096).endswith(b"ok")
+        time.sleep(PATIENCE * 2)
+        client.sendall(WHOLE)
+        assert client.recv(4096).endswith(b"ok")
+
+
+@pytest.mark.parametrize("said", [b"\r\n", b"GET / HT"])
+def test_the_second_head_has_no_more_time_than_the_first(port: int, said: bytes) -> None:
+    with connect(port) as client:
+        client.sendall(WHOLE)
+        assert client.recv(4096).endswith(b"ok")
+        client.sendall(said)
+        assert PATIENCE / 2 < seconds_open(client) < 4
+
+
+def test_the_rest_of_a_body_that_nobody_reads_does_not_hold_a_connection_open(port: int) -> None:
+    with connect(port) as client:
+        client.sendall(UNREAD)
+        assert client.recv(4096).endswith(b"ok")
+        client.sendall(b"1")
+        assert seconds_open(client) < 4
+
+
+def test_too_many_connections_are_told_so_and_far_too_many_are_closed_unheard() -> None:
+    with serving(limit=4) as port:
+        clients = [connect(port) for _ in range(5)]
+        assert seconds_open(connect(port)) < 4
+        clients[4].sendall(WHOLE)
+        assert clients[4].recv(4096).startswith(b"HTTP/1.1 503 ")
+        clients.pop(0).close()
+        clients.pop().close()
+        clients.pop().close()
+        time.sleep(0.2)
+        clients[0].sendall(WHOLE)
+        assert clients[0].recv(4096).startswith(b"HTTP/1.1 200 ")
+        for client in clients:
+            client.close()
