@@ -305,10 +305,7 @@ def _trials(plans: list[Any], metric: str, folder: Path, ends: float) -> dict[st
 
 def _print_candidate(name: str, result: dict[str, Any], test: dict[str, float], metric: str, problem_type: str) -> None:
     shown = [metric, *(m for m in ALSO[problem_type] if m != metric)]
-    values = "  ".join(
-        f"{m} val {result['metrics']['Validation'][m]:.5g} test {test[m]:.5g}"
-        for m in shown
-    )
+    values = "  ".join(f"{m} val {result['metrics']['Validation'][m]:.5g} test {test[m]:.5g}" for m in shown)
     seconds = result.get("seconds", {}).get("total", 0.0)
     facts = f"{seconds:5.1f}s (expected {result.get('expected', 0):.1f}) {result['latency'] * 1e3:.2f} ms"
     size = f"{result['model_bytes'] / 1e6:.1f} MB"

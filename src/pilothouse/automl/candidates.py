@@ -180,4 +180,3 @@ def _metric_data(metrics: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
         for part, values in metrics.items()
         for name, value in values.items()
     ]
-
