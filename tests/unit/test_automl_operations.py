@@ -207,6 +207,13 @@ def test_a_feature_specification_must_be_json(context: Context, body: bytes) -> 
         automl.create_auto_ml_job(context, v1(**config(CandidateGenerationConfig=generation)))
 
 
+def test_a_feature_specification_that_is_nested_too_deeply_is_refused(context: Context) -> None:
+    context.objects.put("bucket", "features.json", b"[" * 100_000)
+    generation = {"FeatureSpecificationS3Uri": "s3://bucket/features.json"}
+    with pytest.raises(ValidationError, match="nested too deeply"):
+        automl.create_auto_ml_job(context, v1(**config(CandidateGenerationConfig=generation)))
+
+
 def test_a_missing_job_is_not_found(context: Context) -> None:
     missing = {"AutoMLJobName": "ghost"}
     for operation in (

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import gzip
 import io
+import time
 import zlib
 from collections.abc import Callable
 from typing import Any, cast
@@ -54,6 +55,13 @@ def test_byte_order_marks_line_ends_and_blank_lines_do_not_matter(content: bytes
 
 def test_a_header_may_hold_quotes_and_line_ends() -> None:
     assert _read(b'"first\nname","a ""b"""\n1,2\n').column_names == ["first\nname", 'a "b"']
+
+
+def test_a_quoted_name_of_many_lines_is_refused_in_no_time() -> None:
+    begun = time.monotonic()
+    with pytest.raises(DataError, match=r"first line of s3://bucket/data/0 can't be read as CSV \(field larger"):
+        _read(b'"' + b"\n" * (7 << 20) + b'",y\n1,2\n')
+    assert time.monotonic() - begun < 10
 
 
 def test_a_header_longer_than_one_read_is_found() -> None:
@@ -195,6 +203,57 @@ def test_broken_parquet_is_refused() -> None:
 def test_binary_parquet_columns_that_are_not_text_are_refused() -> None:
     with pytest.raises(DataError, match=r"Column 'a' .* has the type binary"):
         _read(_parquet(pa.table({"a": [b"\xff\xfe"]})), content_type=tables.PARQUET)
+
+
+def _repeated(text: str | bytes, rows: int) -> bytes:
+    return _parquet(pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([text]))}))
+
+
+@pytest.mark.parametrize("text", ["x" * 100_000, b"x" * 100_000])
+def test_repeated_parquet_texts_count_as_often_as_they_occur(text: str | bytes) -> None:
+    file = _repeated(text, 50_000)
+    assert len(file) < 20_000
+    before = pa.total_allocated_bytes()
+    with pytest.raises(DataError, match=r"too large: with s3://bucket/data/0"):
+        _read(file, content_type=tables.PARQUET, max_bytes=1 << 30)
+    assert pa.total_allocated_bytes() - before < 1 << 20
+    assert pa.default_memory_pool().max_memory() < 1 << 30
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1.5] * 400_000),
+        pa.array([[1] * 1000] * 400),
+        pa.array([b"x" * 4000] * 1000, pa.binary(4000)),
+        pa.array([True] * 400_000),
+    ],
+)
+def test_parquet_values_are_capped_whatever_their_type(column: pa.Array) -> None:
+    file = _parquet(pa.table({"a": column}))
+    assert len(file) < 1 << 20
+    with pytest.raises(DataError, match="too large"):
+        _read(file, content_type=tables.PARQUET, max_bytes=1 << 20)
+
+
+def test_the_cap_is_for_all_parquet_files_together() -> None:
+    file = _parquet(pa.table({"a": list(range(1000))}))
+    assert _read(file, file, content_type=tables.PARQUET, max_bytes=17_000).num_rows == 2000
+    with pytest.raises(DataError, match=r"too large: with s3://bucket/data/2"):
+        _read(file, file, file, content_type=tables.PARQUET, max_bytes=17_000)
+
+
+def test_parquet_is_read_in_batches_and_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilothouse.data.parquet.BATCH_ROWS", 7)
+    monkeypatch.setattr("pilothouse.data.parquet.BATCH_BYTES", 800)
+    source = pa.table({"a": list(range(50)), "b": [f"{i % 3}" * 300 for i in range(50)], "n": [[{"k": "v"}]] * 50})
+    assert _read(_parquet(source), content_type=tables.PARQUET).to_pydict() == source.to_pydict()
+
+
+def test_parquet_without_rows_or_columns_is_refused() -> None:
+    for table, complaint in ((pa.table({"a": pa.array([], pa.string())}), "no rows"), (pa.table({}), "no columns")):
+        with pytest.raises(DataError, match=complaint):
+            _read(_parquet(table), content_type=tables.PARQUET)
 
 
 def test_no_objects_is_an_error_and_no_traceback() -> None:

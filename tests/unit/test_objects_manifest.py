@@ -82,9 +82,77 @@ class TestManifest:
         with pytest.raises(ValidationError, match=sentence):
             manifest.expand(objects, "ManifestFile", f"s3://{BUCKET}/m")
 
+    @pytest.mark.parametrize(
+        ("document", "sentence"),
+        [
+            ('["' + "x" * (4 << 20) + '"]', "larger than 4 MiB"),
+            (json.dumps([{"prefix": "s3://a-bucket/d/"}] + ["a"] * 100_001), "more than 100000 keys"),
+        ],
+    )
+    def test_a_manifest_has_a_largest_size(self, objects: DirectoryObjects, document: str, sentence: str) -> None:
+        objects.put(BUCKET, "m", document.encode())
+        for find in (manifest.expand, manifest.first):
+            with pytest.raises(ValidationError, match=sentence):
+                find(objects, "ManifestFile", f"s3://{BUCKET}/m")
+
+    def test_a_key_named_again_is_looked_at_once(
+        self, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        objects.put(BUCKET, "d/a", b"x")
+        objects.put(BUCKET, "m", json.dumps([{"prefix": f"s3://{BUCKET}/d/"}, *["a"] * 5000]).encode())
+        looked_at = _heads(objects, monkeypatch)
+        assert len(manifest.expand(objects, "ManifestFile", f"s3://{BUCKET}/m")) == 1
+        assert looked_at == ["d/a"]
+
     def test_a_missing_manifest_is_refused(self, objects: DirectoryObjects) -> None:
         with pytest.raises(ValidationError, match="cannot be read"):
             manifest.expand(objects, "ManifestFile", f"s3://{BUCKET}/none")
+
+
+def _heads(objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that are looked at from here on."""
+    keys: list[str] = []
+    head = objects.head
+    monkeypatch.setattr(objects, "head", lambda bucket, key: (keys.append(key), head(bucket, key))[1])
+    return keys
+
+
+class TestFirst:
+    def test_the_first_object_with_data_under_a_prefix_ends_the_walk(
+        self, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for key, content in (("d/", b""), ("d/a", b""), ("d/b/", b"x"), ("d/c", b"x"), ("d/d", b"x"), ("d/e", b"x")):
+            objects.put(BUCKET, key, content)
+        seen: list[str] = []
+        walk = objects.walk
+        monkeypatch.setattr(objects, "walk", lambda *place: (seen.append(info.key) or info for info in walk(*place)))
+        assert manifest.first(objects, "S3Prefix", f"s3://{BUCKET}/d/").key == "d/c"
+        assert seen[-1] == "d/c"
+
+    def test_the_first_object_with_data_in_a_manifest_is_the_last_one_looked_at(
+        self, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for key, content in (("d/a", b""), ("d/b", b"x"), ("d/c", b"x")):
+            objects.put(BUCKET, key, content)
+        objects.put(BUCKET, "m", json.dumps([{"prefix": f"s3://{BUCKET}/d/"}, "none", "c", "b", "a"]).encode())
+        looked_at = _heads(objects, monkeypatch)
+        assert manifest.first(objects, "ManifestFile", f"s3://{BUCKET}/m").key == "d/b"
+        assert looked_at == ["d/a", "d/b"]
+
+    @pytest.mark.parametrize("uri", ["s3://a-bucket/none/", "s3://no-bucket/x"])
+    def test_no_objects_is_told_as_for_all_of_them(self, objects: DirectoryObjects, uri: str) -> None:
+        said = []
+        for find in (manifest.expand, manifest.first):
+            with pytest.raises(ValidationError) as error:
+                find(objects, "S3Prefix", uri, region="us-east-1")
+            said.append(error.value.message)
+        assert said[0] == said[1]
+        assert said[0].startswith("No S3 objects found")
+
+    def test_a_manifest_whose_first_key_is_missing_is_refused(self, objects: DirectoryObjects) -> None:
+        objects.put(BUCKET, "m", json.dumps([{"prefix": f"s3://{BUCKET}/d/"}, "none", "\ud800"]).encode())
+        with pytest.raises(ValidationError, match="which cannot be read"):
+            manifest.first(objects, "ManifestFile", f"s3://{BUCKET}/m")
 
 
 def header(

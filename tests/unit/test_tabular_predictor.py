@@ -48,7 +48,10 @@ def _archive(directory: Path, classes: list[str] | None, problem_type: str, thre
         "columns": ["x", "id"],
         "threshold": threshold,
         "objective": "F1",
-        "members": [{"path": "0.0", "engine": "a", "weight": 3}, {"path": "0.4", "engine": "a", "weight": 1}],
+        "members": [
+            {"path": "0.0", "engine": "lightgbm", "weight": 3},
+            {"path": "0.4", "engine": "lightgbm", "weight": 1},
+        ],
     }
     (directory / "manifest.json").write_text(json.dumps(manifest))
     return directory
@@ -130,3 +133,23 @@ def test_a_manifest_cannot_name_a_folder_outside_of_its_archive(tmp_path: Path, 
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ConfigurationError, match="outside"):
         load_predictor(tmp_path)
+
+
+def _with_members(directory: Path, *members: dict[str, Any]) -> Path:
+    manifest = json.loads((_archive(directory, None, "Regression") / "manifest.json").read_text())
+    (directory / "manifest.json").write_text(json.dumps(manifest | {"members": members}))
+    return directory
+
+
+@pytest.mark.parametrize(
+    "weights", [(), (0, 0.0), (1, -0.5), (1, float("nan")), (float("inf"),), (10**400,), ("1",), (None,)]
+)
+def test_members_must_have_weights_that_can_be_shares(tmp_path: Path, weights: tuple[Any, ...]) -> None:
+    members = [{"path": "0", "engine": "lightgbm", "weight": weight} for weight in weights]
+    with pytest.raises(ConfigurationError, match="weights"):
+        load_predictor(_with_members(tmp_path, *members))
+
+
+def test_a_manifest_cannot_name_an_unknown_engine(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="engine 'oracle'; this release has lightgbm"):
+        load_predictor(_with_members(tmp_path, {"path": "0", "engine": "oracle", "weight": 1}))

@@ -153,6 +153,7 @@ def test_a_feature_specification_is_obeyed(tmp_path: Path) -> None:
         (b"[]", "must be a JSON object"),
         (b"{}", "must be a JSON object"),
         (b"\xff", "not valid JSON"),
+        (b"[" * 100_000, "not valid JSON"),
         (b'{"FeatureAttributeNames": "x"}', "must be a list"),
         (b'{"FeatureAttributeNames": []}', "must be a list"),
         (b'{"FeatureDataTypes": ["x"]}', "must be an object"),
@@ -181,6 +182,9 @@ def test_a_wrong_feature_specification_is_refused(tmp_path: Path, content: bytes
         ({"y": ["a", "b", ""] * 20}, {"min_rows": 50}, r"has 40 usable rows \(20 more had no usable target"),
         ({"y": ["a", ""] * 30}, {}, "only the value 'a'"),
         ({"y": [[1]] * 60}, {}, "nested"),
+        ({"y": [1e200, *range(59)]}, {}, r"numbers as large as 1e\+200"),
+        ({"y": ["no"] * 59 + ["yes"]}, {"metric": "AUC"}, "no validation row of positive weight has the class 'yes'"),
+        ({"w": [1.0 * (i % 4 > 0) for i in range(60)]}, {"weight": "w", "metric": "AUC"}, "no training row"),
         (
             {"x": [""] * 60, "colour": ["red"] * 60},
             {},
@@ -208,6 +212,19 @@ def test_data_that_cannot_be_used_is_refused(
 def test_validation_data_that_does_not_fit_is_refused(tmp_path: Path, validation: pa.Table, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         _prepare(tmp_path, None, validation)
+
+
+def test_auc_asks_for_validation_rows_of_both_classes_and_other_metrics_do_not(tmp_path: Path) -> None:
+    validation = _table(9, y=["yes"] * 9)
+    assert len(_prepare(tmp_path / "f1", None, validation)) == 69
+    with pytest.raises(DataError, match=r"no validation row of positive weight has the class 'no'\. Add such rows"):
+        _prepare(tmp_path / "auc", None, validation, metric="AUC")
+
+
+def test_validation_targets_too_large_to_measure_are_refused(tmp_path: Path) -> None:
+    table = _table(y=[i / 3 for i in range(60)])
+    with pytest.raises(DataError, match="can't be measured"):
+        _prepare(tmp_path, table, _table(2, y=[1.0, -1e160]))
 
 
 def test_a_table_with_no_other_column_than_the_target_is_refused(tmp_path: Path) -> None:

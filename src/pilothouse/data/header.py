@@ -9,7 +9,9 @@ from pilothouse.errors import DataError
 
 
 def check_names(names: Sequence[str], uri: str) -> None:
-    """`DataError` unless every column has a name of its own."""
+    """`DataError` unless there are columns and each has a name of its own."""
+    if not names:
+        raise DataError(f"{uri} has no columns. Give it a target column and columns to learn from.")
     for position, name in enumerate(names, 1):
         if not name.strip():
             raise DataError(

@@ -2,25 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pilothouse.errors import DataError
 from pilothouse.objects.base import ObjectInfo, Objects
 
+BATCH_ROWS = 1 << 16
+BATCH_BYTES = 64 << 20
+"""Bytes that a batch has at most, and the texts of a piece of it, if rows are of equal size."""
 
-def read(objects: Objects, info: ObjectInfo) -> pa.Table:
-    """The rows of one Parquet object in the column types of `tables.read`; `DataError` if it is broken."""
-    import pyarrow.parquet as pq
+_TEXT = "BYTE_ARRAY"
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, _TEXT: 4}
+"""Bytes of a value in memory; of a text, of its place in the dictionary."""
 
+
+def read(objects: Objects, info: ObjectInfo, max_bytes: int) -> pa.Table:
+    """The rows of one Parquet object in the column types of `tables.read`.
+
+    `DataError` if it is broken, or once it turns out to take more than `max_bytes` in memory: encodings and compression
+    make a small file of a large table.
+    """
+    if info.size > max_bytes:
+        raise _too_large(info)
     try:
-        table = pq.ParquetFile(pa.BufferReader(objects.read(info.bucket, info.key))).read(use_threads=False)
+        return _read(objects.read(info.bucket, info.key), info, max_bytes)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{info.uri} is not a readable Parquet file ({_first_line(error)}). Write it again, or correct ContentType."
         ) from error
-    columns = [_plain(table[i], table.schema.field(i).name, info) for i in range(table.num_columns)]
+
+
+def _read(content: bytes, info: ObjectInfo, max_bytes: int) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    expected = _bytes_expected(metadata)
+    if expected > max_bytes:
+        raise _too_large(info)
+    rows = BATCH_ROWS if not expected else max(1, min(BATCH_ROWS, BATCH_BYTES * metadata.num_rows // expected))
+    # As dictionaries, texts that repeat stay small until it is known how much room they take.
+    leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == _TEXT]
+    file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
+    batches = file.iter_batches(batch_size=rows, columns=texts, use_threads=False)
+    # Read twice, but a file that takes too much is refused before it takes it.
+    if expected + sum(_text_bytes(pa.Table.from_batches([batch])) for batch in batches) > max_bytes:
+        raise _too_large(info)
+    parts = [_plain_table(file.schema_arrow.empty_table(), info)]
+    for batch in file.iter_batches(batch_size=rows, use_threads=False):
+        for piece in _pieces(pa.Table.from_batches([batch])):
+            parts.append(_plain_table(piece, info))
+            max_bytes -= parts[-1].nbytes
+            if max_bytes < 0:
+                raise _too_large(info)
+    return pa.concat_tables(parts)
+
+
+def _bytes_expected(metadata: Any) -> int:
+    """Bytes of all values by their types, texts not counted; what the footer says is known before anything is read."""
+    leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+    widths = [_WIDTHS.get(leaf.physical_type) or leaf.length for leaf in leaves]
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    return sum(group.column(i).num_values * width for group in groups for i, width in enumerate(widths))
+
+
+def _plain_table(table: pa.Table, info: ObjectInfo) -> pa.Table:
+    columns = [_plain(column, name, info) for name, column in zip(table.column_names, table.columns, strict=True)]
     return pa.Table.from_arrays(columns, names=table.column_names)
+
+
+def _text_bytes(table: pa.Table) -> int:
+    """Bytes that the texts of dictionary columns have once each row has its own."""
+    chunks = (chunk for column in table.columns if pa.types.is_dictionary(column.type) for chunk in column.chunks)
+    lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in chunks)
+    return sum(pc.sum(each).as_py() or 0 for each in lengths)
+
+
+def _pieces(table: pa.Table) -> Iterator[pa.Table]:
+    """The rows in pieces small enough for their texts to be written out at a time."""
+    if table.num_rows < 2 or _text_bytes(table) <= BATCH_BYTES:
+        yield table
+        return
+    half = table.num_rows // 2
+    yield from _pieces(table.slice(0, half))
+    yield from _pieces(table.slice(half))
+
+
+def _too_large(info: ObjectInfo) -> DataError:
+    return DataError(
+        f"The data is too large: with {info.uri} it exceeds the limit once decompressed. Use fewer rows or columns."
+    )
 
 
 def _plain(column: pa.ChunkedArray, name: str, info: ObjectInfo) -> pa.ChunkedArray:

@@ -13,7 +13,7 @@ from pilothouse.objects.base import ObjectInfo, Objects
 
 PARQUET = "x-application/vnd.amazon+parquet"
 MAX_BYTES = 16 << 30
-"""Bytes of text, decompressed, that a channel may hold in all; a compressed file can't grow without bound."""
+"""Bytes that a channel may hold in all, as text or as Arrow columns; no compressed file can grow without bound."""
 
 
 def read(
@@ -27,18 +27,26 @@ def read(
 
     From CSV every column is a string column, with values as they stand in the file. From Parquet, numeric columns keep
     their type; booleans, dates, times, decimals and categories become the text that a CSV file would have; nested
-    columns are kept as they are. Null stands for a missing value in either. `DataError` names the object and says what
+    columns stay nested. Null stands for a missing value in either. `DataError` names the object and says what
     is wrong with it and what to do.
     """
     if not infos:
         raise DataError("There are no objects to read. Check the S3Uri of the channel.")
     if content_type.split(";")[0].strip().lower() == PARQUET:
-        table = _joined([parquet.read(objects, info) for info in infos], infos)
+        table = _joined(_parquet(objects, infos, max_bytes), infos)
     else:
         table = delimited.read(objects, infos, gzip=gzip, max_bytes=max_bytes)
     if not table.num_rows:
         raise DataError(f"The data at {infos[0].uri} has no rows below its header. Add rows.")
     return table
+
+
+def _parquet(objects: Objects, infos: Sequence[ObjectInfo], max_bytes: int) -> list[pa.Table]:
+    read: list[pa.Table] = []
+    for info in infos:
+        read.append(parquet.read(objects, info, max_bytes))
+        max_bytes -= read[-1].nbytes
+    return read
 
 
 def _joined(tables: list[pa.Table], infos: Sequence[ObjectInfo]) -> pa.Table:

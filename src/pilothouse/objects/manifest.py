@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from pilothouse.errors import S3Error, ValidationError
@@ -11,7 +11,8 @@ from pilothouse.objects import uri as uris
 from pilothouse.objects.base import ObjectInfo, Objects
 from pilothouse.objects.uri import S3Uri
 
-_LARGEST_MANIFEST = 64 << 20
+_LARGEST_MANIFEST = 4 << 20
+_MOST_KEYS = 100_000
 _FORM = 'It must be a JSON array: first {"prefix": "s3://bucket/path/"}, then keys relative to that prefix.'
 
 
@@ -23,26 +24,40 @@ def expand(
     `ValidationError` if there are none, if the manifest is not one, or if an object that it names is missing. `region`
     and `role_arn` only complete the sentence.
     """
-    if data_type not in ("S3Prefix", "ManifestFile"):
-        raise ValidationError(f"S3DataType {data_type} is not supported. Use S3Prefix or ManifestFile.")
-    place = uris.parse(uri)
-    found = _under(objects, place) if data_type == "S3Prefix" else _named(objects, place, uri)
-    infos = sorted((info for info in found if _is_data(info)), key=lambda info: info.key.encode())
+    try:
+        infos = list(_data(objects, data_type, uri))
+    except S3Error:
+        infos = []
     if not infos:
-        raise ValidationError(_nothing(uri, place.bucket, region, role_arn))
+        raise ValidationError(_nothing(uri, region, role_arn))
     return infos
 
 
-def _under(objects: Objects, place: S3Uri) -> Iterable[ObjectInfo]:
+def first(
+    objects: Objects, data_type: str, uri: str, *, region: str | None = None, role_arn: str | None = None
+) -> ObjectInfo:
+    """The first of the objects that `expand` gives, with its errors but without looking at the objects after it."""
     try:
-        return list(objects.walk(place.bucket, place.key))
+        info = next(_data(objects, data_type, uri), None)
     except S3Error:
-        return []
+        info = None
+    if info is None:
+        raise ValidationError(_nothing(uri, region, role_arn))
+    return info
 
 
-def _named(objects: Objects, place: S3Uri, uri: str) -> Iterable[ObjectInfo]:
-    named = dict.fromkeys(_addresses(_document(objects, place, uri), uri))
-    return [_head(objects, address, uri) for address in named]
+def _data(objects: Objects, data_type: str, uri: str) -> Iterator[ObjectInfo]:
+    if data_type not in ("S3Prefix", "ManifestFile"):
+        raise ValidationError(f"S3DataType {data_type} is not supported. Use S3Prefix or ManifestFile.")
+    place = uris.parse(uri)
+    found = objects.walk(place.bucket, place.key) if data_type == "S3Prefix" else _named(objects, place, uri)
+    return (info for info in found if _is_data(info))
+
+
+def _named(objects: Objects, place: S3Uri, uri: str) -> Iterator[ObjectInfo]:
+    addresses = dict.fromkeys(_addresses(_document(objects, place, uri), uri))
+    ordered = sorted(addresses, key=lambda address: address.key.encode("utf-8", "surrogatepass"))
+    return (_head(objects, address, uri) for address in ordered)
 
 
 def _document(objects: Objects, place: S3Uri, uri: str) -> Any:
@@ -67,7 +82,9 @@ def _addresses(document: Any, uri: str) -> list[S3Uri]:
     prefix, keys = document[0].get("prefix"), document[1:]
     if not isinstance(prefix, str) or not all(isinstance(key, str) for key in keys):
         raise ValidationError(f'The manifest "{uri}" names a prefix or a key that is not a string. {_FORM}')
-    return [uris.parse(prefix + key) for key in keys]
+    if len(keys) > _MOST_KEYS:
+        raise ValidationError(f'The manifest "{uri}" names more than {_MOST_KEYS} keys. Use S3Prefix instead.')
+    return [uris.parse(prefix + key) for key in dict.fromkeys(keys)]
 
 
 def _head(objects: Objects, address: S3Uri, uri: str) -> ObjectInfo:
@@ -83,7 +100,8 @@ def _is_data(info: ObjectInfo) -> bool:
     return info.size > 0 and not info.key.endswith("/")
 
 
-def _nothing(uri: str, bucket: str, region: str | None, role_arn: str | None) -> str:
+def _nothing(uri: str, region: str | None, role_arn: str | None) -> str:
+    bucket = uris.parse(uri).bucket
     where = f" in the selected region ({region})" if region else ""
     role = f', and that the role "{role_arn}" has "s3:ListBucket" permissions on bucket "{bucket}"' if role_arn else ""
     return (

@@ -178,9 +178,9 @@ def _columns(context: Context, job: TabularJob) -> None:
 def _header(context: Context, channel: Channel, role_arn: str) -> list[str] | None:
     """The column names; None for content that cannot be read, which is for the job to fail on, with a FailureReason."""
     region = context.settings.region
-    infos = manifest.expand(context.objects, channel.data_type, channel.uri, region=region, role_arn=role_arn)
+    info = manifest.first(context.objects, channel.data_type, channel.uri, region=region, role_arn=role_arn)
     try:
-        return peek.header(context.objects, infos[0], channel.content_type, channel.gzip)
+        return peek.header(context.objects, info, channel.content_type, channel.gzip)
     except DataError:
         return None
 
@@ -206,6 +206,8 @@ def _specification(context: Context, location: str) -> dict[str, Any]:
     try:
         with context.objects.open(place.bucket, place.key) as body:
             document = json.loads(body.read(_MAX_SPECIFICATION_BYTES + 1))
+    except RecursionError as error:
+        raise ValidationError(f'The feature specification at "{location}" is nested too deeply.') from error
     except S3Error as error:
         raise ValidationError(f'FeatureSpecificationS3Uri "{location}" cannot be read: {error.message}') from error
     except ValueError as error:

@@ -22,6 +22,8 @@ from pilothouse.problems.evaluate import labels
 BATCH_ROWS = 16_384
 """Rows that are featurised and predicted at a time, which bounds memory."""
 
+_LARGEST_WEIGHT = 1e100
+
 
 @dataclass(frozen=True)
 class TabularPredictor:
@@ -43,14 +45,14 @@ class TabularPredictor:
         """The predictor for an unpacked model archive."""
         manifest = read_manifest(directory)
         members = manifest["members"]
-        total = sum(member["weight"] for member in members)
+        shares = _shares(members)
         return cls(
             manifest["columns"],
             manifest["problem_type"],
             manifest["classes"],
             manifest["threshold"],
             FeaturePipeline.load(directory / "pipeline"),
-            [(m["weight"] / total, engines.load(_inside(directory, m["path"]), m["engine"])) for m in members],
+            [(share, _load(directory, member)) for share, member in zip(shares, members, strict=True)],
         )
 
     def predict(self, rows: Sequence[Sequence[Any]]) -> Prediction:
@@ -76,6 +78,28 @@ class TabularPredictor:
             return Prediction(values=voted)
         texts = self.classes
         return Prediction(labels=[texts[i] for i in labels(voted, self.threshold).tolist()], probabilities=voted)
+
+
+def _shares(members: list[dict[str, Any]]) -> list[float]:
+    """The members' weights, scaled to sum to 1; `ConfigurationError` unless they are numbers that can be."""
+    weights = [member.get("weight") for member in members]
+    valid = [float(weight) for weight in weights if isinstance(weight, int | float) and 0 <= weight <= _LARGEST_WEIGHT]
+    total = sum(valid)
+    if len(valid) < len(weights) or not total:
+        raise ConfigurationError(
+            f"The model's manifest gives its members the weights {weights}. "
+            "They must be numbers that are not negative, and not all 0."
+        )
+    return [weight / total for weight in valid]
+
+
+def _load(directory: Path, member: dict[str, Any]) -> Model:
+    path, engine = _inside(directory, member["path"]), member["engine"]
+    if engine not in engines.ENGINES:
+        raise ConfigurationError(
+            f"The model's manifest names the engine {engine!r}; this release has {', '.join(engines.ENGINES)}."
+        )
+    return engines.load(path, engine)
 
 
 def _inside(directory: Path, path: str) -> Path:

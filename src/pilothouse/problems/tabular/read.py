@@ -24,6 +24,9 @@ from pilothouse.problems.tabular.specification import FeatureSpecification
 
 __all__ = ["Dataset", "Reading", "prepare"]
 
+LARGEST_TARGET = 1e36
+"""Regression targets above this are refused: engines keep values in single precision, and metrics square them."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -53,6 +56,11 @@ class _Usable:
     w: npt.NDArray[np.float64] | None
     dropped: dict[str, int]
 
+    def counted(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """The targets of those among `rows` that have a weight above 0."""
+        y: npt.NDArray[np.float64] = self.y[rows]
+        return y if self.w is None else y[self.w[rows] > 0]
+
 
 def prepare(train: pa.Table, validation: pa.Table | None, reading: Reading, directory: Path) -> Dataset:
     """Make the data set of a job at `directory`, whole or not at all, and load it.
@@ -67,6 +75,7 @@ def prepare(train: pa.Table, validation: pa.Table | None, reading: Reading, dire
     _check_rows(learn, reading.min_rows)
     judge = None if validation is None else _validation(validation, train.column_names, reading, resolved)
     train_rows = _training_rows(learn, judge, reading, resolved)
+    _check_objective(learn, judge, train_rows, resolved)
     chosen = learn.table.select(inputs).take(train_rows)
     columns = profile(chosen, types=reading.specification.types, only=reading.specification.names)
     _check_features(columns)
@@ -152,6 +161,36 @@ def _training_rows(learn: _Usable, judge: _Usable | None, reading: Reading, reso
         return np.arange(len(learn.y))
     fraction, stratify = reading.validation_fraction, resolved.problem_type != REGRESSION
     return split.holdout(learn.y, fraction, stratify=stratify, seed=reading.seed)[0]
+
+
+def _check_objective(learn: _Usable, judge: _Usable | None, train_rows: npt.NDArray[Any], resolved: Resolved) -> None:
+    """`DataError` if the objective would have no value on the training or on the validation rows."""
+    if resolved.classes is None:
+        for channel in (learn, judge or learn):
+            _check_size(channel.y)
+    elif resolved.metric == "AUC":
+        held_out = np.setdiff1d(np.arange(len(learn.y)), train_rows, assume_unique=True)
+        judged = learn.counted(held_out) if judge is None else judge.counted(np.arange(len(judge.y)))
+        _check_both_classes(learn.counted(train_rows), "training", resolved.classes)
+        _check_both_classes(judged, "validation", resolved.classes)
+
+
+def _check_size(y: npt.NDArray[np.float64]) -> None:
+    largest = float(np.abs(y).max())
+    if largest > LARGEST_TARGET:
+        raise DataError(
+            f"The target column has numbers as large as {largest:.3g}. Above {LARGEST_TARGET:.0e} errors can't be "
+            "measured. Divide the target by a constant, or correct its values."
+        )
+
+
+def _check_both_classes(y: npt.NDArray[np.float64], part: str, classes: list[str]) -> None:
+    missing = sorted({0, 1} - set(y.astype(int)))
+    if missing:
+        raise DataError(
+            f"AUC compares two classes, but no {part} row of positive weight has the class {classes[missing[0]]!r}. "
+            "Add such rows, or choose another objective metric."
+        )
 
 
 def _check_features(columns: list[Column]) -> None:

@@ -25,7 +25,7 @@ class FeatureSpecification:
         """The JSON document at FeatureSpecificationS3Uri; `DataError` if it isn't one."""
         try:
             document = json.loads(content.decode("utf-8-sig"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"The feature specification is not valid JSON: {error}.") from error
         if not isinstance(document, dict) or not document.keys() & {"FeatureAttributeNames", "FeatureDataTypes"}:
             raise DataError(
