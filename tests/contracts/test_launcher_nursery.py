@@ -193,16 +193,18 @@ time.sleep(600)
     assert not address.parent.exists()
 
 
-def test_folders_that_are_no_dead_nursery_s_are_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    empty, dead, foreign = (tmp_path / f"pilothouse-{name}" for name in ("empty000", "dead0000", "mine-not-random"))
-    for folder in (empty, dead, foreign):
-        folder.mkdir()
-    for folder in (dead, foreign):
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(folder / "nursery.sock"))
-    assert dead in sweep_folders()
-    assert sorted(tmp_path.iterdir()) == [empty, foreign]
+def test_folders_that_are_no_dead_nursery_s_are_not_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as short:  # tmp_path may be too long for a socket
+        place = Path(short)
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        empty, dead, foreign = (place / f"pilothouse-{name}" for name in ("empty000", "dead0000", "mine-not-random"))
+        for folder in (empty, dead, foreign):
+            folder.mkdir()
+        for folder in (dead, foreign):
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(folder / "nursery.sock"))
+        assert dead in sweep_folders()
+        assert sorted(place.iterdir()) == [empty, foreign]
 
 
 def test_what_a_server_and_nursery_killed_together_left_is_ended_by_the_next_server(
