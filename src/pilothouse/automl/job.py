@@ -46,7 +46,8 @@ def run(job: Job) -> None:
 
 
 def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
-    _enter(job, "AnalyzingData")
+    if not job.recorded("prepare"):
+        _enter(job, "AnalyzingData")
     facts = job.once("prepare", lambda: _prepare(job, budget))
     dataset = _dataset(job, budget)
     job.once("resolve", lambda: _resolve(job, spec, facts))
