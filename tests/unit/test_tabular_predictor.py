@@ -14,7 +14,7 @@ from pilothouse.data.features import Features
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.profile import Column
 from pilothouse.errors import ConfigurationError
-from pilothouse.problems.base import InputError, Predictor, load_predictor
+from pilothouse.problems.base import InputError, Predictor, digest, load_predictor
 from pilothouse.problems.tabular import predictor as tabular
 
 COLUMNS = [Column("x", "numeric", "", 0.0, 0, 0), Column("id", "ignored", "", 0.0, 0, 0)]
@@ -53,7 +53,8 @@ def _archive(directory: Path, classes: list[str] | None, problem_type: str, thre
             {"path": "0.4", "engine": "lightgbm", "weight": 1},
         ],
     }
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    files = {str(path.relative_to(directory)): digest(path) for path in directory.rglob("*") if path.is_file()}
+    (directory / "manifest.json").write_text(json.dumps(manifest | {"files": files}))
     return directory
 
 

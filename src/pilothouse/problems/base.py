@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -67,10 +68,39 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def load_predictor(directory: Path) -> Predictor:
-    """The predictor for an unpacked model archive, whichever problem it solves."""
-    problem = read_manifest(directory).get("problem")
+    """The predictor for an unpacked model archive, whichever problem it solves.
+
+    `ConfigurationError` if this release can't serve it, or if a file is not the one that the manifest describes.
+    """
+    manifest = read_manifest(directory)
+    problem = manifest.get("problem")
     if problem not in _PREDICTORS:
         known = ", ".join(sorted(_PREDICTORS))
         raise ConfigurationError(f"The model is for the problem {problem!r}; this release serves {known}.")
+    _check_files(directory, manifest.get("files"))
     module, _, name = _PREDICTORS[problem].partition(":")
     return cast(Predictor, getattr(importlib.import_module(module), name).load(directory))
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_files(directory: Path, files: Any) -> None:
+    if not isinstance(files, dict) or not files:
+        raise ConfigurationError("The model's manifest lists no files. Use the model.tar.gz of a candidate as written.")
+    for name, expected in files.items():
+        path = inside(directory, str(name))
+        if not path.is_file() or digest(path) != expected:
+            raise ConfigurationError(
+                f"The model's file {name!r} is missing or was changed after it was written. Fetch the archive again."
+            )
+
+
+def inside(directory: Path, path: str) -> Path:
+    """The place that a manifest, which may be anybody's, names; `ConfigurationError` unless it is in the archive."""
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ConfigurationError(f"The model's manifest names {path!r}, which is outside of its archive.")
+    return directory / path

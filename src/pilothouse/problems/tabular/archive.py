@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pilothouse.problems.base import FORMAT, MANIFEST, VERSION
+from pilothouse.problems.base import FORMAT, MANIFEST, VERSION, digest
 
 _LIBRARIES = {
     "lightgbm": "lightgbm",
@@ -53,12 +52,7 @@ def write_manifest(
 
 def _digests(directory: Path) -> dict[str, str]:
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {str(path.relative_to(directory)): _sha256(path) for path in files}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {str(path.relative_to(directory)): digest(path) for path in files}
 
 
 def _versions(engines: list[str]) -> dict[str, str]:

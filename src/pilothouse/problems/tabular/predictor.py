@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from pilothouse.data.features import Features
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.engines.base import Model
 from pilothouse.errors import ConfigurationError
-from pilothouse.problems.base import InputError, Prediction, read_manifest
+from pilothouse.problems.base import InputError, Prediction, inside, read_manifest
 from pilothouse.problems.evaluate import labels
 
 BATCH_ROWS = 16_384
@@ -94,16 +94,9 @@ def _shares(members: list[dict[str, Any]]) -> list[float]:
 
 
 def _load(directory: Path, member: dict[str, Any]) -> Model:
-    path, engine = _inside(directory, member["path"]), member["engine"]
+    path, engine = inside(directory, member["path"]), member["engine"]
     if engine not in engines.ENGINES:
         raise ConfigurationError(
             f"The model's manifest names the engine {engine!r}; this release has {', '.join(engines.ENGINES)}."
         )
     return engines.load(path, engine)
-
-
-def _inside(directory: Path, path: str) -> Path:
-    """The folder that a manifest, which may be anybody's, names; `ConfigurationError` unless it is in the archive."""
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-        raise ConfigurationError(f"The model's manifest names {path!r}, which is outside of its archive.")
-    return directory / path

@@ -1,0 +1,66 @@
+"""Makes the stored models beside this file: `python tests/data/models/make.py RELEASE`, once for each release.
+
+A folder that is there is never made again: later releases must load it as it is, and predict what it predicted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pilothouse import engines
+from pilothouse.contract.pack import pack
+from pilothouse.problems.base import load_predictor
+from pilothouse.problems.tabular import ensemble, train
+from pilothouse.problems.tabular.read import Reading, prepare
+
+ROWS = 300
+QUICK = {"randomforest": {"n_estimators": 8}, "extra-trees": {"n_estimators": 8}}
+QUESTIONS = [
+    ["0.5", "red", "2024-03-01", "a long road to go"],
+    ["-1.25", "blue", "2021-12-31T23:59:59", "short words only"],
+    ["", "never seen", "", ""],
+    ["1e3", "green", "not a date", "?"],
+]
+
+
+def table() -> pa.Table:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=ROWS)
+    color = rng.choice(["red", "green", "blue"], ROWS)
+    day = [f"20{20 + i % 5}-{1 + i % 12:02}-{1 + i % 28:02}" for i in range(ROWS)]
+    words = ["long", "short", "road", "words", "go", "only", "a", "to"]
+    text = [" ".join(rng.choice(words, 6)) + f" {i}" for i in range(ROWS)]
+    y = np.where(x + (color == "red") > 0.3, "yes", "no")
+    return pa.table({"x": [f"{v:.4f}" for v in x], "color": color, "day": day, "text": text, "y": y})
+
+
+def main(release: str) -> None:
+    target = Path(__file__).parent / release
+    target.mkdir()
+    with tempfile.TemporaryDirectory() as scratch:
+        work = Path(scratch)
+        data = prepare(table(), None, Reading("y", min_rows=100, folds=3), work / "dataset")
+        names = sorted(engines.ENGINES)
+        for name in names:
+            params = {"max_rounds": 30} if name in ("lightgbm", "xgboost", "catboost") else QUICK.get(name, {})
+            (work / name).mkdir()
+            result = train.run(train.Trial(name, name, params, 3, 0, "F1"), data, work / name)
+            train.write_json(work / name / train.RESULT, result)
+        (work / "ensemble").mkdir()
+        ensemble.combine(work / "ensemble", work / "dataset", [work / name for name in names], "F1")
+        for name in [*names, "ensemble"]:
+            pack(work / name / "model", target / f"{name}.tar.gz")
+            prediction = load_predictor(work / name / "model").predict(QUESTIONS)
+            answers = {"labels": prediction.labels, "probabilities": np.asarray(prediction.probabilities).tolist()}
+            document = {"questions": QUESTIONS, **answers}
+            (target / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
