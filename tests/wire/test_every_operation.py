@@ -1,0 +1,153 @@
+"""Every operation served, called by boto3; its answer is held against botocore's own output shape."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from botocore.model import Shape
+
+from pilothouse.catalog import images
+from pilothouse.clock import now
+from pilothouse.operations.table import SERVED
+
+ROLE = "arn:aws:iam::000000000000:role/PilothouseRole"
+JOB_ARN = "arn:aws:sagemaker:us-east-1:000000000000:automl-job/one"
+SOURCE = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://oracle/data"}}
+OUTPUT = {"S3OutputPath": "s3://oracle/out"}
+CONTAINER = {"Image": images.TABULAR_INFERENCE, "ModelDataUrl": "s3://oracle/model.tar.gz", "Environment": {"A": "b"}}
+VARIANT = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+
+CALLS: dict[str, dict[str, dict[str, Any]]] = {
+    "sagemaker": {
+        "CreateAutoMLJob": {
+            "AutoMLJobName": "one",
+            "InputDataConfig": [{"DataSource": SOURCE, "TargetAttributeName": "y"}],
+            "OutputDataConfig": OUTPUT,
+            "RoleArn": ROLE,
+            "Tags": [{"Key": "team", "Value": "a"}],
+        },
+        "CreateAutoMLJobV2": {
+            "AutoMLJobName": "two",
+            "AutoMLJobInputDataConfig": [{"DataSource": SOURCE, "ChannelType": "training"}],
+            "AutoMLProblemTypeConfig": {"TabularJobConfig": {"TargetAttributeName": "y"}},
+            "OutputDataConfig": OUTPUT,
+            "RoleArn": ROLE,
+        },
+        "DescribeAutoMLJob": {"AutoMLJobName": "two"},
+        "DescribeAutoMLJobV2": {"AutoMLJobName": "one"},
+        "ListAutoMLJobs": {"NameContains": "o", "CreationTimeAfter": datetime(2020, 1, 1)},
+        "ListCandidatesForAutoMLJob": {"AutoMLJobName": "one"},
+        "DescribeProcessingJob": {"ProcessingJobName": "one-a"},
+        "ListProcessingJobs": {},
+        "AddTags": {"ResourceArn": JOB_ARN, "Tags": [{"Key": "stage", "Value": "b"}]},
+        "ListTags": {"ResourceArn": JOB_ARN},
+        "DeleteTags": {"ResourceArn": JOB_ARN, "TagKeys": ["stage"]},
+        "CreateModel": {"ModelName": "m", "PrimaryContainer": CONTAINER, "ExecutionRoleArn": ROLE},
+        "DescribeModel": {"ModelName": "m"},
+        "ListModels": {},
+        "CreateEndpointConfig": {"EndpointConfigName": "c", "ProductionVariants": [VARIANT]},
+        "DescribeEndpointConfig": {"EndpointConfigName": "c"},
+        "ListEndpointConfigs": {},
+        "CreateEndpoint": {"EndpointName": "e", "EndpointConfigName": "c"},
+        "DescribeEndpoint": {"EndpointName": "e"},
+        "ListEndpoints": {},
+        "DeleteEndpoint": {"EndpointName": "e"},
+        "DeleteEndpointConfig": {"EndpointConfigName": "c"},
+        "DeleteModel": {"ModelName": "m"},
+        "StopAutoMLJob": {"AutoMLJobName": "one"},
+    },
+    "logs": {
+        "DescribeLogStreams": {"logGroupName": "/aws/sagemaker/AutoMLJobs"},
+        "GetLogEvents": {"logGroupName": "/aws/sagemaker/AutoMLJobs", "logStreamName": "one/job"},
+    },
+    "sts": {"GetCallerIdentity": {}},
+    "iam": {"GetRole": {"RoleName": "someone"}},
+}
+IN_ORDER = [(service, operation) for service, calls in CALLS.items() for operation in calls]
+EXTENDED = ("LogLoss", "InferenceLatency")
+"""Metrics that AWS's enum of MetricName lacks; candidates report them under both names all the same."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data(api: Any) -> None:
+    """Data, an archive, and what a job process would have written by now."""
+    objects, store = api.context.objects, api.context.store
+    objects.create_bucket("oracle")
+    objects.put("oracle", "data/train.csv", io.BytesIO(b"x,y\n1,a\n"))
+    objects.put("oracle", "model.tar.gz", b"archive")
+    store.append_log("/aws/sagemaker/AutoMLJobs", "one/job", ["Starting"])
+
+
+def written_by_the_job(store: Any) -> None:
+    """A finished candidate and its step, as the job process writes them."""
+    step = {
+        "ProcessingJobName": "one-a",
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 50}
+        },
+        "AppSpecification": {"ImageUri": images.TABULAR_TRAINING},
+        "RoleArn": ROLE,
+    }
+    row = store.insert("processing-job", "one-a", step, status="Completed", state={"ProcessingEndTime": now()})
+    metric = {"MetricName": "F1", "StandardMetricName": "F1", "Value": 0.5}
+    state = {
+        "ObjectiveStatus": "Succeeded",
+        "FinalAutoMLJobObjectiveMetric": {"Type": "Maximize", **metric},
+        "CandidateSteps": [
+            {
+                "CandidateStepType": "AWS::SageMaker::ProcessingJob",
+                "CandidateStepArn": row.arn,
+                "CandidateStepName": "one-a",
+            }
+        ],
+        "InferenceContainers": [CONTAINER],
+        "CandidateProperties": {"CandidateMetrics": [{**metric, "Set": "Validation"}]},
+        "EndTime": now(),
+    }
+    store.insert("candidate", "one-a", {}, status="Completed", state=state, parent=("automl-job", "one"))
+    resolved = {"ProblemType": "BinaryClassification", "AutoMLJobObjective": {"MetricName": "F1"}}
+    store.update("automl-job", "one", state={"_best": "one-a", "ResolvedAttributes": resolved})
+
+
+def faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
+    """Where `value`, an answer as botocore parsed it, is not what `shape` promises."""
+    if shape.type_name == "structure":
+        yield from (f"{path}.{name} is missing" for name in shape.required_members if name not in value)
+        yield from (f"{path}.{name} is not in the model" for name in value if name not in shape.members)
+        for name, member in value.items():
+            if name in shape.members:
+                yield from faults(shape.members[name], member, f"{path}.{name}")
+    elif shape.type_name == "list":
+        for i, member in enumerate(value):
+            yield from faults(shape.member, member, f"{path}[{i}]")
+    elif getattr(shape, "enum", None) and value not in [*shape.enum, *EXTENDED]:
+        yield f"{path} is {value!r}, none of {shape.enum}"
+    elif shape.type_name == "timestamp" and abs(value.timestamp() - now()) > 3600 and "iam" not in path:
+        yield f"{path} is {value}"
+
+
+def method(client: Any, operation: str) -> Callable[..., Any]:
+    names = {api_name: python for python, api_name in client.meta.method_to_api_mapping.items()}
+    return getattr(client, names[operation])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("service", "operation"), IN_ORDER)
+def test_an_answer_is_what_the_service_model_promises(api: Any, service: str, operation: str) -> None:
+    client = api.client(service)
+    answer = method(client, operation)(**CALLS[service][operation])
+    if operation == "CreateAutoMLJob":
+        written_by_the_job(api.context.store)
+    assert answer.pop("ResponseMetadata")["HTTPStatusCode"] == 200
+    shape = client.meta.service_model.operation_model(operation).output_shape
+    if shape is None:
+        assert answer == {}
+    else:
+        assert list(faults(shape, answer, f"{service}.{operation}")) == []
+
+
+def test_every_operation_served_is_judged() -> None:
+    assert set(IN_ORDER) == {(service, operation) for service in SERVED for operation in SERVED[service]}
