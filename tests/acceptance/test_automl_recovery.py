@@ -17,7 +17,7 @@ from sklearn.datasets import load_breast_cancer
 pytestmark = pytest.mark.slow
 
 BUCKET = "drill"
-STEPS = ("start", "prepare", "resolve", "deploy")
+STEPS = ("start", "prepare", "resolve", "plan", "deploy")
 POINTS = ("before", "unrecorded", "after")
 
 
