@@ -13,10 +13,10 @@ help:  ## list the targets
 
 setup: $(VENV)/.stamp  ## make .venv with all that tests need
 
-demo: setup  ## run an AutoML job on real data, deploy the best candidate, predict
+demo: $(VENV)/.base  ## run an AutoML job on real data, deploy the best candidate, predict
 	$(BIN)/pilothouse demo --home $(HOME_DIR)
 
-serve: setup  ## start a server; its state is in ~/.local/share/pilothouse
+serve: $(VENV)/.base  ## start a server; its state is in ~/.local/share/pilothouse
 	$(BIN)/pilothouse serve
 
 test: setup  ## run the whole suite
@@ -32,11 +32,15 @@ check: setup  ## ruff, mypy, import-linter and the fast tests
 clean:  ## remove .venv, the demo's home and caches
 	rm -rf $(VENV) $(HOME_DIR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 
-$(VENV)/.stamp: pyproject.toml constraints.txt
+$(VENV)/.stamp: $(VENV)/.base  # PyTorch and what else the tests want
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
 	  echo "Pilothouse needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; \
 	  exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "The virtual environment could not be made. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@

@@ -24,6 +24,8 @@ QUICK = {
     "randomforest": {"n_estimators": 40},
     "extra-trees": {"n_estimators": 40},
     "linear-learner": {},
+    "nn-torch": {"max_rounds": 40, "batch": 64, "members": 2, "width": 48, "learning_rate": 0.005},
+    "fastai": {"max_rounds": 40, "batch": 32, "layers": [48, 24]},
 }
 BOOSTERS = ("lightgbm", "xgboost", "catboost")
 TASKS = {
@@ -51,7 +53,10 @@ def make(kind: str, rows: int = ROWS, seed: int = 0) -> tuple[Features, Array]:
     return x, np.digitize(signal, cuts).astype(np.int64)
 
 
-@pytest.fixture(params=list(engines.ENGINES))
+NETWORKS = ("nn-torch", "fastai")
+
+
+@pytest.fixture(params=[pytest.param(n, marks=[pytest.mark.slow] * (n in NETWORKS)) for n in engines.ENGINES])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -90,6 +95,15 @@ class TestEveryEngine:
         loaded = engines.load(tmp_path, name)
         np.testing.assert_allclose(loaded.predict(x), before, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(loaded.predict(x.take(slice(0, 1))), before[:1], rtol=1e-6, atol=1e-9)
+
+    def test_a_row_alone_is_predicted_as_among_others(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        x.numeric[:3, 0] = np.nan, 1e30, -1e30
+        x.categorical[3:5, 1] = 0
+        model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name])
+        alone = np.concatenate([model.predict(x.take(slice(i, i + 1))) for i in range(20)])
+        together = model.predict(x)
+        np.testing.assert_allclose(alone, together[:20], rtol=1e-6, atol=1e-6 * np.abs(together).max())
 
     def test_saved_files_are_native_formats(self, name: str, kind: str, tmp_path: Path) -> None:
         x, y = make(kind)
@@ -169,7 +183,7 @@ class TestEveryEngine:
         assert np.isfinite(model.predict(blank)).all()
 
     def test_importing_an_engine_does_not_import_its_library(self, name: str) -> None:
-        libraries = "{'lightgbm', 'xgboost', 'catboost', 'sklearn', 'scipy'}"
+        libraries = "{'lightgbm', 'xgboost', 'catboost', 'sklearn', 'scipy', 'torch', 'fastai'}"
         load = f"import sys; from pilothouse.engines import engine; engine({name!r})"
         code = f"{load}; print({libraries} & set(sys.modules))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -255,3 +269,70 @@ def test_an_unknown_engine_is_named_in_the_error() -> None:
 def test_a_task_needs_classes_that_fit_its_problem_type() -> None:
     with pytest.raises(ValueError, match="Regression task cannot have 3 classes"):
         Task(REGRESSION, 3, "MSE")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+class TestNetworks:
+    """The engines that need torch to fit."""
+
+    def test_train_exactly_the_rounds_they_are_given(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        assert engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name], rounds=7).rounds == 7
+
+    def test_stop_early_on_the_valid_rows(self, name: str) -> None:
+        x, y = make(BINARY)
+        noise = np.random.default_rng(0).integers(0, 2, ROWS)
+        model = engines.engine(name).fit(x, y, None, TASKS[BINARY], QUICK[name], valid=(x, noise, None))
+        assert model.rounds is not None
+        assert model.rounds < 20
+
+    def test_predict_with_fewer_rounds(self, name: str, kind: str) -> None:
+        x, y = make(kind)
+        longer, shorter = (
+            engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name], rounds=rounds) for rounds in (9, 4)
+        )
+        assert not np.allclose(longer.predict(x, 4), longer.predict(x))
+        if name != "fastai":  # its cycle is as long as its rounds
+            np.testing.assert_allclose(longer.predict(x, 4), shorter.predict(x), rtol=1e-6)
+        np.testing.assert_array_equal(longer.predict(x, 1000), longer.predict(x))
+
+    def test_minimise_absolute_errors_for_mae(self, name: str) -> None:
+        x, y = make(REGRESSION)
+        mae, mse = (
+            engines.engine(name).fit(x, np.exp(y / 2000.0), None, Task(REGRESSION, 0, metric), QUICK[name])
+            for metric in ("MAE", "MSE")
+        )
+        assert not np.allclose(mae.predict(x), mse.predict(x))
+
+    def test_never_predict_beyond_the_targets_they_saw(self, name: str) -> None:
+        x, y = make(REGRESSION)
+        model = engines.engine(name).fit(x, y, None, TASKS[REGRESSION], QUICK[name])
+        far = Features(x.numeric * 1e6, x.categorical, x.numeric_names, x.categorical_names, x.cardinalities)
+        predicted = model.predict(far)
+        assert predicted.min() >= y.min()
+        assert predicted.max() <= y.max()
+
+    def test_leave_torchs_threads_as_they_were(self, name: str) -> None:
+        import torch
+
+        before = torch.get_num_threads()
+        x, y = make(BINARY)
+        engines.engine(name).fit(x, y, None, TASKS[BINARY], QUICK[name], rounds=1, threads=before + 1)
+        assert torch.get_num_threads() == before
+
+    def test_predict_without_torch(self, name: str, kind: str, tmp_path: Path) -> None:
+        x, y = make(kind)
+        model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name], rounds=3)
+        model.save(tmp_path / ".")
+        np.save(tmp_path / "expected.npy", model.predict(x))
+        x.save(tmp_path / "features")
+        code = (
+            "import sys, numpy as np; sys.modules['torch'] = None; sys.modules['fastai'] = None\n"
+            "from pathlib import Path; from pilothouse import engines; from pilothouse.data.features import Features\n"
+            f"place = Path({str(tmp_path)!r}); model = engines.load(place, {name!r})\n"
+            "found = model.predict(Features.load(place / 'features'))\n"
+            "np.testing.assert_allclose(found, np.load(place / 'expected.npy'), rtol=1e-6)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

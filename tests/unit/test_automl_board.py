@@ -11,6 +11,7 @@ import pytest
 from pilothouse.automl import candidates
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
+from pilothouse.catalog.metrics import METRICS
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.clock import now
 from pilothouse.config import Settings
@@ -51,9 +52,13 @@ def board(job: Any, metric: str = "F1", problem_type: str = "BinaryClassificatio
     return Board(job, TabularJob.of(REQUEST), metric, problem_type)
 
 
-def result(value: float | None, metric: str = "F1", latency: float = 0.01) -> dict[str, Any]:
-    measured = {} if value is None else {metric: value}
-    return {"metrics": {"Validation": {**measured, "LogLoss": 0.5, "InferenceLatency": latency}}}
+def result(
+    value: float | None, metric: str = "F1", latency: float = 0.01, noise: float = 0.0, score: float | None = None
+) -> dict[str, Any]:
+    measured = {} if value is None else {metric: 0.4}
+    metrics = {"Validation": {**measured, "LogLoss": 0.5, "InferenceLatency": latency}}
+    own = (value or 0.0) if METRICS[metric].direction == "Maximize" else -(value or 0.0)
+    return {"ranking": value, "noise": noise, "score": own if score is None else score, "metrics": metrics}
 
 
 def test_a_candidate_and_its_step_begin_and_end_together(job: Any) -> None:
@@ -72,7 +77,13 @@ def test_a_candidate_and_its_step_begin_and_end_together(job: Any) -> None:
 
 @pytest.mark.parametrize(
     ("metric", "values", "best"),
-    [("F1", [0.7, 0.9, 0.8], "c1"), ("MSE", [0.7, 0.9, 0.8], "c0"), ("F1", [0.9, 0.9, 0.2], "c1")],
+    [
+        ("F1", [0.7, 0.9, 0.8], "c1"),
+        ("MSE", [0.7, 0.9, 0.8], "c0"),
+        ("F1", [0.9, 0.9, 0.2], "c1"),
+        ("MSE", [10.0, 10.001, 15.0, 1e6], "c1"),
+        ("MSE", [10.0, 10.1, 15.0, 1e6], "c0"),
+    ],
 )
 def test_the_best_has_the_best_objective_and_of_equals_is_the_quicker(
     job: Any, metric: str, values: list[float], best: str
@@ -82,6 +93,24 @@ def test_the_best_has_the_best_objective_and_of_equals_is_the_quicker(
         leaderboard.open(f"c{i}")
         leaderboard.complete(f"c{i}", result(value, metric, latency=1.0 / (i + 1)))
     assert job.store.get("automl-job", "Churn").state["_best"] == best
+
+
+def test_of_candidates_within_noise_the_best_score_wins(job: Any) -> None:
+    leaderboard = board(job)
+    for name, value, score in (("lucky", 0.81, 0.3), ("sound", 0.80, 0.4), ("worse", 0.78, 0.5)):
+        leaderboard.open(name)
+        leaderboard.complete(name, result(value, noise=0.02, score=score))
+    assert job.store.get("automl-job", "Churn").state["_best"] == "sound"
+
+
+def test_the_objective_shown_is_what_the_best_is_chosen_by(job: Any) -> None:
+    leaderboard = board(job)
+    leaderboard.open("Churn-a")
+    leaderboard.complete("Churn-a", result(0.8))
+    state = job.store.get("candidate", "Churn-a").state
+    assert state["FinalAutoMLJobObjectiveMetric"]["Value"] == 0.8
+    shown = {m["StandardMetricName"]: m["Value"] for m in state["CandidateProperties"]["CandidateMetrics"]}
+    assert shown["F1"] == 0.4
 
 
 def test_a_candidate_without_the_objective_fails_and_says_so(job: Any) -> None:

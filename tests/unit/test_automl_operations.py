@@ -156,10 +156,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         config(Mode="ENSEMBLING", CandidateGenerationConfig={"AlgorithmsConfig": [{"AutoMLAlgorithms": ["mlp"]}]}),
         "mlp",
     ),
-    "later algorithm": (
-        config(Mode="ENSEMBLING", CandidateGenerationConfig={"AlgorithmsConfig": [{"AutoMLAlgorithms": ["fastai"]}]}),
-        "fastai are not served",
-    ),
     "later mode": (config(Mode="HYPERPARAMETER_TUNING"), "HYPERPARAMETER_TUNING is not served"),
     "runtimes": (
         config(CompletionCriteria={"MaxRuntimePerTrainingJobInSeconds": 60, "MaxAutoMLJobRuntimeInSeconds": 30}),

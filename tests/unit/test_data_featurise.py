@@ -82,6 +82,14 @@ def test_tables_and_rows_give_the_same_features_to_the_last_bit(
     assert (together.categorical < np.array(together.cardinalities)).all()
 
 
+def test_many_rows_are_read_column_by_column_with_the_same_outcome(pipeline: FeaturePipeline) -> None:
+    rows = [*_training_rows(), ("1e400", "\ud800", "2020-13-01", "\ud800 x", ""), ("1_0", " red ", "", "?", "")]
+    together = pipeline.transform_rows(rows)
+    assert len(rows) > featurise.FEW_ROWS
+    for i, row in enumerate(rows):
+        _same(pipeline.transform_rows([row]), together.take(slice(i, i + 1)))
+
+
 def test_rows_cut_into_slices_and_chunks_give_the_same_features(
     pipeline: FeaturePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,116 +1,23 @@
-"""Greedy weights, the threshold, and an archive of several members."""
+"""The ensemble of finished trials: its predictions, its metrics and its archive."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
-from pilothouse.problems.evaluate import Array, measure
-from pilothouse.problems.tabular import ensemble, threshold, train
+from pilothouse.problems.evaluate import Array
+from pilothouse.problems.tabular import ensemble, train
 from pilothouse.problems.tabular.dataset import TRAIN, Dataset
-from pilothouse.problems.tabular.ensemble import Judge, select
+from pilothouse.problems.tabular.finished import Finished
 from pilothouse.problems.tabular.predictor import TabularPredictor
 from pilothouse.problems.tabular.read import Reading, prepare
 
 ROWS = 500
-
-
-def noisy(y: Array, scale: float, seed: int) -> Array:
-    return np.asarray(y + np.random.default_rng(seed).normal(scale=scale, size=len(y)))
-
-
-def as_probabilities(scores: Array) -> Array:
-    p = 1 / (1 + np.exp(-scores))
-    return np.column_stack([1 - p, p])
-
-
-class TestSelect:
-    def test_independent_errors_average_out(self) -> None:
-        y = np.random.default_rng(0).normal(size=ROWS)
-        judge = Judge(REGRESSION, "MSE", y, None)
-        predictions = [noisy(y, 1.0, 1), noisy(y, 1.0, 2), noisy(y, 20.0, 3)]
-        weights = select(judge, predictions)
-        assert weights[0] == pytest.approx(0.5, abs=0.1)
-        assert weights[1] == pytest.approx(0.5, abs=0.1)
-        assert weights[2] == 0.0
-
-    def test_weights_sum_to_one(self) -> None:
-        y = np.random.default_rng(0).normal(size=ROWS)
-        weights = select(Judge(REGRESSION, "MAE", y, None), [noisy(y, 1.0, seed) for seed in range(6)])
-        assert sum(weights) == pytest.approx(1.0)
-
-    @pytest.mark.parametrize("metric", ["F1", "Accuracy", "AUC", "BalancedAccuracy", "Precision", "Recall"])
-    def test_never_worse_than_the_best_single_candidate(self, metric: str) -> None:
-        rng = np.random.default_rng(4)
-        y = rng.integers(0, 2, ROWS)
-        judge = Judge(BINARY, metric, y, None)
-        predictions = [as_probabilities(noisy(2.0 * y - 1, scale, seed)) for seed, scale in enumerate((1.0, 3.0, 5.0))]
-        weights = select(judge, predictions)
-        mixture = sum(w * p for w, p in zip(weights, predictions, strict=True))
-        assert judge.objective(np.asarray(mixture)) >= max(judge.objective(p) for p in predictions)
-
-    def test_a_single_candidate_has_all_the_weight(self) -> None:
-        y = np.random.default_rng(0).normal(size=ROWS)
-        assert select(Judge(REGRESSION, "RMSE", y, None), [noisy(y, 1.0, 1)]) == [1.0]
-
-    def test_many_rows_are_sampled(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(ensemble, "_JUDGED_ROWS", 100)
-        y = np.random.default_rng(0).normal(size=ROWS)
-        weights = select(Judge(REGRESSION, "MSE", y, np.ones(ROWS)), [noisy(y, 0.1, 1), noisy(y, 9.0, 2)])
-        assert weights[0] > 0.9
-
-    def test_multiclass_predictions_mix(self) -> None:
-        rng = np.random.default_rng(1)
-        y = rng.integers(0, 3, ROWS)
-        predictions = []
-        for seed in range(3):
-            raw = np.exp(2 * np.eye(3)[y] + np.random.default_rng(seed).normal(size=(ROWS, 3)))
-            predictions.append(raw / raw.sum(axis=1, keepdims=True))
-        judge = Judge(MULTICLASS, "Accuracy", y, None)
-        mixture = sum(w * p for w, p in zip(select(judge, predictions), predictions, strict=True))
-        assert judge.objective(np.asarray(mixture)) > max(judge.objective(p) for p in predictions)
-
-
-class TestThreshold:
-    @pytest.mark.parametrize("metric", threshold.CALIBRATED)
-    def test_calibrated_metrics_do_not_lose(self, metric: str) -> None:
-        rng = np.random.default_rng(0)
-        y = (rng.random(3000) < 0.15).astype(np.int64)
-        p = as_probabilities(noisy(1.5 * y - 2, 1.0, 1))
-        cut = threshold.choose(BINARY, metric, y, p)
-        best = measure(metric, BINARY, y, p, threshold=cut)
-        assert best >= measure(metric, BINARY, y, p, threshold=0.5) - 0.002
-        assert best >= max(measure(metric, BINARY, y, p, threshold=c) for c in np.linspace(0.01, 0.99, 99)) - 0.005
-
-    def test_f1_of_rare_positives_wants_a_low_threshold(self) -> None:
-        y = (np.random.default_rng(0).random(3000) < 0.1).astype(np.int64)
-        cut = threshold.choose(BINARY, "F1", y, as_probabilities(noisy(1.5 * y - 2.5, 1.0, 1)))
-        assert cut is not None
-        assert cut < 0.45
-
-    @pytest.mark.parametrize("metric", ["Precision", "Recall", "AUC"])
-    def test_other_metrics_keep_one_half(self, metric: str) -> None:
-        y = np.array([0, 1, 0, 1])
-        assert threshold.choose(BINARY, metric, y, as_probabilities(np.array([-1.0, 2.0, 0.5, 1.0]))) == 0.5
-
-    def test_rows_judged_by_the_cuts_of_other_folds_score_at_chance_when_there_is_nothing_to_learn(self) -> None:
-        metric, scores = "BalancedAccuracy", []
-        for seed in range(30):
-            rng = np.random.default_rng(seed)
-            y, folds = rng.permutation(np.arange(300) % 2), rng.permutation(np.arange(300) % 5)
-            p = as_probabilities(rng.normal(size=300))
-            cuts = threshold.choose_by_fold(BINARY, metric, y, p, folds)
-            scores.append(measure(metric, BINARY, y, p, threshold=cuts))
-        assert np.mean(scores) == pytest.approx(0.5, abs=0.015)
-
-    def test_there_is_none_but_for_binary(self) -> None:
-        assert threshold.choose(MULTICLASS, "Accuracy", np.array([0, 1, 2]), np.eye(3)) is None
-        assert threshold.choose(REGRESSION, "MSE", np.array([0.0]), np.array([0.0])) is None
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +53,11 @@ class TestCombine:
         )
         np.testing.assert_allclose(both, expected, atol=1e-9)
 
-    def test_it_is_at_least_as_good_out_of_fold_as_each_member(self, combined: tuple[Path, dict[str, object]]) -> None:
-        folder, result = combined
-        judge = ensemble.judge_of(Dataset.load(folder / "dataset"), "AUC")
-        both, *singles = (
-            judge.objective(np.load(folder / n / "oof.npy").astype(float)) for n in ("both", "one", "two")
-        )
-        assert both >= max(singles) - 1e-6
-        assert set(result["metrics"]) == {"Validation"}  # type: ignore[call-overload]
+    def test_it_reports_both_sets_and_what_it_is_ranked_by(self, combined: tuple[Path, dict[str, object]]) -> None:
+        _, result = combined
+        measured: Any = result["metrics"]
+        low, high = sorted(measured[part]["AUC"] for part in ("Train", "Validation"))
+        assert low <= float(str(result["ranking"])) <= high
 
     def test_its_predictions_are_kept_like_a_trials(self, combined: tuple[Path, dict[str, object]]) -> None:
         folder, _ = combined
@@ -166,3 +70,48 @@ class TestCombine:
         manifest = json.loads((model / "manifest.json").read_text())
         files = {str(p.relative_to(model)) for p in model.rglob("*") if p.is_file()} - {"manifest.json"}
         assert set(manifest["files"]) == files
+
+
+def trial(name: str, oof: Array, validation: Array, *fed_by: str) -> Finished:
+    inputs = [Path(one) for one in fed_by]
+    return Finished(Path(name), name, "lightgbm", oof, validation, inputs=inputs)
+
+
+class TestChoose:
+    """Which layers vote, on the targets of the prepared data and made-up predictions."""
+
+    @pytest.fixture
+    def data(self, combined: tuple[Path, dict[str, object]]) -> Dataset:
+        return Dataset.load(combined[0] / "dataset")
+
+    def made_up(self, data: Dataset, part: int, noise: float, seed: int) -> Array:
+        y = data.y[data.rows(part)]
+        score = 2.0 * y - 1 + np.random.default_rng(seed).normal(scale=noise, size=len(y))
+        p = 1 / (1 + np.exp(-score))
+        return np.column_stack([1 - p, p])
+
+    @pytest.mark.parametrize(("held_out_noise", "layer"), [(0.3, 2), (30.0, 1)])
+    def test_the_second_layer_votes_where_the_validation_rows_agree_that_it_helps(
+        self, data: Dataset, held_out_noise: float, layer: int
+    ) -> None:
+        base = trial("base", self.made_up(data, 0, 2.0, 1), self.made_up(data, 1, 2.0, 2))
+        top = trial("top", self.made_up(data, 0, 0.3, 3), self.made_up(data, 1, held_out_noise, 4), "base")
+        selected = ensemble.choose(data, "AUC", [base, top])
+        assert max(one.layer for one, _ in selected.voters()) == layer
+
+    def test_a_useless_second_layer_has_no_vote(self, data: Dataset) -> None:
+        base = trial("base", self.made_up(data, 0, 1.0, 1), self.made_up(data, 1, 1.0, 2))
+        top = trial("top", self.made_up(data, 0, 30.0, 3), self.made_up(data, 1, 0.1, 4), "base")
+        assert ensemble.choose(data, "AUC", [base, top]).voters() == [(base, 1.0)]
+
+    def test_noise_gains_nothing_where_every_row_is_weighted_by_the_other_folds(self, data: Dataset) -> None:
+        rows = data.rows(TRAIN)
+        judge, folds = ensemble.judge_of(data, "AUC", TRAIN), np.asarray(data.folds[rows])
+        scores = []
+        for seed in range(4):
+            rng = np.random.default_rng(seed)
+            noise = [rng.uniform(0.3, 0.7, len(rows)) for _ in range(8)]
+            predictions = [np.column_stack([1 - p, p]) for p in noise]
+            mixed = ensemble.nested("greedy", judge, predictions, folds, [0.0] * 8)
+            scores.append(judge.objective(mixed))
+        assert np.mean(scores) == pytest.approx(0.5, abs=0.03)

@@ -6,7 +6,17 @@ import pytest
 
 from pilothouse.catalog.algorithms import SERVED
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
-from pilothouse.problems.tabular.plan import ENSEMBLE, CandidatePlan, Costs, Facts, allow, plan
+from pilothouse.problems.tabular.plan import (
+    ENSEMBLE,
+    CandidatePlan,
+    Costs,
+    Facts,
+    allow,
+    further,
+    hurried,
+    plan,
+    trial_threads,
+)
 
 SMALL = Facts(rows=5_000, columns=20, problem_type=BINARY, n_classes=2)
 LARGE = Facts(rows=400_000, columns=50, problem_type=REGRESSION, n_classes=0)
@@ -31,9 +41,9 @@ def test_ten_candidates_end_with_the_ensemble() -> None:
 
 
 def test_every_algorithm_comes_before_anyones_second_configuration() -> None:
-    firsts = [p.algorithm for p in planned()[: len(SERVED)]]
+    firsts = [p.algorithm for p in planned(max_candidates=60)[: len(SERVED)]]
     assert sorted(firsts) == sorted(SERVED)
-    assert firsts[:3] == ["lightgbm", "catboost", "xgboost"]
+    assert firsts[:3] == ["lightgbm", "catboost", "nn-torch"]
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -48,7 +58,7 @@ def test_three_candidates_are_two_and_their_ensemble() -> None:
 @pytest.mark.parametrize("algorithm", SERVED)
 def test_one_algorithm_alone_has_several_configurations(algorithm: str) -> None:
     plans = planned(algorithms=(algorithm,))
-    assert {p.algorithm for p in plans} == {algorithm, ENSEMBLE}
+    assert {p.algorithm for p in plans if p.layer == 1} == {algorithm, ENSEMBLE}
     assert len(plans) >= 3
 
 
@@ -57,6 +67,59 @@ def test_suffixes_and_seeds_are_unique() -> None:
     assert len({p.suffix for p in plans}) == len(plans)
     base = [p for p in plans if p.algorithm != ENSEMBLE]
     assert len({p.seed for p in base}) == len(base)
+
+
+def test_many_candidates_end_with_a_second_layer_and_the_ensemble() -> None:
+    layers = [p.layer for p in planned(max_candidates=100)]
+    assert layers[-4:] == [2, 2, 2, 1]
+    assert set(layers[:-4]) == {1}
+
+
+@pytest.mark.parametrize(("facts", "count"), [(SMALL, 7), (Facts(600, 6, BINARY, 2), 10)])
+def test_few_candidates_or_rows_have_no_second_layer(facts: Facts, count: int) -> None:
+    assert {p.layer for p in planned(facts, max_candidates=count)} == {1}
+
+
+def test_every_candidate_of_a_job_has_the_same_folds() -> None:
+    assert len({p.folds for p in planned(LARGE, budget=100, max_candidates=100)}) == 1
+
+
+def test_forests_and_linear_models_see_only_some_of_many_rows() -> None:
+    capped = {p.algorithm for p in planned(LARGE, max_candidates=60) if "max_rows" in p.params}
+    assert capped == {"extra-trees", "randomforest", "linear-learner"}
+    assert not any("max_rows" in p.params for p in planned())
+
+
+@pytest.mark.parametrize("facts", [SMALL, LARGE, Facts(5_000, 20, MULTICLASS, 26), Facts(40_000, 20, MULTICLASS, 3)])
+def test_no_algorithm_has_a_configuration_twice(facts: Facts) -> None:
+    seen = [(p.algorithm, p.layer, sorted(p.params.items(), key=str)) for p in planned(facts, max_candidates=100)]
+    assert all(seen.count(one) == 1 for one in seen)
+
+
+def test_a_further_candidate_is_near_its_model_and_the_same_under_its_seed() -> None:
+    model = CandidatePlan("lightgbm-1", "lightgbm", {"num_leaves": 31, "extra_trees": True}, folds=4)
+    one, again, other = further(model, 9, 1), further(model, 9, 1), further(model, 9, 2)
+    assert one is not None
+    assert (one.suffix, one.folds, one.params["extra_trees"]) == ("lightgbm-9", 4, True)
+    assert 6 <= one.params["num_leaves"] <= 255
+    assert one == again != other
+
+
+def test_what_has_nothing_to_vary_has_no_further_candidates() -> None:
+    assert further(CandidatePlan("x", "fastai"), 2, 0) is None
+
+
+def test_a_hurried_booster_learns_faster_within_bounds() -> None:
+    assert hurried(CandidatePlan("x", "lightgbm"), 2.0).params["learning_rate"] == pytest.approx(0.1)
+    assert hurried(CandidatePlan("x", "xgboost"), 100.0).params["learning_rate"] <= 0.3
+    assert hurried(CandidatePlan("x", "extra-trees"), 2.0) == CandidatePlan("x", "extra-trees")
+
+
+def test_idle_slots_become_threads_only_on_large_data() -> None:
+    assert trial_threads(LARGE, others=0, slots=2) == 2
+    assert trial_threads(LARGE, others=1, slots=2) == 1
+    assert trial_threads(LARGE, others=5, slots=2) == 1
+    assert trial_threads(SMALL, others=0, slots=2) == 1
 
 
 def test_small_data_gets_five_folds_and_large_data_fewer() -> None:
@@ -104,6 +167,31 @@ class TestCosts:
         costs.observe(other, before)
         assert costs.seconds(other) == pytest.approx(before)
 
+    def test_what_earlier_jobs_saw_counts_until_this_job_sees_its_own(self) -> None:
+        candidate = CandidatePlan("a", "lightgbm")
+        usual = Costs(SMALL).seconds(candidate)
+        costs = Costs(SMALL, {"lightgbm": 2.0})
+        assert costs.seconds(candidate) == pytest.approx(2 * usual)
+        costs.observe(candidate, usual)
+        assert costs.seconds(candidate) == pytest.approx(usual)
+
+    @pytest.mark.parametrize("nonsense", [float("nan"), float("inf"), 0.0, -1.0])
+    def test_nonsense_from_earlier_jobs_is_ignored(self, nonsense: float) -> None:
+        candidate = CandidatePlan("a", "lightgbm")
+        assert Costs(SMALL, {"lightgbm": nonsense}).seconds(candidate) == Costs(SMALL).seconds(candidate)
+
+    def test_a_trial_that_was_cut_off_makes_nothing_look_cheaper(self) -> None:
+        costs, candidate = Costs(SMALL), CandidatePlan("a", "lightgbm")
+        before = costs.seconds(candidate)
+        costs.observe(candidate, before / 10, cut_off=True)
+        assert costs.seconds(candidate) >= before
+
+    def test_a_cap_on_rows_a_high_rate_and_few_leaves_are_cheaper(self) -> None:
+        costs = Costs(LARGE)
+        usual = costs.seconds(CandidatePlan("x", "lightgbm"))
+        for params in ({"max_rows": 1000}, {"learning_rate": 0.2}, {"num_leaves": 15}):
+            assert costs.seconds(CandidatePlan("x", "lightgbm", params)) < usual
+
 
 class TestAllow:
     def test_no_limit_is_no_limit(self) -> None:
@@ -129,6 +217,21 @@ class TestAllow:
         allowed = allow(candidate, [], costs, seconds_left=costs.seconds(candidate) / 2, slots=1)
         assert allowed is not None
         assert allowed.candidate.folds < 5
+
+    def test_those_that_there_is_no_time_for_take_no_share(self) -> None:
+        waiting = [CandidatePlan(str(i), "lightgbm") for i in range(200)]
+        costs = Costs(SMALL)
+        own = costs.seconds(CandidatePlan("a", "lightgbm"))
+        allowed = allow(CandidatePlan("a", "lightgbm"), waiting, costs, seconds_left=4 * own, slots=1)
+        assert allowed is not None
+        assert allowed.seconds is not None
+        assert allowed.seconds >= own
+
+    def test_a_booster_that_two_folds_are_too_many_for_learns_faster(self) -> None:
+        costs, candidate = Costs(LARGE), CandidatePlan("a", "lightgbm")
+        allowed = allow(candidate, [], costs, seconds_left=costs.seconds(candidate) / 8, slots=1)
+        assert allowed is not None
+        assert allowed.candidate.params["learning_rate"] > 0.05
 
     def test_a_hopeless_candidate_is_left_out_once_something_is_finished(self) -> None:
         costs, candidate = Costs(LARGE), CandidatePlan("a", "catboost")

@@ -14,10 +14,11 @@ from pilothouse.errors import TrialTimeout
 from pilothouse.problems.evaluate import evaluate
 from pilothouse.problems.tabular import threshold
 from pilothouse.problems.tabular import train as training
+from pilothouse.problems.tabular.bag import Bag, others_choose
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.predictor import TabularPredictor
 from pilothouse.problems.tabular.read import Reading, prepare
-from pilothouse.problems.tabular.train import others_choose, train
+from pilothouse.problems.tabular.train import train
 
 ROWS = 600
 
@@ -63,6 +64,9 @@ def test_a_trial_writes_all_that_a_candidate_needs(tmp_path: Path, kind: str, al
     assert len(np.load(tmp_path / "trial" / "validation.npy")) == len(prepared.rows(VALIDATION))
     assert set(result["metrics"]) == {"Train", "Validation"}
     assert result["metrics"]["Validation"]["InferenceLatency"] > 0
+    low, high = sorted(result["metrics"][part][prepared.metric] for part in ("Train", "Validation"))
+    assert low <= result["ranking"] <= high
+    assert (result["noise"] == 0) == (kind == "Regression")
     assert (result["threshold"] is None) == (kind != "BinaryClassification")
     prediction = TabularPredictor.load(tmp_path / "trial" / "model").predict([["0.5", "-1", "red", "1"]])
     assert (prediction.values is None) == (kind != "Regression")
@@ -100,6 +104,33 @@ def test_the_other_folds_choose_a_folds_rounds() -> None:
     assert others_choose([10, 20, 60]) == [40, 35, 15]
     assert others_choose([None, None]) == [None, None]
     assert others_choose([7]) == [7]
+
+
+def test_a_refit_has_more_rounds_by_the_root_of_the_growth_in_rows() -> None:
+    bag = Bag([], [90, 110], [None, None], np.zeros(80), np.arange(80) % 2, [])
+    assert bag.refit_rounds(160) == 200
+    assert bag.refit_rounds(40) == 100
+    assert Bag([], [None, None], [None, None], bag.oof, bag.numbers, []).refit_rounds(160) is None
+
+
+@pytest.mark.parametrize("ending", [TrialTimeout("late"), None], ids=["no time for a refit", "a refit cut short"])
+def test_the_folds_models_are_shipped_where_time_is_too_short_for_a_refit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: Exception | None
+) -> None:
+    def refit(*_arguments: object) -> None:
+        if ending is not None:
+            raise ending
+
+    monkeypatch.setattr(training, "refit", refit)
+    data = dataset(tmp_path, "Regression")
+    result = run(tmp_path, data)
+    assert not result["refitted"]
+    model = tmp_path / "trial" / "model"
+    members = json.loads((model / "manifest.json").read_text())["members"]
+    assert [member["weight"] for member in members] == [pytest.approx(1 / result["folds"])] * result["folds"]
+    prepared = Dataset.load(data)
+    shipped = TabularPredictor.load(model).vote(prepared.features.take(prepared.rows(VALIDATION)))
+    np.testing.assert_allclose(shipped, np.load(tmp_path / "trial" / "validation.npy"), rtol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_candidate(tmp_path: Path) -> None:

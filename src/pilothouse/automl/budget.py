@@ -7,27 +7,33 @@ from dataclasses import dataclass
 
 from pilothouse import clock
 
-_RESERVE_SHARE = 0.08
-_RESERVE_LEAST = 2.0
-_RESERVE_MOST = 60.0
+_RESERVE_LEAST = 1.5
+_RESERVE_MOST_SHARE = 0.25
+_END_OF_JOB = 0.5
+"""Seconds from the last result to the job's terminal status."""
+
+_OVERTIME = 2.5
+"""The ensemble may be so many seconds late: less than what a job may be late, and better than no ensemble."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Budget:
     """The job's limits in seconds, and when it started (epoch seconds). None: no limit.
 
-    A part of the job's time is kept back for the ensemble and the end of the job.
+    A part of the job's time is kept back for the ensemble and the end of the job: `combining` seconds, which whoever
+    trains sets to what is expected.
     """
 
     started_at: float
     job_seconds: int | None
     trial_seconds: int | None
+    combining: float = 1.0
 
     @property
     def reserve(self) -> float:
         """Seconds kept back from training."""
-        share = (self.job_seconds or 0) * _RESERVE_SHARE
-        return min(max(share, _RESERVE_LEAST), _RESERVE_MOST)
+        most = (self.job_seconds or 0) * _RESERVE_MOST_SHARE
+        return max(_RESERVE_LEAST, min(self.combining + _END_OF_JOB, most))
 
     def remaining(self) -> float | None:
         """Seconds until the job must have ended; negative when that has passed."""
@@ -37,6 +43,11 @@ class Budget:
         """When the job must have ended, on the clock of `time.monotonic()`."""
         remaining = self.remaining()
         return None if remaining is None else time.monotonic() + remaining
+
+    def combining_deadline(self) -> float | None:
+        """When the ensemble must have been made, on the clock of `time.monotonic()`."""
+        deadline = self.deadline()
+        return None if deadline is None else deadline + _OVERTIME
 
     def training_deadline(self) -> float | None:
         """When training must have ended, on the clock of `time.monotonic()`."""

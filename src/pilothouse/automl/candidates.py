@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ STEP = "processing-job"
 _REASON_LIMIT = 1024
 _INSTANCE = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 50}
 _DEFAULT_STEP_RUNTIME = 86_400
+_TIE = 0.001
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,22 @@ class Board:
         )
 
     def complete(self, name: str, result: dict[str, Any]) -> None:
-        """Records the measured candidate, then the best of the board on the job's row."""
-        if self.metric not in result["metrics"]["Validation"]:
-            self.fail(name, f"{self.metric} is not defined for this candidate's predictions of the validation rows.")
+        """Records the measured candidate, then the best of the board on the job's row.
+
+        Its objective is `ranking`, the cross-validated value on all rows: the validation rows alone are too few to tell
+        good candidates apart.
+        """
+        if result["ranking"] is None:
+            self.fail(name, f"{self.metric} is not defined for this candidate's predictions.")
             return
         state = {
             "ObjectiveStatus": "Succeeded",
-            "FinalAutoMLJobObjectiveMetric": self._objective(result),
+            "FinalAutoMLJobObjectiveMetric": self._objective(result["ranking"]),
             "InferenceContainers": [self._container(name)],
             "CandidateProperties": {"CandidateMetrics": _metric_data(result["metrics"])},
             "EndTime": clock.now(),
+            "_noise": result["noise"],
+            "_score": result["score"],
             "_latency": result["metrics"]["Validation"].get("InferenceLatency"),
         }
         self._end(name, "Completed", state)
@@ -94,22 +102,37 @@ class Board:
         self._end(name, status, _without_model(reason))
 
     def best(self) -> Resource | None:
-        """The completed candidate with the best validation objective; a tie goes to the lower latency."""
+        """The completed candidate with the best objective, luck and latency considered.
+
+        The first of many by a metric of labels is that by luck in part. So of the candidates that are within its noise
+        of the first the one with the best score is the best; regression has no such noise, and its score is the
+        objective. Scores tie that differ by at most a thousandth of the distance between the best and the median
+        candidate: then the lowest latency decides.
+        """
         done = [row for row in self.rows() if row.status == "Completed"]
-        sign = -1 if METRICS[self.metric].direction == "Maximize" else 1
-        return min(done, key=lambda row: (sign * _value(row), row.state.get("_latency") or 0.0), default=None)
+        if not done:
+            return None
+        sign = 1 if METRICS[self.metric].direction == "Maximize" else -1
+        values = {row.name: sign * _value(row) for row in done}
+        first = max(done, key=lambda row: values[row.name])
+        slack = max(first.state["_noise"], _tie(list(values.values())))
+        near = [row for row in done if values[row.name] >= values[first.name] - slack]
+        top = max(row.state["_score"] for row in near)
+        enough = top - _tie([row.state["_score"] for row in done if row.state["_score"] <= top])
+        tied = [row for row in near if row.state["_score"] >= enough]
+        return min(tied, key=lambda row: row.state.get("_latency") or 0.0)
 
     def _end(self, name: str, status: str, state: dict[str, Any]) -> None:
         row = self.job.store.get(CANDIDATE, name)
         if row is not None and row.status == "InProgress":
             _end_row(self.job, row, status, state)
 
-    def _objective(self, result: dict[str, Any]) -> dict[str, Any]:
+    def _objective(self, value: float) -> dict[str, Any]:
         return {
             "Type": METRICS[self.metric].direction,
             "MetricName": self.metric,
             "StandardMetricName": self.metric,
-            "Value": result["metrics"]["Validation"][self.metric],
+            "Value": value,
         }
 
     def _container(self, name: str) -> dict[str, Any]:
@@ -168,6 +191,11 @@ def _end_row(job: Job, row: Resource, status: str, state: dict[str, Any]) -> Non
 
 def _without_model(reason: str) -> dict[str, Any]:
     return {"ObjectiveStatus": "Failed", "FailureReason": reason[:_REASON_LIMIT], "EndTime": clock.now()}
+
+
+def _tie(values: list[float]) -> float:
+    """By how much values, of which the highest is the best, may differ from it and still tie."""
+    return _TIE * (max(values) - statistics.median(values))
 
 
 def _value(row: Resource) -> float:

@@ -46,6 +46,7 @@ def run(job: Job) -> None:
 
 
 def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
+    left_out = job.once("algorithms", lambda: _algorithms(spec))["left_out"]
     if not job.recorded("prepare"):
         _enter(job, "AnalyzingData")
     facts = job.once("prepare", lambda: _prepare(job, budget))
@@ -60,8 +61,16 @@ def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
         raise JobFailed(_no_candidate(board, budget))
     board.publish_best()
 
-    partial = _deploy(job, spec, board, budget)
-    _complete(job, finished and not budget.is_over(), partial)
+    undeployed = _deploy(job, spec, board, budget)
+    _complete(job, finished and not budget.is_over(), undeployed, left_out)
+
+
+def _algorithms(spec: TabularJob) -> dict[str, Any]:
+    """What of the job's algorithms is left out for want of a library. JobFailed if that is all of them."""
+    left_out = algorithms.left_out(spec.algorithms)
+    if not algorithms.trained(spec.algorithms):
+        raise JobFailed(f"The job has no algorithm to train: {left_out}")
+    return {"left_out": left_out}
 
 
 def _enter(job: Job, secondary: str) -> None:
@@ -91,7 +100,7 @@ def _dataset_folder(job: Job) -> Path:
 
 def _resolve(job: Job, spec: TabularJob, facts: dict[str, Any]) -> dict[str, Any]:
     criteria = {
-        "MaxCandidates": spec.max_candidates or algorithms.DEFAULT_MAX_CANDIDATES["ENSEMBLING"],
+        "MaxCandidates": algorithms.max_candidates(spec.max_candidates, spec.max_runtime),
         "MaxRuntimePerTrainingJobInSeconds": spec.max_runtime_per_trial,
         "MaxAutoMLJobRuntimeInSeconds": spec.max_runtime,
     }
@@ -117,12 +126,14 @@ def _deploy(job: Job, spec: TabularJob, board: Board, budget: Budget) -> str | N
     return None
 
 
-def _complete(job: Job, in_time: bool, partial: str | None) -> None:
+def _complete(job: Job, in_time: bool, undeployed: str | None, left_out: str | None) -> None:
     secondary = "Completed" if in_time else MAX_RUNTIME_REACHED
     state: dict[str, Any] = {"EndTime": clock.now()}
-    if partial is not None:
+    if undeployed is not None:
         secondary = "ModelDeploymentError"
-        state["PartialFailureReasons"] = [{"PartialFailureMessage": partial[:1024]}]
+    partial = [reason for reason in (undeployed, left_out) if reason is not None]
+    if partial:
+        state["PartialFailureReasons"] = [{"PartialFailureMessage": reason[:1024]} for reason in partial]
     job.log(secondary)
     job.update(status="Completed", state={**state, "AutoMLJobSecondaryStatus": secondary})
 

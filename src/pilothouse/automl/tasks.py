@@ -67,12 +67,22 @@ def train(
 
 
 def combine(
-    objects: Objects, directory: Path, *, trials: list[str], dataset: str, metric: str, model_uri: str
+    objects: Objects,
+    directory: Path,
+    *,
+    trials: list[str],
+    dataset: str,
+    metric: str,
+    model_uri: str,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Weighs the finished trials in the folders `trials` into an ensemble and uploads its archive."""
+    """Weighs the finished trials in the folders `trials` into an ensemble and uploads its archive.
+
+    With few `seconds` it looks for the weights in fewer ways; None: no limit.
+    """
     from pilothouse.problems.tabular import ensemble
 
-    result = ensemble.combine(directory, Path(dataset), [Path(trial) for trial in trials], metric)
+    result = ensemble.combine(directory, Path(dataset), [Path(trial) for trial in trials], metric, seconds)
     _upload(objects, directory, model_uri)
     return result
 

@@ -1,30 +1,49 @@
-"""Trains the planned candidates side by side within the job's time, and ends with the ensemble."""
+"""Trains the planned candidates side by side within the job's time, then a second layer, and ends with the ensemble."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
+from pilothouse.automl.host_costs import HostCosts
+from pilothouse.automl.line import Line, Ticket
 from pilothouse.catalog import algorithms
 from pilothouse.catalog.tabular_jobs import TabularJob
+from pilothouse.launch.slots import memory_room, memory_share
 from pilothouse.problems.tabular import plan as planning
-from pilothouse.problems.tabular.plan import Allowance, CandidatePlan
+from pilothouse.problems.tabular.costs import combining_seconds
+from pilothouse.problems.tabular.plan import CandidatePlan
 from pilothouse.training import task
 from pilothouse.training.task import Outcome
 
 if TYPE_CHECKING:
+    from pilothouse.problems.tabular.progress import Progress
     from pilothouse.work.job import Job
+
+HOST_COSTS = "costs.json"
 
 _OUT_OF_TIME = "The AutoML job reached MaxAutoMLJobRuntimeInSeconds before this candidate was finished."
 _OVER_LIMIT = (
     "The candidate was stopped at MaxRuntimePerTrainingJobInSeconds ({} s). Allow more, or choose faster algorithms."
 )
 _LEAST_FOR_ENSEMBLE = 2
+_MOST_COMBINED = 24
+_MOST_FEEDERS = 8
+_LAYERED_FROM = 100
+"""Jobs of so many seconds keep time back for a second layer; shorter ones have it only if the first ends early."""
+
+_LAYER_SHARE = 0.18
+_LEAST_MARGIN, _MOST_MARGIN_SHARE = 0.5, 0.05
+"""A trial must end this long before it is killed, in seconds and as a share of the job, or its work would be lost."""
+
+_PATIENCE, _LEAST_GAIN = 8, 0.0005
+"""No further candidates once the last 8 together lowered the blend's loss by less than this share."""
 
 
 class Trials:
@@ -33,29 +52,35 @@ class Trials:
     def __init__(
         self, job: Job, spec: TabularJob, board: Board, budget: Budget, facts: dict[str, Any], dataset: Path
     ) -> None:
-        self._job = job
-        self._spec = spec
-        self._board = board
-        self._budget = budget
+        self._job, self._spec, self._board, self._budget = job, spec, board, budget
         self._dataset = dataset
-        self._costs = planning.Costs(planning.Facts.of(facts))
         self._facts = planning.Facts.of(facts)
         self._slots = job.settings.slots
+        self._host = HostCosts(job.settings.home / HOST_COSTS)
+        self._known = self._host.factors()
+        self._costs = planning.Costs(self._facts, self._known)
         self._lock = threading.Lock()
-        self._waiting: list[CandidatePlan] = []
+        self._progress: Progress | None = None
+        self._names: dict[str, CandidatePlan] = {}
+        self._layer_reserve = 0.0
+        self._margin = _LEAST_MARGIN
 
     def run(self) -> bool:
         """Trains all planned candidates. False if the job's time was over before every one of them had its turn."""
         plans = self._plans()
-        base = [plan for plan in plans if plan.algorithm != planning.ENSEMBLE]
-        self._waiting = [plan for plan in base if not self._is_settled(plan)]
-        with ThreadPoolExecutor(self._slots) as pool:
-            workers = [pool.submit(self._work) for _ in range(min(self._slots, len(self._waiting)))]
-        for worker in workers:
-            worker.result()
-        for plan in plans[len(base) :]:
-            self._combine(plan, base)
-        return all(self._is_settled(plan) for plan in base)
+        first = [plan for plan in plans if plan.layer == 1 and plan.algorithm != planning.ENSEMBLE]
+        stackers = [plan for plan in plans if plan.layer == 2]
+        self._begin(first + self._recorded_further() + stackers)
+        self._layer_reserve = self._reserved_for(stackers)
+        self._train_all([plan for plan in self._names.values() if plan.layer == 1])
+        self._layer_reserve = 0.0
+        if len(self._feeders()) >= _LEAST_FOR_ENSEMBLE:
+            self._train_all(stackers)
+        self._host.learn(self._costs.corrections())
+        for plan in plans:
+            if plan.algorithm == planning.ENSEMBLE:
+                self._combine(plan)
+        return all(self._is_settled(plan) for plan in first)
 
     def _plans(self) -> list[CandidatePlan]:
         documents = self._job.once("plan", lambda: {"candidates": [vars(plan) for plan in self._new_plans()]})
@@ -64,38 +89,119 @@ class Trials:
     def _new_plans(self) -> list[CandidatePlan]:
         return planning.plan(
             self._facts,
-            algorithms=self._spec.algorithms or algorithms.SERVED,
-            max_candidates=self._spec.max_candidates or algorithms.DEFAULT_MAX_CANDIDATES["ENSEMBLING"],
+            algorithms=algorithms.trained(self._spec.algorithms),
+            max_candidates=algorithms.max_candidates(self._spec.max_candidates, self._spec.max_runtime),
             budget_seconds=self._budget.training_seconds(),
             slots=self._slots,
             metric=self._board.metric,
+            costs=self._costs,
         )
 
-    def _work(self) -> None:
+    def _begin(self, plans: list[CandidatePlan]) -> None:
+        """Takes note of the plans, and of what an earlier run of this job finished."""
+        from pilothouse.problems.tabular.progress import Progress  # a job that waits for its data needs no numpy
+
+        self._progress = Progress(self._dataset)
+        for plan in plans:
+            self._names[plan.suffix] = plan
+            if self._status(plan) == "Completed":
+                self._progress.add(plan.suffix, self._folder(plan))
+        self._expect_combining()
+
+    def _expect_combining(self) -> None:
+        count = min(len(self._progress or ()) + self._slots, _MOST_COMBINED)
+        self._budget.combining = combining_seconds(self._facts, count) * self._known.get(planning.ENSEMBLE, 1.0)
+
+    def _reserved_for(self, stackers: list[CandidatePlan]) -> float:
+        """Seconds that the first layer leaves to the second."""
+        seconds = self._budget.training_seconds()
+        if seconds is None or not stackers or (self._budget.job_seconds or 0) < _LAYERED_FROM:
+            return 0.0
+        wanted = 1.5 * sum(self._costs.seconds(plan) for plan in stackers) / self._slots
+        return min(_LAYER_SHARE * seconds, wanted)
+
+    def _train_all(self, plans: list[CandidatePlan]) -> None:
+        line = Line(
+            [plan for plan in plans if not self._is_settled(plan)],
+            facts=self._facts,
+            costs=self._costs,
+            slots=self._slots,
+            room=memory_room(self._job.settings),
+            seconds_left=self._seconds_left,
+            more=self._further if plans and plans[0].layer == 1 else lambda: None,
+            leave_out=self._leave_out,
+        )
+        with ThreadPoolExecutor(self._slots) as pool:
+            workers = [pool.submit(self._work, line) for _ in range(self._slots)]
+        for worker in workers:
+            worker.result()
+
+    def _seconds_left(self) -> float | None:
+        seconds = self._budget.training_seconds()
+        return None if seconds is None else seconds - self._layer_reserve - self._margin
+
+    def _work(self, line: Line) -> None:
         """One of the job's parallel trainers: takes candidates until none is left or the time is over."""
-        while (allowance := self._next()) is not None:
-            self._train(allowance)
+        while (ticket := line.take()) is not None:
+            seconds = None
+            try:
+                seconds = self._train(ticket)
+            finally:
+                line.give_back(ticket, seconds)
 
-    def _next(self) -> Allowance | None:
+    def _recorded_further(self) -> list[CandidatePlan]:
+        """The candidates that an earlier run of this job drew after the planned ones."""
+        found: list[CandidatePlan] = []
+        while self._job.recorded(step := f"further-{len(found) + 1}"):
+            found.append(CandidatePlan(**self._job.once(step, dict)))
+        return found
+
+    def _further(self) -> CandidatePlan | None:
+        """One more candidate around a good one, if the job has a time limit and candidates still gain."""
         with self._lock:
-            while self._waiting and not self._budget.training_is_over():
-                candidate = self._waiting.pop(0)
-                seconds = self._budget.training_seconds()
-                allowed = planning.allow(candidate, self._waiting, self._costs, seconds_left=seconds, slots=self._slots)
-                if allowed is not None:
-                    return allowed
-            return None
+            layered = sum(plan.layer == 2 for plan in self._names.values())
+            most = algorithms.max_candidates(self._spec.max_candidates, self._spec.max_runtime) - layered - 1
+            if self._budget.job_seconds is None or len(self._names) - layered >= most or self._is_stalled():
+                return None
+            drawn = self._drawn()
+            if drawn is None:
+                return None
+            number = sum(1 for _ in self._recorded_further()) + 1
+            plan = CandidatePlan(**self._job.once(f"further-{number}", lambda: dict(vars(drawn))))
+            self._names[plan.suffix] = plan
+            return plan
 
-    def _train(self, allowance: Allowance) -> None:
-        plan = allowance.candidate
+    def _is_stalled(self) -> bool:
+        return self._progress is None or self._progress.gain(_PATIENCE) < _LEAST_GAIN
+
+    def _drawn(self) -> CandidatePlan | None:
+        """A variant of a candidate; those with the most weight in the blend have the most variants."""
+        weights = self._progress.weights() if self._progress is not None else {}
+        varied = Counter(plan.algorithm for plan in self._names.values())
+        ranked = sorted(weights, key=lambda name: weights[name] / varied[self._names[name].algorithm], reverse=True)
+        for name in ranked:
+            model = self._names[name]
+            drawn = planning.further(model, varied[model.algorithm] + 1, 10_000 + 100 * len(self._names))
+            if model.layer == 1 and drawn is not None:
+                return drawn
+        return None
+
+    def _leave_out(self, plan: CandidatePlan, reason: str) -> None:
         name = self._board.name_of(plan.suffix)
-        limits = [limit for limit in (allowance.seconds, self._spec.max_runtime_per_trial) if limit is not None]
+        self._board.open(name)
+        self._board.fail(name, reason, status="Stopped")
+
+    def _train(self, ticket: Ticket) -> float | None:
+        """Trains a candidate to its terminal row; the seconds it took, if it was finished."""
+        plan, name = ticket.plan, self._board.name_of(ticket.plan.suffix)
+        limits = [limit for limit in (ticket.allowance.seconds, self._spec.max_runtime_per_trial) if limit is not None]
+        ends_at = self._budget.training_ends_at()
         arguments = {
-            "trial": plan.trial(name, self._board.metric),
+            "trial": self._trial(plan, name, ticket.threads),
             "dataset": str(self._dataset),
             "model_uri": self._board.model_uri(name),
             "seconds": min(limits, default=None),
-            "ends_at": self._budget.training_ends_at(),
+            "ends_at": None if ends_at is None else ends_at - self._layer_reserve - self._margin,
         }
         self._board.open(name)
         begun = time.monotonic()
@@ -106,11 +212,29 @@ class Trials:
             arguments,
             seconds=self._spec.max_runtime_per_trial,
             deadline=self._budget.training_deadline(),
+            memory=max(memory_share(self._job.settings), 2 * ticket.memory),
         )
         self._settle(name, outcome)
-        if outcome.result is not None:
-            with self._lock:
-                self._costs.observe(plan, time.monotonic() - begun)
+        if outcome.result is None:
+            return None
+        return self._finished(plan, outcome.result, time.monotonic() - begun)
+
+    def _trial(self, plan: CandidatePlan, name: str, threads: int) -> dict[str, Any]:
+        document = plan.trial(name, self._board.metric, threads)
+        if plan.layer > 1:
+            document["inputs"] = [str(self._folder(feeder)) for feeder in self._feeders()]
+        return document
+
+    def _finished(self, plan: CandidatePlan, result: dict[str, Any], took: float) -> float:
+        """Learns from a finished trial that `took` so many seconds with its start and its upload; its own seconds."""
+        inside = float(result["seconds"]["total"])
+        with self._lock:
+            most = (self._budget.job_seconds or 0) * _MOST_MARGIN_SHARE
+            self._margin = max(self._margin, min(1.2 * (took - inside), most))
+            if self._progress is not None:
+                self._progress.add(plan.suffix, self._folder(plan))
+            self._expect_combining()
+        return inside
 
     def _settle(self, name: str, outcome: Outcome) -> None:
         if outcome.result is not None:
@@ -124,9 +248,18 @@ class Trials:
             limit = self._spec.max_runtime_per_trial
             self._board.fail(name, _OVER_LIMIT.format(limit) if limit else outcome.reason, status="Stopped")
 
-    def _combine(self, plan: CandidatePlan, base: list[CandidatePlan]) -> None:
+    def _feeders(self) -> list[CandidatePlan]:
+        """The finished first-layer candidates that a second layer learns from: those that the blend needs."""
+        return [plan for plan in self._ranked() if plan.layer == 1][:_MOST_FEEDERS]
+
+    def _ranked(self) -> list[CandidatePlan]:
+        """The finished candidates, those with the most weight in the blend first."""
+        weights = self._progress.weights() if self._progress is not None else {}
+        return [self._names[name] for name in sorted(weights, key=lambda name: weights[name], reverse=True)]
+
+    def _combine(self, plan: CandidatePlan) -> None:
         """The ensemble of what was finished. Its time is the part of the budget that training leaves alone."""
-        finished = [p for p in base if self._status(p) == "Completed"]
+        finished = self._ranked()[:_MOST_COMBINED]
         if len(finished) < _LEAST_FOR_ENSEMBLE or self._is_settled(plan) or self._budget.is_over():
             return
         name = self._board.name_of(plan.suffix)
@@ -135,13 +268,16 @@ class Trials:
             "trials": [str(self._folder(p)) for p in finished],
             "metric": self._board.metric,
             "model_uri": self._board.model_uri(name),
+            "seconds": self._budget.remaining(),
         }
         self._board.open(name)
-        deadline = self._budget.deadline()
+        begun, deadline = time.monotonic(), self._budget.combining_deadline()
         outcome = task.attempt(
             self._job, "pilothouse.automl.tasks:combine", self._folder(plan), arguments, deadline=deadline
         )
         self._settle(name, outcome)
+        took = time.monotonic() - begun
+        self._host.learn({planning.ENSEMBLE: took / combining_seconds(self._facts, len(finished))})
 
     def _folder(self, plan: CandidatePlan) -> Path:
         return self._job.directory / "trials" / plan.suffix

@@ -1,6 +1,9 @@
-"""The algorithms of each training mode, by their names on the wire."""
+"""The algorithms of each training mode, by their names on the wire, and which of them this host can train."""
 
 from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
 
 ENSEMBLING = (
     "lightgbm",
@@ -14,9 +17,41 @@ ENSEMBLING = (
 )
 HYPERPARAMETER_TUNING = ("xgboost", "linear-learner", "mlp")
 
-SERVED = ("lightgbm", "catboost", "xgboost", "randomforest", "extra-trees", "linear-learner")
-"""The ensembling algorithms that this version trains."""
+SERVED = ENSEMBLING
+"""The ensembling algorithms that this version trains, given their libraries."""
 
 BY_MODE = {"ENSEMBLING": ENSEMBLING, "HYPERPARAMETER_TUNING": HYPERPARAMETER_TUNING}
 
 DEFAULT_MAX_CANDIDATES = {"ENSEMBLING": 10, "HYPERPARAMETER_TUNING": 100}
+MOST_CANDIDATES_IN_TIME = 250
+"""The default of a job with a time limit: its time is to decide."""
+
+_OPTIONAL = {"nn-torch": "torch", "fastai": "fastai"}
+"""The libraries that only the extra `deep` installs."""
+
+
+def max_candidates(asked: int | None, seconds: int | None) -> int:
+    """How many candidates an ensembling job may have that asks for `asked` and is to end within `seconds`."""
+    return asked or (MOST_CANDIDATES_IN_TIME if seconds is not None else DEFAULT_MAX_CANDIDATES["ENSEMBLING"])
+
+
+def trained(asked: Sequence[str] | None) -> tuple[str, ...]:
+    """Those of the algorithms `asked` for (None: of all) whose libraries this host has. Imports none."""
+    return tuple(name for name in asked or SERVED if _is_installed(name))
+
+
+def left_out(asked: Sequence[str] | None) -> str | None:
+    """A sentence on the algorithms that `trained` leaves out, for the one who asked; None if there are none."""
+    kept = trained(asked)
+    missing = [name for name in asked or SERVED if name not in kept]
+    if not missing:
+        return None
+    verb, libraries = ("was", "library is") if len(missing) == 1 else ("were", "libraries are")
+    return (
+        f"{' and '.join(missing)} {verb} left out, since the {libraries} not installed. "
+        "Install the extra deep where Pilothouse works: pip install 'pilothouse[deep]'."
+    )
+
+
+def _is_installed(name: str) -> bool:
+    return name not in _OPTIONAL or importlib.util.find_spec(_OPTIONAL[name]) is not None

@@ -66,6 +66,15 @@ class CategoryEncoder:
         numbers = self._count_of[codes].reshape(-1, 1) if self.counted else np.empty((len(texts), 0), np.float32)
         return numbers, codes
 
+    def read(self, text: str, numbers: list[float], codes: list[int]) -> None:
+        """Append the count (if this column has them) and the code of one text."""
+        code = self._codes.get(text)
+        if code is None:
+            code = self._codes.get(level(text), 0)
+        codes.append(code)
+        if self.counted:
+            numbers.append(self._count_of.item(code))
+
     def _code(self, text: str) -> int:
         # A known level is its own canonical text, so the common case needs one look-up.
         code = self._codes.get(text)

@@ -137,6 +137,11 @@ class DateEncoder:
         moments = np.array([parse(text, self.day_first) for text in texts], np.float64).reshape(-1, len(PARTS))
         return moments[:, self._positions].astype(np.float32), None
 
+    def read(self, text: str, numbers: list[float], _codes: list[int]) -> None:
+        """Append the numbers of one text."""
+        moment = parse(text, self.day_first)
+        numbers.extend(moment[position] for position in self._positions)
+
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """What `restore` needs: JSON and arrays."""
         return {"parts": self.parts, "day_first": self.day_first}, {}

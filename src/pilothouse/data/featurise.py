@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -13,18 +13,27 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pilothouse.data import render
+from pilothouse.data import render, written
 from pilothouse.data import text as free_text
 from pilothouse.data.categories import CategoryEncoder
 from pilothouse.data.dates import DateEncoder
 from pilothouse.data.features import Features
+from pilothouse.data.ngrams import NgramEncoder
 from pilothouse.data.numbers import NumberEncoder
 from pilothouse.data.profile import Column
 from pilothouse.data.text import TextEncoder
+from pilothouse.data.written import WrittenNumberEncoder
 from pilothouse.errors import ConfigurationError
 
 FORMAT, VERSION = "pilothouse-features", 1
 SLICE_ROWS = 1 << 16
+FEW_ROWS = 50
+"""Up to so many rows are read value by value, more column by column."""
+
+_NUMBERS_TRIED = 20_000
+
+Reader = Callable[[str, list[float], list[int]], None]
+"""Appends the numbers and the code that a text has in one column."""
 
 _DESCRIPTION, _ARRAYS = "pipeline.json", "arrays.safetensors"
 
@@ -59,7 +68,8 @@ class FeaturePipeline:
     """Turns the input columns of a data set, in their order, into features.
 
     Whether rows come as a table or as lists of texts, their features are the same to the last bit. A value that is
-    unknown, or not of its column's type, counts as missing.
+    unknown, or not of its column's type, counts as missing. With `sparse` off, n-grams are left out: they take longer
+    than all else, and only linear models read them.
     """
 
     def __init__(self, columns: list[Column], encoders: list[tuple[int, Encoder]]) -> None:
@@ -69,12 +79,20 @@ class FeaturePipeline:
         coded = [(position, encoder.cardinality) for position, encoder in encoders if encoder.cardinality is not None]
         self._categorical_names = [columns[position].name for position, _ in coded]
         self._cardinalities = [cardinality for _, cardinality in coded]
+        self._ngrams = [(p, e.ngrams) for p, e in encoders if isinstance(e, TextEncoder) and e.ngrams is not None]
+        self.sparse = bool(self._ngrams)
+        self._readers = [(position, _reader(encoder)) for position, encoder in encoders]
 
     @classmethod
     def fit(cls, table: pa.Table, columns: list[Column], seed: int = 0) -> FeaturePipeline:
         """Learn from the training rows in `table`, which has every column of `columns`."""
         used = [(i, column) for i, column in enumerate(columns) if column.type != "ignored"]
         return cls(columns, [(i, _fitted(column, table[column.name], seed)) for i, column in used])
+
+    @property
+    def encoders(self) -> list[tuple[int, Encoder]]:
+        """The encoder of each column that is used, with the column's position in `columns`."""
+        return list(self._encoders)
 
     @property
     def numeric_sources(self) -> list[str]:
@@ -88,17 +106,36 @@ class FeaturePipeline:
             part = table.slice(start, SLICE_ROWS)
             encoded = [_encode_array(e, render.chunk(part[self.columns[p].name])) for p, e in self._encoders]
             self._fill(features, slice(start, start + part.num_rows), encoded)
-        return features
+        return self._with_ngrams(features, lambda p, ngrams: _encode_ngrams(ngrams, table[self.columns[p].name]))
 
     def transform_rows(self, rows: Sequence[Sequence[Any]]) -> Features:
         """The features of rows that hold one text for each of `columns`, in that order.
 
         A value that is not a text is read as the text it would be in a CSV file.
         """
+        features = self._read(rows) if len(rows) <= FEW_ROWS else self._read_columns(rows)
+        return self._with_ngrams(features, lambda p, ngrams: ngrams.encode([_cell(row[p]) for row in rows]))
+
+    def _read_columns(self, rows: Sequence[Sequence[Any]]) -> Features:
         features = self._empty(len(rows))
-        encoded = [encoder.encode([_cell(row[position]) for row in rows]) for position, encoder in self._encoders]
+        encoded = [
+            _encode_texts(encoder, [_cell(row[position]) for row in rows]) for position, encoder in self._encoders
+        ]
         self._fill(features, slice(None), encoded)
         return features
+
+    def _read(self, rows: Sequence[Sequence[Any]]) -> Features:
+        """The features of a few rows, which aren't worth an array for each column."""
+        numbers: list[float] = []
+        codes: list[int] = []
+        for row in rows:
+            for position, read in self._readers:
+                value = row[position]
+                read(value if type(value) is str else render.as_text(value), numbers, codes)
+        return self._with(
+            np.array(numbers, np.float32).reshape(len(rows), len(self._numeric_names)),
+            np.array(codes, np.int32).reshape(len(rows), len(self._categorical_names)),
+        )
 
     def save(self, directory: Path) -> None:
         """Write pipeline.json and arrays.safetensors into `directory`, which is made if need be."""
@@ -134,13 +171,27 @@ class FeaturePipeline:
         return cls(columns, [(int(p), _restored(columns[int(p)], state, arrays, p)) for p, state in states])
 
     def _empty(self, rows: int) -> Features:
-        return Features(
+        return self._with(
             np.empty((rows, len(self._numeric_names)), np.float32),
             np.empty((rows, len(self._categorical_names)), np.int32),
+        )
+
+    def _with(self, numeric: npt.NDArray[np.float32], categorical: npt.NDArray[np.int32]) -> Features:
+        return Features(
+            numeric,
+            categorical,
             list(self._numeric_names),
             list(self._categorical_names),
             list(self._cardinalities),
         )
+
+    def _with_ngrams(self, features: Features, encode: Callable[[int, NgramEncoder], Any]) -> Features:
+        if not self.sparse:
+            return features
+        from scipy.sparse import hstack
+
+        blocks = [encode(position, ngrams) for position, ngrams in self._ngrams]
+        return replace(features, sparse=blocks[0] if len(blocks) == 1 else hstack(blocks, format="csr"))
 
     @staticmethod
     def _fill(features: Features, rows: slice, encoded: list[tuple[npt.NDArray[Any], npt.NDArray[Any] | None]]) -> None:
@@ -157,6 +208,28 @@ def _cell(value: Any) -> str:
     return value if type(value) is str else render.as_text(value)
 
 
+def _reader(encoder: Encoder) -> Reader:
+    own: Reader | None = getattr(encoder, "read", None)
+    if own is not None:
+        return own
+
+    def read(text: str, numbers: list[float], codes: list[int]) -> None:
+        made, code = encoder.encode([text])
+        numbers.extend(made[0].tolist())
+        if code is not None:
+            codes.append(int(code[0]))
+
+    return read
+
+
+def _encode_texts(encoder: Encoder, texts: list[str]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32] | None]:
+    try:
+        column = pa.array(texts, pa.string())
+    except UnicodeEncodeError:  # half a surrogate pair, which only Python's own strings can hold
+        return encoder.encode(texts)
+    return _encode_array(encoder, column)
+
+
 def _encode_array(encoder: Encoder, column: pa.Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32] | None]:
     if isinstance(encoder, NumberEncoder):
         return encoder.encode_array(column), None
@@ -166,17 +239,29 @@ def _encode_array(encoder: Encoder, column: pa.Array) -> tuple[npt.NDArray[np.fl
     return numbers[rows], None if codes is None else codes[rows]
 
 
+def _encode_ngrams(ngrams: NgramEncoder, column: pa.ChunkedArray) -> Any:
+    distinct = render.texts(render.chunk(column)).dictionary_encode()
+    return ngrams.encode(distinct.dictionary.to_pylist())[distinct.indices.to_numpy(zero_copy_only=False)]
+
+
 def _fitted(column: Column, values: pa.ChunkedArray, seed: int) -> Encoder:
     if column.type == "numeric":
-        return NumberEncoder([column.name])
+        return _fitted_number(column.name, values)
     texts = pa.chunked_array([render.texts(part) for part in values.chunks], pa.string())
     if column.type == "text":
-        return TextEncoder.fit(column.name, _sample(texts, free_text.FIT_ROWS, seed).to_pylist(), seed)
+        return TextEncoder.fit(column.name, _sample(texts, free_text.FIT_ROWS, seed).to_pylist(), seed, len(texts))
     if column.type == "datetime":
         return DateEncoder.fit(column.name, pc.unique(texts).to_pylist())
     counted = pc.value_counts(texts)
     pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
     return CategoryEncoder.fit(column.name, pairs)
+
+
+def _fitted_number(name: str, values: pa.ChunkedArray) -> Encoder:
+    if not pa.types.is_string(values.type):
+        return NumberEncoder([name])
+    spelled = pc.unique(values.slice(0, _NUMBERS_TRIED)).to_pylist()
+    return WrittenNumberEncoder(name) if written.is_needed(t for t in spelled if t) else NumberEncoder([name])
 
 
 def _sample(column: pa.ChunkedArray, rows: int, seed: int) -> pa.ChunkedArray:
@@ -188,4 +273,6 @@ def _sample(column: pa.ChunkedArray, rows: int, seed: int) -> pa.ChunkedArray:
 def _restored(column: Column, state: dict[str, Any], arrays: dict[str, Any], position: str) -> Encoder:
     prefix = f"{position}."
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    if state.get("written"):
+        return WrittenNumberEncoder(column.name)
     return cast(Encoder, _ENCODERS[column.type].restore(column.name, state, own))

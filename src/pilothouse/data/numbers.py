@@ -70,6 +70,10 @@ def to_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return narrow
 
 
+_OVERFLOW = (2 - 2**-24) * 2.0**127
+"""From here on doubles round to an infinite float32."""
+
+
 @dataclass(frozen=True)
 class NumberEncoder:
     """Passes a numeric column through; what is not a number is NaN."""
@@ -80,6 +84,17 @@ class NumberEncoder:
     def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], None]:
         """One number for each text."""
         return to_float32(np.array([parse(text) for text in texts], np.float64)).reshape(-1, 1), None
+
+    def read(self, text: str, numbers: list[float], _codes: list[int]) -> None:
+        """Append the number of one text: what `encode` gives, once it is rounded to single precision."""
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        else:
+            if not -_OVERFLOW < value < _OVERFLOW or "_" in text or not text.isascii():
+                value = math.nan
+        numbers.append(value)
 
     def encode_array(self, column: pa.Array) -> npt.NDArray[np.float32]:
         """The same for an Arrow array of texts or of numbers; null is NaN."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pilothouse.data import dates, numbers, render
+from pilothouse.data import dates, numbers, render, written
 from pilothouse.data.markers import is_missing
 
 Array = npt.NDArray[Any]
@@ -133,7 +133,7 @@ def _useless(evidence: _Evidence, values: pa.ChunkedArray) -> str | None:
 
 
 def _number_reason(evidence: _Evidence) -> str | None:
-    parsed = [numbers.parse(text) for text in evidence.texts]
+    parsed = [written.parse(text) for text in evidence.texts]
     count = sum(n for value, n in zip(parsed, evidence.counts, strict=True) if value == value)
     share, others = count / max(1, evidence.present), sum(value != value for value in parsed)
     if share >= NUMBER_SHARE:

@@ -7,34 +7,51 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pilothouse.data import grouped
+
 Array = npt.NDArray[Any]
 
 
-def holdout(y: Array, fraction: float, *, stratify: bool, seed: int) -> tuple[Array, Array]:
+def holdout(
+    y: Array, fraction: float, *, stratify: bool, seed: int, groups: Array | None = None
+) -> tuple[Array, Array]:
     """Row numbers for training and for validation, each ascending; `fraction` of the rows go to validation.
 
     Both parts get a row if there are two. With `stratify`, `y` holds classes and each keeps its share in both parts as
     far as whole rows allow; every class has a row in training. A class of one row is never held out.
+
+    Rows of one of `groups` (a number for each row; see `duplicates`) stay together, unless the group is too large.
     """
     rows = len(y)
     wanted = min(max(1, round(rows * fraction)), rows - 1)
     shuffled = np.random.default_rng(seed).permutation(rows)
-    held = np.sort(_stratified(y, shuffled, wanted) if stratify else shuffled[:wanted])
+    if groups is None:
+        held = np.sort(_stratified(y, shuffled, wanted) if stratify else shuffled[:wanted])
+    else:
+        classes = _classes(y, stratify)
+        held = np.sort(grouped.held_out(classes, groups, _shares(np.bincount(classes), wanted), seed))
     return np.setdiff1d(np.arange(rows), held, assume_unique=True), held
 
 
-def folds(y: Array, k: int, *, stratify: bool, seed: int) -> npt.NDArray[np.int8]:
+def folds(y: Array, k: int, *, stratify: bool, seed: int, groups: Array | None = None) -> npt.NDArray[np.int8]:
     """The fold (0..k-1) of each row; folds differ by at most one row, and with `stratify` in each class too.
 
     Whichever fold is held out, a class of two or more rows has a row in the others. There are never more folds than
-    rows.
+    rows. Rows of one of `groups` stay together, unless the group is too large; folds are then as even as groups allow.
     """
+    k = min(k, max(1, len(y)))
+    if groups is not None:
+        return grouped.folds(_classes(y, stratify), groups, k, seed)
     shuffled = np.random.default_rng(seed).permutation(len(y))
     # Dealt out like cards, class after class: sizes stay even, and a class's rows lie in different folds.
     order = shuffled[np.argsort(y[shuffled], kind="stable")] if stratify else shuffled
     numbers = np.empty(len(y), np.int8)
-    numbers[order] = np.arange(len(y)) % min(k, max(1, len(y)))
+    numbers[order] = np.arange(len(y)) % k
     return numbers
+
+
+def _classes(y: Array, stratify: bool) -> Array:
+    return np.unique(y, return_inverse=True)[1].ravel() if stratify else np.zeros(len(y), np.int64)
 
 
 def _stratified(y: Array, shuffled: Array, wanted: int) -> Array:

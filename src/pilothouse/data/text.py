@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse.data.markers import is_missing
+from pilothouse.data.ngrams import NgramEncoder
 
 BUCKETS = 1 << 14
 DIMENSIONS = 32
@@ -24,6 +25,7 @@ MAX_CHARACTERS = 10_000
 STATISTICS = ("characters", "words", "word_length", "digits", "capitals", "punctuation")
 
 _WORD = re.compile(r"\w+")
+_TOPIC = re.compile(r":topic\d+$")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 
 
@@ -55,28 +57,42 @@ def statistics(text: str) -> tuple[float, ...]:
     )
 
 
+def is_topic(name: str) -> bool:
+    """Whether a numeric feature is a topic coordinate of some text column."""
+    return _TOPIC.search(name) is not None
+
+
 class TextEncoder:
-    """Statistics, then `components.shape[1]` topic coordinates, for each text.
+    """Statistics, then `components.shape[1]` topic coordinates, for each text; and its n-grams, which stay sparse.
 
     `idf` is float32 [BUCKETS] (0 for terms never seen), `components` float32 [BUCKETS, d].
     """
 
-    def __init__(self, column: str, idf: npt.NDArray[np.float32], components: npt.NDArray[np.float32]) -> None:
+    def __init__(
+        self,
+        column: str,
+        idf: npt.NDArray[np.float32],
+        components: npt.NDArray[np.float32],
+        ngrams: NgramEncoder | None = None,
+    ) -> None:
         self.names = [f"{column}:{part}" for part in (*STATISTICS, *(f"topic{i}" for i in range(components.shape[1])))]
         self.cardinality: int | None = None
         self.idf = idf
         self.components = components
+        self.ngrams = ngrams
         self._idf_of: list[float] = idf.tolist()
 
     @classmethod
-    def fit(cls, column: str, texts: Sequence[str], seed: int = 0) -> TextEncoder:
-        """Learn term weights and topics from training texts (the caller samples them; see `FIT_ROWS`)."""
+    def fit(cls, column: str, texts: Sequence[str], seed: int = 0, rows: int | None = None) -> TextEncoder:
+        """Learn term weights and topics from training texts, of which there are `rows` in all (the caller samples them;
+        see `FIT_ROWS`)."""
         documents = np.zeros(BUCKETS, np.int64)
         for text in texts:
             documents[list(term_counts(text))] += 1
         idf = np.where(documents > 0, np.log((1 + len(texts)) / (1 + documents)) + 1, 0).astype(np.float32)
         encoder = cls(column, idf, np.zeros((BUCKETS, 0), np.float32))
-        return cls(column, idf, _topics(encoder.weights(texts), int((documents > 0).sum()), seed))
+        topics = _topics(encoder.weights(texts), int((documents > 0).sum()), seed)
+        return cls(column, idf, topics, NgramEncoder.fit(texts, rows or len(texts)))
 
     def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], None]:
         """The numbers of each text, in the order of `names`."""
@@ -106,7 +122,8 @@ class TextEncoder:
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """What `restore` needs: JSON and arrays. Only buckets that occurred are kept."""
         used = np.flatnonzero(self.idf).astype(np.int32)
-        return {}, {"buckets": used, "idf": self.idf[used], "components": self.components[used]}
+        own = {"buckets": used, "idf": self.idf[used], "components": self.components[used]}
+        return {}, own if self.ngrams is None else own | self.ngrams.state()
 
     @classmethod
     def restore(cls, column: str, _state: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> TextEncoder:
@@ -115,7 +132,7 @@ class TextEncoder:
         components = np.zeros((BUCKETS, arrays["components"].shape[1]), np.float32)
         idf[arrays["buckets"]] = arrays["idf"]
         components[arrays["buckets"]] = arrays["components"]
-        return cls(column, idf, components)
+        return cls(column, idf, components, NgramEncoder.restore(arrays))
 
 
 def _topics(weights: Any, terms: int, seed: int) -> npt.NDArray[np.float32]:

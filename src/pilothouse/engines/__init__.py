@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 from pilothouse.engines.base import Engine, Model, Task
+from pilothouse.engines.statistics import WithStatistics
 
 __all__ = ["ENGINES", "Engine", "Model", "Task", "engine", "load", "warm"]
 
@@ -16,6 +17,8 @@ ENGINES = {
     "randomforest": "pilothouse.engines.forest:RandomForest",
     "extra-trees": "pilothouse.engines.forest:ExtraTrees",
     "linear-learner": "pilothouse.engines.linear:LinearLearner",
+    "nn-torch": "pilothouse.engines.nn_torch:NNTorch",
+    "fastai": "pilothouse.engines.fastai:FastAI",
 }
 """Where each algorithm's engine is, by the algorithm's name on the wire."""
 
@@ -26,7 +29,12 @@ _LIBRARIES = {
     "randomforest": "sklearn.ensemble",
     "extra-trees": "sklearn.ensemble",
     "linear-learner": "scipy.optimize",
+    "nn-torch": "torch",
+    "fastai": "fastai.tabular.learner",
 }
+
+_WITH_STATISTICS = ("lightgbm", "xgboost", "randomforest", "extra-trees", "nn-torch")
+"""The engines that get target statistics of categories; CatBoost makes its own."""
 
 
 def engine(name: str) -> Engine:
@@ -36,7 +44,7 @@ def engine(name: str) -> Engine:
     except KeyError:
         raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}") from None
     made: Engine = getattr(importlib.import_module(module), attribute)()
-    return made
+    return WithStatistics(made) if name in _WITH_STATISTICS else made
 
 
 def warm(name: str) -> None:

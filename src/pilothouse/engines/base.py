@@ -143,6 +143,19 @@ def matrix(x: Features, *, missing: float = 0.0) -> Array:
     return out
 
 
+def capped(x: Features, y: Array, w: Array | None, params: dict[str, Any], seed: int) -> Labelled:
+    """What to train on: all rows, or `params["max_rows"]` of them drawn by `seed`, with a row of every class."""
+    most = int(params.get("max_rows", len(x)))
+    if most >= len(x):
+        return x, y, w
+    order = np.random.default_rng(seed).permutation(len(x))
+    if np.issubdtype(y.dtype, np.integer):
+        firsts = np.unique(y[order], return_index=True)[1]
+        order = np.concatenate([order[firsts], np.delete(order, firsts)])
+    rows = np.sort(order[:most])
+    return x.take(rows), y[rows], None if w is None else w[rows]
+
+
 def column_share(share: float, x: Features) -> float:
     """The share of columns that a tree gets: `share`, but at least four columns, so that it can join some."""
     columns = int(x.numeric.shape[1] + x.categorical.shape[1])
@@ -156,6 +169,7 @@ def probabilities(raw: Array, n_classes: int) -> Array:
     """
     scores = np.asarray(raw, dtype=np.float64)
     if scores.ndim == 1 and n_classes == 2:
-        scores = np.column_stack([1.0 - scores, scores])
+        positive, scores = scores, np.empty((len(scores), 2))
+        scores[:, 0], scores[:, 1] = 1.0 - positive, positive
     scores = np.maximum(scores.reshape(-1, n_classes), _LEAST_PROBABILITY)
     return np.asarray(scores / scores.sum(axis=1, keepdims=True))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilothouse.engines.base import Array, Labelled, Model, Task, matrix, probabilities
+from pilothouse.engines.base import Array, Labelled, Model, Task, capped, matrix, probabilities
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -17,6 +17,9 @@ _TREES, _TREES_ON_MANY_ROWS, _MANY_ROWS = 200, 100, 10_000
 _BATCH = 10
 _MOST_LEAVES = 1_000_000
 """Leaves in a whole forest: about 20 MB of arrays."""
+
+_STEPS = 4
+"""Steps of all trees between two looks at whether any has not ended."""
 
 _BLOCK = 1 << 15
 """Row and tree pairs that are walked at once: what fits the cache."""
@@ -35,10 +38,15 @@ class ForestModel:
         self._root, self._feature = arrays["root"], arrays["feature"]
         self._cut, self._child = arrays["cut"], arrays["child"]
         self._value, self._median = arrays["value"], arrays["median"]
+        places = np.arange(len(self._child), dtype=self._child.dtype)
+        self._next = np.where(self._feature < 0, places, self._child)
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         values = _filled(matrix(x), self._median)
         outputs = self._value.shape[1]
+        if len(values) == 1:
+            mean = self._value.take(self._leaves(values[0]), axis=0).sum(axis=0, dtype=np.float64) / len(self._root)
+            return mean if outputs == 1 else probabilities(mean[None], outputs)
         total = np.zeros((len(values), outputs))
         rows = max(1, min(len(values), _BLOCK // max(outputs, 16)))
         for start in range(0, len(values), rows):
@@ -49,6 +57,17 @@ class ForestModel:
                 total[start : start + rows] += self._value[leaves].sum(axis=1, dtype=np.float64)
         mean = total / len(self._root)
         return mean[:, 0] if outputs == 1 else probabilities(mean, outputs)
+
+    def _leaves(self, row: Array) -> Array:
+        """The value row that one row reaches in each tree. All trees take a step at a time; at a leaf it leads back."""
+        values = np.append(row, np.float32(np.nan))  # what a leaf's feature, -1, finds: above no cut
+        at = self._root
+        while True:
+            for _ in range(_STEPS):
+                feature = self._feature.take(at)
+                at = self._next.take(at) + (values.take(feature, mode="wrap") > self._cut.take(at))
+            if self._feature.take(at).max() < 0:
+                return np.asarray(self._child.take(at))
 
     def _walk(self, x: Array, roots: Array) -> Array:
         """The value row that each row of `x` reaches in each tree: int32 [rows, trees]."""
@@ -73,7 +92,7 @@ class ForestModel:
 
 
 class _Forest:
-    """What both engines share. Params: scikit-learn's own; `n_estimators` trees unless the deadline comes first.
+    """What both engines share. Params: scikit-learn's own, and `max_rows`; `n_estimators` trees or up to the deadline.
 
     The defaults are what gave the best losses: probabilities want larger leaves in binary problems, none in multiclass.
     """
@@ -100,10 +119,12 @@ class _Forest:
     ) -> Model:
         import sklearn.ensemble
 
+        x, y, w = capped(x, y, w, params, seed)
         values = matrix(x)
         median = _medians(values)
         values = _filled(values, median)
         settings = self._defaults(task, len(x)) | params
+        settings.pop("max_rows", None)
         trees = int(settings.pop("n_estimators"))
         settings["min_samples_leaf"] = _leaf_rows(len(x), trees, int(settings["min_samples_leaf"]))
         kind = getattr(sklearn.ensemble, self._kinds[0] if task.regression else self._kinds[1])

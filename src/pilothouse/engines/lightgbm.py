@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, column_share, matrix, probabilities
+from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capped, column_share, matrix, probabilities
+from pilothouse.engines.lightgbm_row import OneRow
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -35,10 +36,15 @@ class LightGBMModel:
     def __init__(self, booster: Any, n_classes: int, rounds: int) -> None:
         self._booster = booster
         self._n_classes = n_classes
+        self._row: OneRow | None = None
         self.rounds: int | None = rounds
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
-        raw = self._booster.predict(matrix(x), num_iteration=rounds or self.rounds, num_threads=1)
+        if len(x) == 1 and rounds in (None, self.rounds) and self.rounds:
+            self._row = self._row or OneRow(self._booster, self.rounds, max(1, self._n_classes))
+            raw = self._row.predict(matrix(x))
+        else:
+            raw = self._booster.predict(matrix(x), num_iteration=rounds or self.rounds, num_threads=1)
         return probabilities(raw, self._n_classes) if self._n_classes else np.asarray(raw, dtype=np.float64)
 
     def save(self, directory: Path) -> None:
@@ -48,7 +54,7 @@ class LightGBMModel:
 
 
 class LightGBM:
-    """The engine on LightGBM. Params: LightGBM's own, and `patience` and `max_rounds`."""
+    """The engine on LightGBM. Params: LightGBM's own, and `patience`, `max_rounds`, `max_rows`."""
 
     name = "lightgbm"
 
@@ -68,9 +74,11 @@ class LightGBM:
     ) -> Model:
         import lightgbm
 
+        x, y, w = capped(x, y, w, params, seed)
         settings = _settings(task, params, seed, threads, x)
         stopping = Stopping(deadline, int(settings.pop("patience", 30)))
         limit = int(settings.pop("max_rounds", _MAX_ROUNDS))
+        settings.pop("max_rows", None)
         train = lightgbm.Dataset(matrix(x), y, weight=w, categorical_feature=_native(x), params=settings)
         watched = [] if valid is None else [train.create_valid(matrix(valid[0]), valid[1], weight=valid[2])]
 

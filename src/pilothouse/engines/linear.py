@@ -1,32 +1,38 @@
-"""Linear models: ridge regression and multinomial logistic regression on one-hot and clipped, standardised columns."""
+"""Linear models: ridge and logistic regression on one-hot and clipped, standardised columns, and on n-grams of text."""
 
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilothouse.engines.base import Array, Labelled, Model, Task, probabilities
+from pilothouse.data.text import is_topic
+from pilothouse.engines.base import Array, Labelled, Model, Task, capped, probabilities
+from pilothouse.engines.solvers import TERM_SCALE, Columns, logistic, ridge, softmax
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
 
 _MOST_LEVELS = 100
-_MOST_STEPS = 300
 _CLIP = 0.005
 """Numbers are clipped to their 0.5 % and 99.5 % quantiles."""
 
 _WIDEST = 1e9
 
+_MOST_KNOTS = 7
+_SAMPLE = 5000
+_MOST_HINGE_CELLS = 20_000_000
+"""Hinges of all rows together: 160 MB. Wide or long data get fewer of them, or none."""
+
 
 @dataclass(frozen=True)
 class Design:
     """Turns features into the columns of a linear model: standardised numbers (missing: 0, the mean), indicators of
-    missing numbers, and one column for each of the first levels of each category.
+    missing numbers, one column for each of the first levels of each category, and hinges, which let the effect of a
+    number bend: max(0, standardised number `bent[i]` - `knots[i]`) / `spans[i]`, with knots at its quantiles.
     """
 
     low: Array
@@ -35,6 +41,9 @@ class Design:
     scale: Array
     indicated: Array
     levels: Array
+    bent: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    knots: Array = field(default_factory=lambda: np.zeros(0))
+    spans: Array = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
     def fit(cls, x: Features) -> Design:
@@ -47,43 +56,108 @@ class Design:
         spread = np.sqrt(np.nansum((clipped - mean) ** 2, axis=0) / known)
         levels = np.array([min(levels, _MOST_LEVELS) for levels in x.cardinalities], dtype=np.int64)
         scale = np.where(spread > 0, spread, 1.0)
-        return cls(low, high, mean, scale, np.flatnonzero(missing.any(axis=0)), levels)
+        if x.sparse is not None:
+            # Topics sum up n-grams, so they are penalised like n-grams: as numbers of their own they would overfit.
+            scale[[is_topic(name) for name in x.numeric_names]] = 1 / TERM_SCALE
+        plain = cls(low, high, mean, scale, np.flatnonzero(missing.any(axis=0)), levels)
+        return replace(plain, **_hinges(plain.numbers(x), x))
 
     def matrix(self, x: Features) -> Array:
         """float64 [n, columns]."""
-        numeric = np.asarray(x.numeric, dtype=np.float64)
-        missing = np.isnan(numeric)
-        standard = (np.clip(np.where(missing, self.mean, numeric), self.low, self.high) - self.mean) / self.scale
-        standard[missing] = 0.0
+        standard, missing = self.numbers(x)
         parts = [standard, missing[:, self.indicated].astype(np.float64)]
         parts += [_one_hot(x.categorical[:, j], int(levels)) for j, levels in enumerate(self.levels)]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate([*parts, self.hinges(standard)], axis=1)
+
+    def hinges(self, standard: Array) -> Array:
+        """The hinges of standardised numbers: float64 [n, hinges]."""
+        return np.asarray(np.maximum(standard[:, self.bent] - self.knots, 0.0) / self.spans)
+
+    def numbers(self, x: Features) -> tuple[Array, Array]:
+        """The standardised numbers, and which of them are missing: float64 and bool [n, p]."""
+        numeric = np.asarray(x.numeric, dtype=np.float64)
+        missing = np.isnan(numeric)
+        clipped = np.minimum(np.maximum(np.where(missing, self.mean, numeric), self.low), self.high)
+        standard = (clipped - self.mean) / self.scale
+        standard[missing] = 0.0
+        return standard, missing
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Coefficients by kind of column. `levels` has a row for each level of each category and a zero one after them,
+    for codes beyond; `starts` is where each category's rows start.
+    """
+
+    numeric: Array
+    missing: Array
+    levels: Array
+    starts: Array
+    bends: Array
+
+    @classmethod
+    def of(cls, design: Design, coefficients: Array) -> _Split:
+        numbers = len(design.mean)
+        first = numbers + len(design.indicated)
+        *parts, bends = np.split(coefficients[first:], np.cumsum(design.levels))
+        zero = np.zeros((1, coefficients.shape[1]))
+        table = np.concatenate([row for part in parts for row in (part, zero)] or [zero])
+        starts = np.concatenate([[0], np.cumsum(design.levels + 1)[:-1]]) if parts else np.zeros(0)
+        return cls(coefficients[:numbers], coefficients[numbers:first], table, starts.astype(np.int64), bends)
+
+    def scores(self, design: Design, x: Features) -> Array:
+        """[n, outputs]: the design matrix times the coefficients, without the matrix."""
+        standard, missing = design.numbers(x)
+        total = standard @ self.numeric
+        if len(self.missing):
+            total += missing[:, design.indicated] @ self.missing
+        if len(self.bends):
+            total += design.hinges(standard) @ self.bends
+        if len(x) == 1:
+            total += self.levels[np.minimum(x.categorical[0], design.levels) + self.starts].sum(axis=0)
+            return np.asarray(total)
+        for j, start in enumerate(self.starts):
+            total += self.levels[np.minimum(x.categorical[:, j], design.levels[j]) + start]
+        return np.asarray(total)
 
 
 class LinearModel:
-    """Coefficients [columns, outputs] and intercept [outputs] on a design's columns.
+    """Coefficients [columns, outputs] and intercept [outputs] on a design's columns; `terms` are those of the n-grams.
 
     A binary model has one output, the log odds of class 1; a multiclass one has a score for each class.
     """
 
     rounds: int | None = None
 
-    def __init__(self, design: Design, coefficients: Array, intercept: Array, n_classes: int) -> None:
+    def __init__(
+        self, design: Design, coefficients: Array, intercept: Array, n_classes: int, terms: Array | None = None
+    ) -> None:
         self._design = design
         self._coefficients = coefficients
         self._intercept = intercept
         self._n_classes = n_classes
+        self._split = _Split.of(design, coefficients)
+        self._terms = terms
+
+    @property
+    def reads_sparse(self) -> bool:
+        """Whether predictions need the features' sparse part."""
+        return self._terms is not None
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
-        scores = self._design.matrix(x) @ self._coefficients + self._intercept
+        scores = self._split.scores(self._design, x) + self._intercept
+        if self._terms is not None:
+            scores += x.sparse @ self._terms
         if not self._n_classes:
             return np.asarray(scores[:, 0])
-        return probabilities(_softmax(_padded(scores, self._n_classes)), self._n_classes)
+        return probabilities(softmax(scores, self._n_classes), self._n_classes)
 
     def save(self, directory: Path) -> None:
         from safetensors.numpy import save_file
 
         arrays = {**vars(self._design), "coefficients": self._coefficients, "intercept": self._intercept}
+        if self._terms is not None:
+            arrays["terms"] = self._terms
         save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, directory / "linear.safetensors")
         (directory / "model.json").write_text(json.dumps({"n_classes": self._n_classes}))
 
@@ -107,12 +181,17 @@ class LinearLearner:
         threads: int = 1,
         deadline: float | None = None,
     ) -> Model:
+        x, y, w = capped(x, y, w, params, seed)
         design = Design.fit(x)
-        a = design.matrix(x)
+        a = Columns.of(design.matrix(x), x.sparse)
         weights = np.ones(len(x)) if w is None else np.asarray(w, dtype=np.float64) * (len(x) / max(w.sum(), 1e-300))
         l2 = float(params.get("l2", 1.0))
-        solve = _ridge(a, y, weights, l2) if task.regression else _logistic(a, y, weights, l2, task.n_classes, deadline)
-        return LinearModel(design, *solve, task.n_classes)
+        if task.regression:
+            theta, intercept = ridge(a, y, weights, l2, deadline)
+        else:
+            theta, intercept = logistic(a, y, weights, l2, task.n_classes, deadline)
+        coefficients, terms = a.parted(theta)
+        return LinearModel(design, coefficients, intercept, task.n_classes, terms)
 
     def load(self, directory: Path) -> Model:
         from safetensors.numpy import load_file
@@ -120,7 +199,8 @@ class LinearLearner:
         arrays = load_file(directory / "linear.safetensors")
         facts = json.loads((directory / "model.json").read_text())
         coefficients, intercept = arrays.pop("coefficients"), arrays.pop("intercept")
-        return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"])
+        terms = arrays.pop("terms", None)
+        return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"], terms)
 
 
 def _quantiles(numeric: Array) -> tuple[Array, Array]:
@@ -134,61 +214,29 @@ def _quantiles(numeric: Array) -> tuple[Array, Array]:
     return low, high
 
 
+def _hinges(numbers: tuple[Array, Array], x: Features) -> dict[str, Array]:
+    """`bent`, `knots` and `spans` of a design whose standardised numbers, and which are missing, are given."""
+    standard, missing = numbers
+    columns = [j for j, name in enumerate(x.numeric_names) if not is_topic(name)]
+    count = min(_MOST_KNOTS, _MOST_HINGE_CELLS // max(1, len(x) * len(columns)))
+    found = [(j, _knots(standard[~missing[:, j], j], count)) for j in columns if count]
+    bent = np.array([j for j, knots in found for _ in knots], np.int64)
+    knots = np.array([knot for _, knots in found for knot in knots], np.float64)
+    above = np.maximum(standard[:, bent] - knots, 0.0)
+    return {"bent": bent, "knots": knots, "spans": np.maximum(above.std(axis=0), 1e-3)}
+
+
+def _knots(values: Array, count: int) -> Array:
+    """At most `count` quantiles between the least and the greatest value; none where values are few."""
+    if len(np.unique(values[:_SAMPLE])) <= count + 1:
+        return np.zeros(0)
+    knots = np.unique(np.quantile(values, np.linspace(0, 1, count + 2)[1:-1]))
+    return np.asarray(knots[(knots > values.min()) & (knots < values.max())])
+
+
 def _one_hot(codes: Array, levels: int) -> Array:
     """[n, levels]; a code beyond the last level has no column and is all zeros."""
     out = np.zeros((len(codes), levels))
     rows = np.flatnonzero(codes < levels)
     out[rows, codes[rows]] = 1.0
     return out
-
-
-def _padded(scores: Array, classes: int) -> Array:
-    """A score for every class: where there are two, that of class 0 is always 0."""
-    return np.column_stack([np.zeros(len(scores)), scores]) if classes == 2 else scores
-
-
-def _softmax(scores: Array) -> Array:
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def _ridge(a: Array, y: Array, w: Array, l2: float) -> tuple[Array, Array]:
-    """Weighted least squares with a penalty on all but the intercept, by the normal equations."""
-    total = w.sum()
-    centre, level = (w @ a) / total, float(w @ y) / total
-    centred = a - centre
-    gram = centred.T @ (centred * w[:, None])
-    gram[np.diag_indices_from(gram)] += max(l2, 1e-6)
-    coefficients = np.linalg.solve(gram, centred.T @ (w * (y - level)))
-    return coefficients[:, None], np.array([level - float(centre @ coefficients)])
-
-
-def _logistic(a: Array, y: Array, w: Array, l2: float, classes: int, deadline: float | None) -> tuple[Array, Array]:
-    """Multinomial logistic regression by L-BFGS; ends early at the deadline."""
-    from scipy.optimize import minimize
-
-    columns, total = a.shape[1], w.sum()
-    outputs = 1 if classes == 2 else classes
-    hot = np.zeros((len(y), classes))
-    hot[np.arange(len(y)), y.astype(np.int64)] = 1.0
-
-    def loss(flat: Array) -> tuple[float, Array]:
-        theta = flat.reshape(columns + 1, outputs)
-        p = _softmax(_padded(a @ theta[:-1] + theta[-1], classes))
-        chosen = np.maximum((p * hot).sum(axis=1), 1e-300)
-        value = (-(w * np.log(chosen)).sum() + l2 / 2 * (theta[:-1] ** 2).sum()) / total
-        error = (w[:, None] * (p - hot))[:, -outputs:]
-        gradient = np.vstack([a.T @ error + l2 * theta[:-1], error.sum(axis=0)]) / total
-        return float(value), gradient.ravel()
-
-    def after_step(_theta: Array) -> None:
-        if deadline is not None and time.monotonic() >= deadline:
-            raise StopIteration
-
-    start = np.zeros((columns + 1, outputs))
-    prior = np.log((w @ hot + 1.0) / (total + classes))
-    start[-1] = prior[1:] - prior[0] if outputs == 1 else prior
-    options = {"maxiter": _MOST_STEPS, "ftol": 1e-7}
-    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", callback=after_step, options=options)
-    theta = found.x.reshape(columns + 1, outputs)
-    return theta[:-1], theta[-1]

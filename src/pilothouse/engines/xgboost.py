@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, column_share, matrix, probabilities
+from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capped, column_share, matrix, probabilities
+from pilothouse.engines.xgboost_row import OneRow
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -34,13 +35,17 @@ class XGBoostModel:
         self._booster = booster
         self._trained = booster.num_boosted_rounds()
         self._n_classes = n_classes
+        self._row: OneRow | None = None
         self.rounds: int | None = rounds
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         upto = min(rounds or self.rounds or self._trained, self._trained)
-        raw = self._booster.inplace_predict(
-            matrix(x, missing=np.nan), iteration_range=(0, upto), validate_features=False
-        )
+        values = matrix(x, missing=np.nan)
+        if len(x) == 1 and upto == self.rounds:
+            self._row = self._row or OneRow(self._booster, upto, values.shape[1])
+            raw = self._row.predict(values)
+        else:
+            raw = self._booster.inplace_predict(values, iteration_range=(0, upto), validate_features=False)
         return probabilities(raw, self._n_classes) if self._n_classes else np.asarray(raw, dtype=np.float64)
 
     def save(self, directory: Path) -> None:
@@ -50,7 +55,7 @@ class XGBoostModel:
 
 
 class XGBoost:
-    """The engine on XGBoost. Params: XGBoost's own, and `patience` and `max_rounds`."""
+    """The engine on XGBoost. Params: XGBoost's own, and `patience`, `max_rounds`, `max_rows`."""
 
     name = "xgboost"
 
@@ -70,9 +75,11 @@ class XGBoost:
     ) -> Model:
         import xgboost
 
+        x, y, w = capped(x, y, w, params, seed)
         settings = _settings(task, params, seed, threads, x)
         stopping = Stopping(deadline, int(settings.pop("patience", 30)))
         limit = int(settings.pop("max_rounds", _MAX_ROUNDS))
+        settings.pop("max_rows", None)
 
         class AfterRound(xgboost.callback.TrainingCallback):  # type: ignore[misc]
             def after_iteration(self, model: Any, epoch: int, evals_log: dict[str, Any]) -> bool:

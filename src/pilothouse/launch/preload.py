@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Iterable
 
@@ -16,6 +17,7 @@ PRELOAD = (
     "lightgbm",
     "xgboost",
     "catboost",
+    *(name for name in ("torch",) if importlib.util.find_spec(name)),
     "safetensors.numpy",
     "sqlalchemy.dialects.sqlite",
     "structlog",

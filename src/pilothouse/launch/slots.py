@@ -19,6 +19,8 @@ from pilothouse.config import Settings
 
 _POLL = 0.05
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_CGROUP_USED = Path("/sys/fs/cgroup/memory.current")
+_FREE_SHARE = 0.9
 
 
 class Slots:
@@ -78,6 +80,19 @@ def _lock(path: Path, index: int) -> Slot | None:
 def memory_share(settings: Settings) -> int:
     """The bytes of memory that one trial, or replica, may use: an equal share of what this host lets trials have."""
     return int(_host_memory() * settings.memory_fraction / settings.slots)
+
+
+def memory_room(settings: Settings) -> int:
+    """The bytes that trials which start now may use together: what is free, and never more than trials may have."""
+    return int(min(_host_memory() * settings.memory_fraction, _free_memory() * _FREE_SHARE))
+
+
+def _free_memory() -> int:
+    free = int(psutil.virtual_memory().available)
+    try:
+        return min(free, int(_CGROUP_LIMIT.read_text()) - int(_CGROUP_USED.read_text()))
+    except (OSError, ValueError):
+        return free
 
 
 def _host_memory() -> int:

@@ -117,12 +117,6 @@ def _algorithms(chosen: Iterable[str]) -> None:
             f"Algorithms {', '.join(foreign)} are not available in mode ENSEMBLING. "
             f"Available: {', '.join(algorithms.ENSEMBLING)}."
         )
-    later = [name for name in chosen if name not in algorithms.SERVED]
-    if later:
-        raise ValidationError(
-            f"Algorithms {', '.join(later)} are not served by this version of Pilothouse. "
-            f"Served: {', '.join(algorithms.SERVED)}."
-        )
 
 
 def _criteria(job: TabularJob) -> None:

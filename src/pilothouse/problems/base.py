@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pilothouse.errors import ConfigurationError
 
-FORMAT, VERSION = "pilothouse-model", 1
+FORMAT, VERSION, FIRST_VERSION = "pilothouse-model", 2, 1
 MANIFEST = "manifest.json"
 
 _PREDICTORS = {"tabular": "pilothouse.problems.tabular.predictor:TabularPredictor"}
@@ -59,9 +59,10 @@ def read_manifest(directory: Path) -> dict[str, Any]:
             f"{directory} holds no model of Pilothouse: its {MANIFEST} is missing or unreadable. "
             "Use the model.tar.gz of a candidate as it was written."
         ) from error
-    if kind != (FORMAT, VERSION):
+    if kind not in [(FORMAT, version) for version in range(FIRST_VERSION, VERSION + 1)]:
         raise ConfigurationError(
-            f"The model has format {kind[0]!r} version {kind[1]!r}; this release reads {FORMAT!r} version {VERSION}. "
+            f"The model has format {kind[0]!r} version {kind[1]!r}; "
+            f"this release reads {FORMAT!r} version {FIRST_VERSION} to {VERSION}. "
             "Use the release of Pilothouse that made it, or train it again."
         )
     return cast(dict[str, Any], manifest)

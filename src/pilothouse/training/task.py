@@ -49,12 +49,13 @@ def attempt(
     *,
     seconds: float | None = None,
     deadline: float | None = None,
+    memory: int | None = None,
 ) -> Outcome:
     """Runs `target` (a "module:function") in a trial slot and waits, unless its result is in `directory` already.
 
     `seconds` is the time that it gets from its start; it is killed a little later, so that a task which watches its own
-    time can end itself. `deadline` (`time.monotonic()`) is when it is killed, or no longer started. `StopRequested` if
-    the job was asked to stop.
+    time can end itself. `deadline` (`time.monotonic()`) is when it is killed, or no longer started. More than `memory`
+    bytes, by default a slot's equal share, end it too. `StopRequested` if the job was asked to stop.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / RESULT).exists():
@@ -71,6 +72,7 @@ def attempt(
         log=directory / LOG,
         time_limit=None if seconds is None else seconds + _GRACE_SECONDS,
         nice=_NICE,
+        memory_limit=memory,
         label=f"{job.name}/{directory.name}",
     )
     ended = job.trial(program, deadline=deadline)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pilothouse.problems.base import FORMAT, MANIFEST, VERSION, digest
+from pilothouse.engines.base import Model
+from pilothouse.problems.base import FIRST_VERSION, FORMAT, MANIFEST, VERSION, digest
+from pilothouse.problems.tabular.calibration import Calibration
+from pilothouse.problems.tabular.dataset import Dataset
 
 _LIBRARIES = {
     "lightgbm": "lightgbm",
@@ -17,33 +22,121 @@ _LIBRARIES = {
     "randomforest": "scikit-learn",
     "extra-trees": "scikit-learn",
     "linear-learner": "scipy",
+    "nn-torch": "torch",
+    "fastai": "fastai",
 }
+
+Inputs = list[list[int]]
+"""What feeds a member of the second layer: for each added feature the numbers of the members whose mean it is."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A model in an archive: its folder, the engine that loads it, and its share of the vote (all sum to 1)."""
+    """A model in an archive: its folder, the engine that loads it, and its share of the vote (all sum to 1).
+
+    A member of the second layer has `inputs`. One of the first has a share of 0 if it only feeds others.
+    """
 
     path: str
     engine: str
     weight: float
+    inputs: Inputs | None = None
+
+    def document(self) -> dict[str, Any]:
+        """The member as it is in the manifest."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+class Assembly:
+    """The content of an archive while it is put together; `finish` puts it in place at once."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._partial = target.with_name(target.name + ".partial")
+        shutil.rmtree(self._partial, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        self._members: list[Member] = []
+        self._placed: dict[Path, list[int]] = {}
+
+    def add(self, model: Model, engine: str, weight: float, inputs: Inputs | None = None) -> None:
+        """Saves a fitted model as a member."""
+        model.save(self._place(engine, weight, inputs))
+
+    def add_trial(self, model: Path, weight: float = 0.0, feeders: Sequence[Path] = ()) -> list[int]:
+        """Copies the members that vote in the archive folder `model` of a finished trial, once; gives their numbers.
+
+        They share `weight` as they do there. `feeders`: the archive folders of the trials that feed it.
+        """
+        if model not in self._placed:
+            fed = [self.add_trial(feeder) for feeder in feeders] or None
+            members = json.loads((model / MANIFEST).read_text(encoding="utf-8"))["members"]
+            own = [member for member in members if member["weight"] > 0]
+            first = len(self._members)
+            for member in own:
+                folder = self._place(member["engine"], member["weight"] * weight, fed)
+                shutil.copytree(model / member["path"], folder, dirs_exist_ok=True)
+            self._placed[model] = list(range(first, first + len(own)))
+        elif weight:
+            self._weigh(model, weight)
+        return self._placed[model]
+
+    def finish(self, data: Dataset, threshold: float | None, objective: str, calibration: Calibration | None) -> Path:
+        """Adds the pipeline of `data` and the manifest; the folder with it all."""
+        shutil.copytree(data.directory / "pipeline", self._partial / "pipeline")
+        write_manifest(
+            self._partial,
+            data.facts,
+            self._members,
+            threshold=threshold,
+            objective=objective,
+            calibration=None if calibration is None else calibration.document(),
+        )
+        self._partial.rename(self._target)
+        return self._target
+
+    def _place(self, engine: str, weight: float, inputs: Inputs | None) -> Path:
+        path = f"members/{len(self._members)}"
+        self._members.append(Member(path, engine, weight, inputs))
+        folder = self._partial / path
+        folder.mkdir(parents=True)
+        return folder
+
+    def _weigh(self, model: Path, weight: float) -> None:
+        """Lets members vote that were placed as mere inputs."""
+        shares = [m["weight"] for m in json.loads((model / MANIFEST).read_text())["members"] if m["weight"] > 0]
+        for number, share in zip(self._placed[model], shares, strict=True):
+            old = self._members[number]
+            self._members[number] = Member(old.path, old.engine, old.weight + share * weight, old.inputs)
 
 
 def write_manifest(
-    directory: Path, dataset: dict[str, Any], members: list[Member], *, threshold: float | None, objective: str
+    directory: Path,
+    dataset: dict[str, Any],
+    members: list[Member],
+    *,
+    threshold: float | None,
+    objective: str,
+    calibration: dict[str, Any] | None = None,
 ) -> None:
-    """Describes the finished content of `directory` in its manifest.json; `dataset` is the content of dataset.json."""
+    """Describes the finished content of `directory` in its manifest.json; `dataset` is the content of dataset.json.
+
+    The version is the lowest whose readers answer as this model does: one that knows no second layer and no
+    calibration must not read a model that has them.
+    """
+    newer = calibration is not None or any(member.inputs for member in members)
     manifest = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSION if newer else FIRST_VERSION,
         "problem": "tabular",
         "problem_type": dataset["problem_type"],
         "target": dataset["target"],
         "classes": dataset["classes"],
         "columns": dataset["columns"],
         "threshold": threshold,
+        **({} if calibration is None else {"calibration": calibration}),
         "objective": objective,
-        "members": [asdict(member) for member in members],
+        "members": [member.document() for member in members],
         "libraries": _versions([member.engine for member in members]),
         "files": _digests(directory),
     }

@@ -27,6 +27,7 @@ class Dataset:
     """A prepared data set of n rows; the arrays are read-only maps of files in `directory`.
 
     `y`: float64 values, or int64 class indices into `facts["classes"]`. `w`: float64 weights, None if all are equal.
+    `groups`: int64, equal for rows that are copies of one another and belong on one side of a split; None if none are.
     `part`: int8, 0 for training and 1 for validation. `folds`: int8 fold of each training row, -1 in validation.
     `facts`: the content of dataset.json.
     """
@@ -38,6 +39,7 @@ class Dataset:
     w: npt.NDArray[np.float64] | None
     part: npt.NDArray[np.int8]
     folds: npt.NDArray[np.int8]
+    groups: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def load(cls, directory: Path) -> Dataset:
@@ -50,6 +52,7 @@ class Dataset:
             load_array(directory / "w.npy") if (directory / "w.npy").exists() else None,
             load_array(directory / "part.npy"),
             load_array(directory / "folds.npy"),
+            load_array(directory / "groups.npy") if (directory / "groups.npy").exists() else None,
         )
 
     def __len__(self) -> int:
@@ -77,6 +80,11 @@ class Dataset:
         columns: list[str] = self.facts["columns"]
         return columns
 
+    @property
+    def example(self) -> list[str]:
+        """The texts of a training row, in the order of `columns`; all missing if the job's first release kept none."""
+        return list(self.facts.get("example") or [""] * len(self.columns))
+
     def rows(self, part: int) -> npt.NDArray[Any]:
         """The numbers of the rows in `TRAIN` or `VALIDATION`."""
         return np.flatnonzero(self.part == part)
@@ -95,7 +103,7 @@ def save(
 ) -> Dataset:
     """Put a data set at `directory`, in place of what is there; a process that is killed leaves all of it or none.
 
-    `arrays` are y, part, folds and perhaps w. Sizes and SHA-256 digests of all files are added to the facts.
+    `arrays` are y, part, folds and perhaps w and groups. Sizes and SHA-256 digests of all files are added to the facts.
     """
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,12 @@ from pilothouse.engines.base import Model
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.base import InputError, Prediction, inside, read_manifest
 from pilothouse.problems.evaluate import labels
+from pilothouse.problems.tabular import voting
+from pilothouse.problems.tabular.calibration import Calibration
+from pilothouse.problems.tabular.voting import Voter
 
-BATCH_ROWS = 16_384
-"""Rows that are featurised and predicted at a time, which bounds memory."""
-
-_LARGEST_WEIGHT = 1e100
+BATCH_ROWS = 2048
+"""Rows that are featurised and predicted at a time: bounds memory, and is the share of a core."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class TabularPredictor:
     """Answers rows of texts in the order of `columns` (the training columns without target and weight).
 
     A binary row is positive (class 1) when its probability is at least `threshold`; in multiclass the most probable
-    class wins.
+    class wins. Both go by the calibrated probabilities where there is a `calibration`.
     """
 
     columns: list[str]
@@ -38,21 +41,26 @@ class TabularPredictor:
     classes: list[str] | None
     threshold: float | None
     pipeline: FeaturePipeline
-    members: list[tuple[float, Model]]
+    members: list[Voter]
+    calibration: Calibration | None = None
 
     @classmethod
     def load(cls, directory: Path) -> TabularPredictor:
         """The predictor for an unpacked model archive."""
         manifest = read_manifest(directory)
         members = manifest["members"]
-        shares = _shares(members)
+        zipped = zip(voting.shares(members), members, voting.feeds(members), strict=True)
+        voters = [Voter(share, _load(directory, member), inputs) for share, member, inputs in zipped]
+        pipeline = FeaturePipeline.load(directory / "pipeline")
+        pipeline.sparse &= any(getattr(voter.model, "reads_sparse", False) for voter in voters)
         return cls(
             manifest["columns"],
             manifest["problem_type"],
             manifest["classes"],
             manifest["threshold"],
-            FeaturePipeline.load(directory / "pipeline"),
-            [(share, _load(directory, member)) for share, member in zip(shares, members, strict=True)],
+            pipeline,
+            voters,
+            _calibration(manifest),
         )
 
     def predict(self, rows: Sequence[Sequence[Any]]) -> Prediction:
@@ -66,12 +74,20 @@ class TabularPredictor:
                     f"Expected number of columns is {len(self.columns)}. "
                     f"Number of columns in the received data is {len(row)}."
                 )
+        if len(rows) <= BATCH_ROWS:
+            return self._answer(self._vote_on(rows))
         batches = [rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS)]
-        return self._answer(np.concatenate([self.vote(self.pipeline.transform_rows(batch)) for batch in batches]))
+        # The libraries let go of the interpreter while they predict; on a busy machine the threads just take turns.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="predict") as pool:
+            return self._answer(np.concatenate(list(pool.map(self._vote_on, batches))))
+
+    def _vote_on(self, rows: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
+        return self.vote(self.pipeline.transform_rows(rows))
 
     def vote(self, features: Features) -> npt.NDArray[np.float64]:
-        """The weighted mean of the members' predictions: values [n], or probabilities [n, classes]."""
-        return np.asarray(sum(weight * model.predict(features) for weight, model in self.members), np.float64)
+        """The weighted mean of the members' predictions, calibrated: values [n], or probabilities [n, classes]."""
+        voted = voting.vote(self.members, features)
+        return voted if self.calibration is None else self.calibration(voted)
 
     def _answer(self, voted: npt.NDArray[np.float64]) -> Prediction:
         if self.problem_type == REGRESSION or self.classes is None:
@@ -80,17 +96,14 @@ class TabularPredictor:
         return Prediction(labels=[texts[i] for i in labels(voted, self.threshold).tolist()], probabilities=voted)
 
 
-def _shares(members: list[dict[str, Any]]) -> list[float]:
-    """The members' weights, scaled to sum to 1; `ConfigurationError` unless they are numbers that can be."""
-    weights = [member.get("weight") for member in members]
-    valid = [float(weight) for weight in weights if isinstance(weight, int | float) and 0 <= weight <= _LARGEST_WEIGHT]
-    total = sum(valid)
-    if len(valid) < len(weights) or not total:
+def _calibration(manifest: dict[str, Any]) -> Calibration | None:
+    try:
+        return Calibration.load(manifest.get("calibration"), len(manifest["classes"] or []))
+    except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(
-            f"The model's manifest gives its members the weights {weights}. "
-            "They must be numbers that are not negative, and not all 0."
-        )
-    return [weight / total for weight in valid]
+            f"The model's manifest has the calibration {manifest['calibration']!r}, which this release can't apply. "
+            "Fetch the archive again."
+        ) from error
 
 
 def _load(directory: Path, member: dict[str, Any]) -> Model:

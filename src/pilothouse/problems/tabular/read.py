@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pilothouse.catalog.metrics import REGRESSION
-from pilothouse.data import numbers, render, split
-from pilothouse.data.features import Features
+from pilothouse.data import duplicates, numbers, render, split
+from pilothouse.data.features import Features, joined
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.markers import is_missing
 from pilothouse.data.profile import Column, profile
@@ -74,15 +74,16 @@ def prepare(train: pa.Table, validation: pa.Table | None, reading: Reading, dire
     learn = _with_targets(weighed, reading.target, resolved)
     _check_rows(learn, reading.min_rows)
     judge = None if validation is None else _validation(validation, train.column_names, reading, resolved)
-    train_rows = _training_rows(learn, judge, reading, resolved)
+    groups = duplicates.groups(learn.table.select(inputs), learn.y)
+    train_rows = _training_rows(learn, judge, reading, resolved, groups)
     _check_objective(learn, judge, train_rows, resolved)
     chosen = learn.table.select(inputs).take(train_rows)
     columns = profile(chosen, types=reading.specification.types, only=reading.specification.names)
     _check_features(columns)
     pipeline = FeaturePipeline.fit(chosen, columns, reading.seed)
     channels = [learn] if judge is None else [learn, judge]
-    features = _joined([_features(pipeline, channel.table) for channel in channels])
-    arrays = _arrays(channels, train_rows, reading, resolved)
+    features = joined([_features(pipeline, channel.table) for channel in channels])
+    arrays = _arrays(channels, train_rows, reading, resolved, groups)
     facts = _facts(reading, resolved, columns, channels, features, arrays)
     return dataset.save(directory, facts, features, pipeline, arrays)
 
@@ -156,11 +157,13 @@ def _validation(table: pa.Table, expected: list[str], reading: Reading, resolved
     return judge
 
 
-def _training_rows(learn: _Usable, judge: _Usable | None, reading: Reading, resolved: Resolved) -> npt.NDArray[Any]:
+def _training_rows(
+    learn: _Usable, judge: _Usable | None, reading: Reading, resolved: Resolved, groups: npt.NDArray[Any] | None
+) -> npt.NDArray[Any]:
     if judge is not None:
         return np.arange(len(learn.y))
     fraction, stratify = reading.validation_fraction, resolved.problem_type != REGRESSION
-    return split.holdout(learn.y, fraction, stratify=stratify, seed=reading.seed)[0]
+    return split.holdout(learn.y, fraction, stratify=stratify, seed=reading.seed, groups=groups)[0]
 
 
 def _check_objective(learn: _Usable, judge: _Usable | None, train_rows: npt.NDArray[Any], resolved: Resolved) -> None:
@@ -210,26 +213,26 @@ def _features(pipeline: FeaturePipeline, table: pa.Table) -> Features:
     return pipeline.transform(table)
 
 
-def _joined(parts: list[Features]) -> Features:
-    if len(parts) == 1:
-        return parts[0]
-    numeric, categorical = np.vstack([p.numeric for p in parts]), np.vstack([p.categorical for p in parts])
-    return Features(numeric, categorical, parts[0].numeric_names, parts[0].categorical_names, parts[0].cardinalities)
-
-
 def _arrays(
-    channels: list[_Usable], train_rows: npt.NDArray[Any], reading: Reading, resolved: Resolved
+    channels: list[_Usable],
+    train_rows: npt.NDArray[Any],
+    reading: Reading,
+    resolved: Resolved,
+    groups: npt.NDArray[Any] | None,
 ) -> dict[str, npt.NDArray[Any]]:
     stratify = resolved.problem_type != REGRESSION
     y = np.concatenate([channel.y for channel in channels]).astype(np.int64 if stratify else np.float64)
     part = np.full(len(y), dataset.VALIDATION, np.int8)
     part[train_rows] = dataset.TRAIN
     folds = np.full(len(y), -1, np.int8)
-    folds[train_rows] = split.folds(y[train_rows], reading.folds, stratify=stratify, seed=reading.seed)
+    own = None if groups is None else groups[train_rows]
+    folds[train_rows] = split.folds(y[train_rows], reading.folds, stratify=stratify, seed=reading.seed, groups=own)
     weights = [channel.w for channel in channels if channel.w is not None]
     arrays: dict[str, npt.NDArray[Any]] = {"y": y, "part": part, "folds": folds}
     if weights:
         arrays["w"] = np.concatenate(weights)
+    if groups is not None:
+        arrays["groups"] = np.concatenate([groups, np.full(len(y) - len(groups), -1)])
     return arrays
 
 
@@ -257,8 +260,22 @@ def _facts(
         "train_rows": len(features) - held_out,
         "validation_rows": held_out,
         "dropped_rows": sum(sum(counts.values()) for counts in dropped),
+        "copies": 0 if "groups" not in arrays else _copies(arrays["groups"]),
         "dropped": dict(zip(("training", "validation"), dropped, strict=False)),
         "folds": int(arrays["folds"].max()) + 1,
         "seed": reading.seed,
         "input_bytes": sum(int(channel.table.nbytes) for channel in channels),
+        "example": _example(channels[0].table, columns),
     }
+
+
+def _example(table: pa.Table, columns: list[Column]) -> list[str]:
+    """The texts of the first row; of an ignored column, which may hold anything, none."""
+    first = table.slice(0, 1)
+    return ["" if c.type == "ignored" else render.texts(render.chunk(first[c.name]))[0].as_py() for c in columns]
+
+
+def _copies(groups: npt.NDArray[Any]) -> int:
+    """Rows that repeat an earlier one."""
+    known = groups[groups >= 0]
+    return len(known) - len(np.unique(known))

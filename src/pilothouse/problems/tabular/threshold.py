@@ -1,4 +1,10 @@
-"""The probability from which a binary row counts as positive, chosen on out-of-fold predictions."""
+"""The probability from which a binary row counts as positive, chosen on out-of-fold predictions.
+
+F1, Accuracy and BalancedAccuracy have a best threshold of their own. Precision and Recall alone are best at a useless
+extreme: they go by an F-measure that counts them double, F0.5 and F2 (van Rijsbergen 1979), and never give up what one
+half has already: for Precision the threshold is not below 0.5 and for Recall not above, unless nothing would be
+positive, or everything.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +17,11 @@ from pilothouse.catalog.metrics import BINARY
 
 Array = npt.NDArray[Any]
 
-CALIBRATED = ("F1", "Accuracy", "BalancedAccuracy")
-"""Metrics that a threshold can honestly improve. Precision and Recall alone are best at a useless extreme."""
+CALIBRATED = ("F1", "Accuracy", "BalancedAccuracy", "Precision", "Recall")
+"""Metrics that the threshold is chosen for."""
 
 _PLATEAU = 0.002
+_BETA = {"F1": 1.0, "Precision": 0.5, "Recall": 2.0}
 
 
 def choose(
@@ -27,17 +34,15 @@ def choose(
     """
     if problem_type != BINARY:
         return None
-    if metric not in CALIBRATED or len(np.unique(y)) < 2:
-        return 0.5
     w = np.ones(len(y)) if weights is None or metric == "BalancedAccuracy" else np.asarray(weights, dtype=np.float64)
-    cuts, values = _curve(metric, y, probabilities[:, 1], w)
-    best = int(values.argmax())
-    low = high = best
-    while low > 0 and values[low - 1] >= values[best] - _PLATEAU:
-        low -= 1
-    while high < len(values) - 1 and values[high + 1] >= values[best] - _PLATEAU:
-        high += 1
-    return float((cuts[low] + cuts[high]) / 2)
+    if metric not in CALIBRATED or not (w[y == 1].any() and w[y == 0].any()):
+        return 0.5
+    cut = _middle_of_the_best(metric, y, probabilities[:, 1], w)
+    if metric == "Precision" and (probabilities[:, 1] >= 0.5).any():
+        return max(cut, 0.5)
+    if metric == "Recall" and (probabilities[:, 1] < 0.5).any():
+        return min(cut, 0.5)
+    return cut
 
 
 def choose_by_fold(
@@ -54,6 +59,30 @@ def choose_by_fold(
     return cuts
 
 
+def attainable(metric: str, true_positive: Array, false_positive: Array, positive: float, negative: float) -> Array:
+    """What `metric`, one of `CALIBRATED`, is where so much weight is predicted positive rightly and wrongly.
+
+    For Precision and Recall that is their F-measure. `positive` and `negative` are the weights of the classes.
+    """
+    if metric in _BETA:
+        beta = _BETA[metric] ** 2
+        return np.asarray((1 + beta) * true_positive / (true_positive + false_positive + beta * positive))
+    if metric == "Accuracy":
+        return np.asarray((true_positive + negative - false_positive) / (positive + negative))
+    return np.asarray((true_positive / positive + (negative - false_positive) / negative) / 2)
+
+
+def _middle_of_the_best(metric: str, y: Array, scores: Array, w: Array) -> float:
+    cuts, values = _curve(metric, y, scores, w)
+    best = int(values.argmax())
+    low = high = best
+    while low > 0 and values[low - 1] >= values[best] - _PLATEAU:
+        low -= 1
+    while high < len(values) - 1 and values[high + 1] >= values[best] - _PLATEAU:
+        high += 1
+    return float((cuts[low] + cuts[high]) / 2)
+
+
 def _curve(metric: str, y: Array, scores: Array, w: Array) -> tuple[Array, Array]:
     """Every cut between two neighbouring distinct scores, ascending, and the metric of predicting 1 above it."""
     distinct, group = np.unique(scores, return_inverse=True)
@@ -62,12 +91,4 @@ def _curve(metric: str, y: Array, scores: Array, w: Array) -> tuple[Array, Array
     true_positive = np.cumsum(positive[::-1])[::-1]
     false_positive = np.cumsum(negative[::-1])[::-1]
     cuts = np.concatenate([distinct[:1], (distinct[:-1] + distinct[1:]) / 2])
-    return cuts, _metric(metric, true_positive, false_positive, positive.sum(), negative.sum())
-
-
-def _metric(metric: str, tp: Array, fp: Array, p: float, n: float) -> Array:
-    if metric == "F1":
-        return np.asarray(2 * tp / (tp + fp + p))
-    if metric == "Accuracy":
-        return np.asarray((tp + n - fp) / (p + n))
-    return np.asarray((tp / p + (n - fp) / n) / 2)
+    return cuts, attainable(metric, true_positive, false_positive, positive.sum(), negative.sum())

@@ -1,0 +1,122 @@
+"""The line of candidates that wait to be trained: whoever is free takes the next that time and memory allow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pilothouse.problems.tabular import memory
+from pilothouse.problems.tabular.plan import Allowance, CandidatePlan, Costs, Facts, allow, trial_threads
+
+_LOOK_AGAIN = 1.0
+_NO_MEMORY = (
+    "Training this candidate is expected to need {need:.1f} GiB of memory, and this host has {room:.1f} GiB for it. "
+    "Use fewer rows or columns, or a host with more memory."
+)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a trainer may start: the candidate with its seconds, its threads, and the bytes it is expected to need."""
+
+    allowance: Allowance
+    threads: int
+    memory: int
+
+    @property
+    def plan(self) -> CandidatePlan:
+        return self.allowance.candidate
+
+
+class Line:
+    """Thread-safe. `seconds_left` says how long training may go on (None: no limit); `more` gives a further candidate
+    once the line is empty, or None; `leave_out` hears of a candidate that does not fit into `room` bytes, and why.
+    """
+
+    def __init__(
+        self,
+        waiting: list[CandidatePlan],
+        *,
+        facts: Facts,
+        costs: Costs,
+        slots: int,
+        room: int,
+        seconds_left: Callable[[], float | None],
+        more: Callable[[], CandidatePlan | None] = lambda: None,
+        leave_out: Callable[[CandidatePlan, str], None] = lambda _plan, _reason: None,
+    ) -> None:
+        self._waiting = list(waiting)
+        self._running: list[Ticket] = []
+        self._facts, self._costs, self._slots, self._room = facts, costs, slots, room
+        self._seconds_left, self._more, self._leave_out = seconds_left, more, leave_out
+        self._drawn = self._exhausted = False
+        self._changed = threading.Condition()
+
+    def take(self) -> Ticket | None:
+        """The next candidate to train; None when there is none, or no time. Waits while memory is short."""
+        with self._changed:
+            while True:
+                seconds = self._seconds_left()
+                if (seconds is not None and seconds <= 0) or not self._refilled():
+                    return None
+                ticket = self._first(seconds)
+                if ticket is not None:
+                    self._running.append(ticket)
+                    return ticket
+                if self._waiting:
+                    self._changed.wait(_LOOK_AGAIN)
+                elif self._drawn:
+                    self._exhausted = True
+
+    def give_back(self, ticket: Ticket, seconds: float | None = None) -> None:
+        """The trial is over. `seconds`: what it took, if it was finished."""
+        with self._changed:
+            self._running.remove(ticket)
+            if seconds is not None:
+                limit = ticket.allowance.seconds
+                cut_off = limit is not None and seconds > 0.85 * limit
+                self._costs.observe(ticket.plan, seconds, cut_off=cut_off)
+            self._changed.notify_all()
+
+    def _refilled(self) -> bool:
+        """Whether any candidate waits. Once there is no time for a further one, no more are drawn."""
+        if not self._waiting and not self._exhausted:
+            further = self._more()
+            self._drawn = further is not None
+            self._waiting += [further] if further is not None else []
+        return bool(self._waiting)
+
+    def _first(self, seconds: float | None) -> Ticket | None:
+        """A ticket for the first that may start now. Drops those that never may."""
+        for candidate in self._in_order(seconds):
+            sized = self._sized(candidate)
+            if sized is None and self._running:
+                continue
+            self._waiting.remove(candidate)
+            if sized is None:
+                self._leave_out(candidate, self._reason(candidate))
+                continue
+            allowance = allow(sized, self._waiting, self._costs, seconds_left=seconds, slots=self._slots)
+            if allowance is not None:
+                others = len(self._running) + len(self._waiting)
+                threads = trial_threads(self._facts, others=others, slots=self._slots)
+                return Ticket(allowance, threads, memory.peak(sized, self._facts))
+        return None
+
+    def _in_order(self, seconds: float | None) -> list[CandidatePlan]:
+        """As planned; but the longest first at the end of a job without limit, so that all trainers end together."""
+        if seconds is None and len(self._waiting) <= 2 * self._slots:
+            return sorted(self._waiting, key=self._costs.seconds, reverse=True)
+        return list(self._waiting)
+
+    def _sized(self, candidate: CandidatePlan) -> CandidatePlan | None:
+        """The candidate if there is memory for it beside those that run; alone it may get fewer rows."""
+        if self._running:
+            used = sum(ticket.memory for ticket in self._running)
+            return candidate if used + memory.peak(candidate, self._facts) <= self._room else None
+        return memory.fitted(candidate, self._facts, self._room)
+
+    def _reason(self, candidate: CandidatePlan) -> str:
+        need = memory.peak(candidate, self._facts)
+        return _NO_MEMORY.format(need=need / 2**30, room=self._room / 2**30)

@@ -1,0 +1,74 @@
+"""Duplicates: rows recorded twice, which must not be learnt from on one side of a split and judged on the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Array = npt.NDArray[Any]
+
+MOST_DISAGREEMENT = 0.1
+"""Of the disagreement that chance would give: rows of equal cells whose targets differ more than this are not copies of
+one record but cases that happen to look alike, as they do where columns have few values."""
+
+_ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
+_SHIFT = np.uint64(32)
+
+
+def groups(table: pa.Table, y: Array) -> npt.NDArray[np.int64] | None:
+    """A number for each row that rows share when all their cells and their targets are equal; None where there are no
+    such rows, or where equal rows are the data's nature.
+
+    Keeping the latter together would do harm: with one of two targets of the same cells held out whole, a model has
+    seen the other one only.
+    """
+    if not table.num_rows or not table.num_columns:
+        return None
+    cells = _numbered(_hashes(table))
+    both = _numbered(_mixed(_mixed(np.zeros(len(y), np.uint64), cells), _numbered(y)))
+    if both.max() + 1 == len(both) or _disagreement(cells, both) > MOST_DISAGREEMENT * _by_chance(y):
+        return None
+    return both
+
+
+def _hashes(table: pa.Table) -> Array:
+    """64 bits for each row; that rows which differ share them is one chance in 10^8 with 500,000 rows."""
+    hashes = np.zeros(table.num_rows, np.uint64)
+    for column in table.columns:
+        if not pa.types.is_nested(column.type):
+            hashes = _mixed(hashes, _codes(column))
+    return hashes
+
+
+def _codes(column: pa.ChunkedArray) -> Array:
+    encoded = column.combine_chunks()
+    encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+    if not pa.types.is_dictionary(encoded.type):
+        encoded = encoded.dictionary_encode(null_encoding="encode")
+    return np.asarray(pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False), np.int64)
+
+
+def _mixed(hashes: Array, codes: Array) -> Array:
+    mixed = (hashes ^ codes.astype(np.uint64)) * _ODD[0]
+    return (mixed ^ (mixed >> _SHIFT)) * _ODD[1]
+
+
+def _numbered(values: Array) -> npt.NDArray[np.int64]:
+    return np.unique(values, return_inverse=True)[1].astype(np.int64).ravel()
+
+
+def _disagreement(cells: Array, both: Array) -> float:
+    """The chance that two rows of equal cells have different targets, a row's twins weighing as much as the row."""
+    sizes, alike = np.bincount(cells)[cells], np.bincount(both)[both]
+    repeated = sizes > 1
+    differing = (sizes - alike)[repeated] / (sizes[repeated] - 1)
+    return float(differing.mean()) if len(differing) else 0.0
+
+
+def _by_chance(y: Array) -> float:
+    shares = np.bincount(_numbered(y)) / len(y)
+    return float(1 - (shares**2).sum())

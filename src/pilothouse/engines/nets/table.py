@@ -1,0 +1,41 @@
+"""Rows in the form that a network is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pilothouse.engines.base import Array
+from pilothouse.engines.nets.inputs import Inputs
+from pilothouse.engines.nets.outcome import Outcome
+
+if TYPE_CHECKING:
+    from pilothouse.data.features import Features
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as a network reads them, what it learns of each, and the rows' weights, whose mean is 1."""
+
+    numbers: Array
+    extras: Array
+    codes: Array
+    y: Array
+    w: Array | None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @classmethod
+    def of(cls, inputs: Inputs, outcome: Outcome, x: Features, y: Array, w: Array | None) -> Table:
+        weights = None if w is None else (np.asarray(w) * (len(w) / max(float(np.sum(w)), 1e-300))).astype(np.float32)
+        return cls(inputs.numbers(x), inputs.extras(x), inputs.codes(x), outcome.learnt(y), weights)
+
+    def tensors(self) -> list[Any]:
+        """The five arrays as torch tensors; None for no weights."""
+        import torch
+
+        arrays = (self.numbers, self.extras, self.codes, self.y, self.w)
+        return [None if array is None else torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]

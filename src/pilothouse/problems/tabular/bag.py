@@ -1,0 +1,142 @@
+"""The bag of a trial: a model for each fold, and every training row predicted by the model that did not see it.
+
+Every fold's booster stops early on that fold's held-out rows, so these rows have chosen a stopping point. The
+out-of-fold predictions therefore use a number of rounds that the *other* folds chose, and validation rows take no part
+in training or stopping before the refit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pilothouse import engines
+from pilothouse.catalog.metrics import REGRESSION
+from pilothouse.data import split
+from pilothouse.data.features import Features
+from pilothouse.engines.base import Labelled, Model, Task
+from pilothouse.problems.tabular.dataset import Dataset
+from pilothouse.problems.tabular.trial import TimeBudget, Trial
+
+Array = npt.NDArray[Any]
+
+_FOLDS_END = 0.88
+"""The share of a trial's time that the folds may take; what lies behind it is for predicting and the refit."""
+
+_SEED = 0
+
+
+@dataclass
+class Bag:
+    """The models of the folds, with the rounds each found best and the rounds the other folds chose for it."""
+
+    models: list[Model]
+    best: list[int | None]
+    chosen: list[int | None]
+    oof: Array
+    numbers: Array
+    seconds: list[float]
+
+    def predict(self, x: Features) -> Array:
+        """Mean of the fold models' predictions."""
+        total = sum(model.predict(x, rounds) for model, rounds in zip(self.models, self.chosen, strict=True))
+        return np.asarray(total / len(self.models))
+
+    def refit_rounds(self, rows: int) -> int | None:
+        """Rounds for a model on `rows` rows: the mean of what the folds needed, times the root of the rows' growth."""
+        known = [rounds for rounds in self.best if rounds is not None]
+        k = len(self.best)
+        growth = rows / (len(self.numbers) * (k - 1) / k)
+        return max(1, round(float(np.mean(known)) * math.sqrt(max(1.0, growth)))) if known else None
+
+    def standing(self) -> list[Model]:
+        """The folds' models, each set to the rounds that it was judged with."""
+        for model, rounds in zip(self.models, self.chosen, strict=True):
+            model.rounds = rounds
+        return self.models
+
+    def seconds_of_a_fold(self) -> float:
+        """The mean."""
+        return sum(self.seconds) / len(self.seconds)
+
+    def digest(self) -> str:
+        """A text that bags on the same folds share."""
+        return hashlib.sha256(np.asarray(self.numbers, np.int16).tobytes()).hexdigest()[:16]
+
+
+def task_of(data: Dataset, metric: str) -> Task:
+    """What is learnt from `data` for the objective `metric`."""
+    return Task(data.problem_type, len(data.classes or []), metric)
+
+
+def fold_numbers(data: Dataset, train_rows: Array, k: int) -> Array:
+    """The fold of each training row: the job's own folds if it has k of them, else new ones, the same for each k."""
+    numbers = np.asarray(data.folds[train_rows])
+    if numbers.max() + 1 == k:
+        return numbers
+    groups = None if data.groups is None else data.groups[train_rows]
+    stratify = data.problem_type != REGRESSION
+    return np.asarray(split.folds(data.y[train_rows], k, stratify=stratify, seed=_SEED, groups=groups))
+
+
+def fit_folds(trial: Trial, data: Dataset, train_rows: Array, budget: TimeBudget) -> Bag:
+    """A model for each fold, and every training row predicted by the model that did not see it."""
+    numbers = fold_numbers(data, train_rows, trial.folds)
+    refit_share = len(data.y) / (len(train_rows) * (trial.folds - 1) / trial.folds)
+    models: list[Model] = []
+    seconds: list[float] = []
+    for fold in range(trial.folds):
+        begun = time.monotonic()
+        left = trial.folds - fold + refit_share
+        deadline = budget.deadline(1 / left, _FOLDS_END, f"after finishing {fold} of {trial.folds} folds")
+        models.append(_fit_fold(trial, data, train_rows[numbers != fold], train_rows[numbers == fold], fold, deadline))
+        seconds.append(time.monotonic() - begun)
+    best = [model.rounds for model in models]
+    chosen = others_choose(best)
+    oof = _out_of_fold(data, train_rows, numbers, models, chosen)
+    return Bag(models, best, chosen, oof, numbers, seconds)
+
+
+def others_choose(best: list[int | None]) -> list[int | None]:
+    """For each fold the mean of the best rounds of the other folds."""
+    known = [rounds for rounds in best if rounds is not None]
+    if len(known) < 2:
+        return list(best)
+    return [None if own is None else max(1, round((sum(known) - own) / (len(known) - 1))) for own in best]
+
+
+def _fit_fold(
+    trial: Trial, data: Dataset, fit_rows: Array, held_out: Array, fold: int, deadline: float | None
+) -> Model:
+    x, y, w = _take(data, fit_rows)
+    return engines.engine(trial.algorithm).fit(
+        x,
+        y,
+        w,
+        task_of(data, trial.metric),
+        trial.params,
+        valid=_take(data, held_out) if len(held_out) else None,
+        seed=trial.seed + fold,
+        threads=trial.threads,
+        deadline=deadline,
+    )
+
+
+def _out_of_fold(data: Dataset, rows: Array, numbers: Array, models: list[Model], chosen: list[int | None]) -> Array:
+    classes = len(data.facts["classes"] or [])
+    oof = np.zeros((len(rows), classes) if classes else len(rows))
+    for fold, (model, rounds) in enumerate(zip(models, chosen, strict=True)):
+        mine = numbers == fold
+        if mine.any():
+            oof[mine] = model.predict(data.features.take(rows[mine]), rounds)
+    return oof
+
+
+def _take(data: Dataset, rows: Array) -> Labelled:
+    return data.features.take(rows), data.y[rows], None if data.w is None else data.w[rows]

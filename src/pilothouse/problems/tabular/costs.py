@@ -1,0 +1,189 @@
+"""What candidates cost: expected seconds, corrected by what this job and this host have seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilothouse.catalog.metrics import BINARY, REGRESSION
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the plan needs to know of the data; `rows` are training rows, `n_classes` is 0 for regression."""
+
+    rows: int
+    columns: int
+    problem_type: str
+    n_classes: int
+
+    @classmethod
+    def of(cls, dataset: dict[str, Any]) -> Facts:
+        """The facts in a prepared data set's dataset.json."""
+        columns = dataset["features"]["numeric"] + dataset["features"]["categorical"]
+        return cls(dataset["train_rows"], columns, dataset["problem_type"], len(dataset["classes"] or []))
+
+    @property
+    def cells(self) -> int:
+        """Training rows times columns."""
+        return self.rows * max(self.columns, 1)
+
+
+MOST_FOLDS, LEAST_FOLDS = 5, 2
+
+
+@dataclass(frozen=True)
+class CandidatePlan:
+    """A candidate to train: `suffix` is unique in the job; `params` are the engine's; `folds` is k.
+
+    One of `layer` 2 also learns from the out-of-fold predictions of the finished candidates of layer 1.
+    """
+
+    suffix: str
+    algorithm: str
+    params: dict[str, Any] = field(default_factory=dict)
+    folds: int = MOST_FOLDS
+    seed: int = 0
+    layer: int = 1
+
+    def trial(self, name: str, metric: str, threads: int = 1) -> dict[str, Any]:
+        """The content of trial.json, but for the deadline and a second layer's inputs."""
+        return {
+            "name": name,
+            "algorithm": self.algorithm,
+            "params": self.params,
+            "folds": self.folds,
+            "seed": self.seed,
+            "metric": metric,
+            "threads": threads,
+        }
+
+
+_SECONDS_PER_CELL = {
+    "lightgbm": 4.0e-6,
+    "xgboost": 4.0e-6,
+    "catboost": 1.5e-5,
+    "extra-trees": 2.0e-5,
+    "randomforest": 2.0e-5,
+    "linear-learner": 8.0e-6,
+    "nn-torch": 6.0e-5,
+    "fastai": 2.0e-5,
+}
+"""One fit's seconds for each row and column on one ordinary core, as measured; `Costs` corrects them for this host."""
+
+_FIXED_SECONDS = {"nn-torch": 2.0, "fastai": 1.0}
+_FIXED_SECONDS_OF_OTHERS = 0.3
+_VALIDATION_SHARE = 0.2
+_STACKED = 1.2
+"""What a candidate of the second layer costs more, for its further columns."""
+_TRUSTED = 20.0
+"""A correction learnt from other data is taken to be within this factor of 1."""
+
+
+class Costs:
+    """Expected seconds of candidates. Not thread-safe.
+
+    `host` holds each algorithm's correction factor as earlier jobs on this host saw it; what this job sees itself
+    counts for more.
+    """
+
+    def __init__(self, facts: Facts, host: Mapping[str, float] | None = None) -> None:
+        self._facts = facts
+        self._host = {name: clipped(ratio) for name, ratio in (host or {}).items()}
+        self._seen: dict[str, list[float]] = {}
+
+    @property
+    def learned(self) -> bool:
+        """Whether a trial of this job has been observed."""
+        return bool(self._seen)
+
+    def seconds(self, candidate: CandidatePlan) -> float:
+        """Seconds from start to end of the candidate's trial on one core."""
+        return self._expected(candidate) * self._correction(candidate.algorithm)
+
+    def observe(self, candidate: CandidatePlan, seconds: float, *, cut_off: bool = False) -> None:
+        """Learns from a finished trial; one that was cut off by its time limit would have taken longer."""
+        ratio = seconds / self._expected(candidate)
+        if cut_off:
+            ratio = max(ratio, self._correction(candidate.algorithm))
+        self._seen.setdefault(candidate.algorithm, []).append(ratio)
+
+    def corrections(self) -> dict[str, float]:
+        """Each algorithm's correction factor as this job saw it."""
+        return {name: mean(ratios) for name, ratios in self._seen.items()}
+
+    def _expected(self, candidate: CandidatePlan) -> float:
+        facts, k = self._facts, candidate.folds
+        rows = min(facts.rows, int(candidate.params.get("max_rows", facts.rows)))
+        cells = rows * (k - 1) / k * max(facts.columns, 1)
+        seconds_per_cell = _SECONDS_PER_CELL[candidate.algorithm] * _target_factor(candidate.algorithm, facts)
+        seconds = cells * seconds_per_cell * (k + refit_fits(k)) * heaviness(candidate)
+        fixed = _FIXED_SECONDS.get(candidate.algorithm, _FIXED_SECONDS_OF_OTHERS)
+        return fixed + seconds * (_STACKED if candidate.layer > 1 else 1.0)
+
+    def _correction(self, algorithm: str) -> float:
+        own = self._seen.get(algorithm)
+        if own:
+            return mean(own)
+        host = self._host.get(algorithm)
+        others = [ratio / self._host.get(name, 1.0) for name, ratios in self._seen.items() for ratio in ratios]
+        return (host or 1.0) * (mean(others) if others else 1.0)
+
+
+_COMBINING_FIXED = 0.6
+_SECONDS_PER_JUDGED_ROW = 6e-6
+_JUDGED_ROWS = 50_000
+
+
+def combining_seconds(facts: Facts, candidates: int) -> float:
+    """What the ensemble of so many candidates is expected to take on an ordinary host."""
+    rows = min(facts.rows, _JUDGED_ROWS)
+    return _COMBINING_FIXED + rows * candidates * (1 + 0.2 * facts.n_classes) * _SECONDS_PER_JUDGED_ROW
+
+
+def refit_fits(k: int) -> float:
+    """What a refit on all rows costs, in fits of one of k folds: more rows, and more rounds for them."""
+    return k / (k - 1) / (1 - _VALIDATION_SHARE) * (1 + 1 / k)
+
+
+def mean(ratios: list[float]) -> float:
+    """The geometric mean."""
+    return math.exp(sum(math.log(max(ratio, 1e-6)) for ratio in ratios) / len(ratios))
+
+
+def clipped(ratio: float) -> float:
+    """A correction factor that may be trusted: not further from 1 than `_TRUSTED` times; 1 for nonsense."""
+    return min(_TRUSTED, max(1 / _TRUSTED, ratio)) if math.isfinite(ratio) and ratio > 0 else 1.0
+
+
+def _target_factor(algorithm: str, facts: Facts) -> float:
+    """What the target costs: boosters grow a tree for each class, and go on for longer in regression; forests grow
+    larger leaves for two classes.
+    """
+    if algorithm in ("nn-torch", "fastai"):
+        return 1.0
+    if algorithm in ("extra-trees", "randomforest"):
+        return 1.0 if facts.problem_type == BINARY else 3.0
+    if facts.problem_type == REGRESSION:
+        return 0.1 if algorithm == "linear-learner" else 4.0
+    return 1.0 if facts.problem_type == BINARY else 1.0 + 0.7 * (facts.n_classes - 1)
+
+
+def heaviness(candidate: CandidatePlan) -> float:
+    """How much more a variant costs than its algorithm's first configuration."""
+    params = candidate.params
+    if candidate.algorithm == "lightgbm":
+        size = max(0.6, params.get("num_leaves", 31) / 31) ** 0.8 * (2.5 if params.get("extra_trees") else 1.0)
+        return float(size * (0.05 / params.get("learning_rate", 0.05)) ** 0.8)
+    if candidate.algorithm == "catboost":
+        return float(2.0 ** ((params.get("depth", 6) - 6) / 2) * (0.09 / params.get("learning_rate", 0.09)) ** 0.8)
+    if candidate.algorithm == "xgboost":
+        size = max(0.6, 2.0 ** ((params.get("max_depth", 6) - 6) / 3))
+        return float(size * (0.08 / params.get("learning_rate", 0.08)) ** 0.8)
+    if candidate.algorithm in ("extra-trees", "randomforest"):
+        features = params.get("max_features", 0.5)
+        share = features if isinstance(features, float) else 0.5
+        return float(params.get("n_estimators", 200) / 200 * max(0.5, share / 0.5))
+    return 1.0

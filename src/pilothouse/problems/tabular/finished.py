@@ -1,0 +1,67 @@
+"""What a finished trial has left in its folder, for the ensemble and the second layer to use."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished trial: its folder, its engine, and its predictions for the training and the validation rows.
+
+    The predictions are the models' own, before any calibration. Trials on the same k folds have the same `folds`.
+    `inputs` are the folders of the trials that feed it, if it is of the second layer. `latency` is one row's, in
+    seconds.
+    """
+
+    directory: Path
+    name: str
+    algorithm: str
+    oof: Array
+    validation: Array
+    folds: str = ""
+    k: int = 0
+    inputs: list[Path] = field(default_factory=list)
+    latency: float = 0.0
+
+    @classmethod
+    def load(cls, directory: Path) -> Finished:
+        """The trial that `train.run` has finished in `directory`."""
+        result = json.loads((directory / RESULT).read_text())
+        return cls(
+            directory,
+            result["name"],
+            result["algorithm"],
+            predictions(directory, "oof"),
+            predictions(directory, "validation"),
+            result.get("folds_digest", ""),
+            int(result.get("folds", 0)),
+            [Path(path) for path in result.get("inputs", [])],
+            float(result.get("latency", 0.0)),
+        )
+
+    @property
+    def layer(self) -> int:
+        """1, or 2 if other trials feed it."""
+        return 2 if self.inputs else 1
+
+
+def save_predictions(directory: Path, oof: Array, validation: Array) -> None:
+    """oof.npy and validation.npy: values as float64, probabilities as float32."""
+    for name, prediction in (("oof", oof), ("validation", validation)):
+        np.save(directory / f"{name}.npy", prediction if prediction.ndim == 1 else prediction.astype(np.float32))
+
+
+def predictions(directory: Path, part: str) -> Array:
+    """The float64 predictions that `save_predictions` wrote for `part`: oof or validation."""
+    return np.asarray(np.load(directory / f"{part}.npy", allow_pickle=False), dtype=np.float64)

@@ -1,0 +1,51 @@
+"""What a trial's memory will peak at, planned before it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pilothouse.problems.tabular.costs import CandidatePlan, Facts
+
+_PROCESS = 200 << 20
+_COPIES = 10
+"""Bytes a cell: the features as the trial maps and takes them for a fold, float32 twice and some."""
+
+_BYTES_PER_CELL = {
+    "lightgbm": 12,
+    "xgboost": 14,
+    "catboost": 26,
+    "extra-trees": 12,
+    "randomforest": 12,
+    "linear-learner": 90,
+    "nn-torch": 24,
+    "fastai": 40,
+}
+"""What an engine needs for each row and column that it trains on: measured with 120,000 rows and rounded up for the
+boosters and linear-learner, estimated for forests and networks."""
+
+_BYTES_PER_OUTPUT = 40
+"""For each row and class: predictions, gradients and hessians."""
+
+_FOREST = 300 << 20
+_LEAST_ROWS = 5_000
+
+
+def peak(candidate: CandidatePlan, facts: Facts) -> int:
+    """The bytes that the candidate's trial is expected to need at most."""
+    rows = min(facts.rows, int(candidate.params.get("max_rows", facts.rows)))
+    columns = max(facts.columns, 1)
+    trees = _FOREST if candidate.algorithm in ("extra-trees", "randomforest") else 0
+    outputs = facts.rows * max(facts.n_classes, 1) * _BYTES_PER_OUTPUT
+    return _PROCESS + trees + facts.cells * _COPIES + rows * columns * _BYTES_PER_CELL[candidate.algorithm] + outputs
+
+
+def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan | None:
+    """The candidate on so few rows that it fits into `room` bytes; None if that would be next to none."""
+    if peak(candidate, facts) <= room:
+        return candidate
+    over = peak(candidate, facts) - room
+    rows = min(facts.rows, int(candidate.params.get("max_rows", facts.rows)))
+    fewer = rows - over // (max(facts.columns, 1) * _BYTES_PER_CELL[candidate.algorithm]) - 1
+    if fewer < _LEAST_ROWS:
+        return None
+    return replace(candidate, params={**candidate.params, "max_rows": fewer})

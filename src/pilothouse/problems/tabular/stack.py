@@ -1,0 +1,65 @@
+"""The second layer: features that also hold what the models of the first layer predict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pilothouse.data.features import Features
+from pilothouse.errors import ConfigurationError
+from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
+from pilothouse.problems.tabular.finished import Finished
+
+Array = npt.NDArray[Any]
+
+_LEAST_PROBABILITY = 1e-4
+"""Where logits are clipped: how sure a model is beyond that says more about the model than about the row."""
+
+
+def inputs(trials: Sequence[Path]) -> list[Finished]:
+    """The first-layer trials among the folders `trials` that are on the same folds; the most there are on one split.
+
+    A prediction made by a model that has seen the row in another trial's training would leak its target, so others are
+    left out. `ConfigurationError` if none is left.
+    """
+    finished = [one for one in map(Finished.load, trials) if one.layer == 1 and one.folds]
+    if not finished:
+        raise ConfigurationError("The second layer has no finished trials of the first layer to build on.")
+    commonest, _ = Counter(one.folds for one in finished).most_common(1)[0]
+    return [one for one in finished if one.folds == commonest]
+
+
+def stacked(data: Dataset, finished: Sequence[Finished]) -> Dataset:
+    """The data set with the predictions of `finished` as features: for training rows those of the models that did not
+    see them, for validation rows the mean of the folds' models.
+    """
+    predictions = []
+    for one in finished:
+        whole = np.empty((len(data), *one.oof.shape[1:]))
+        whole[data.rows(TRAIN)], whole[data.rows(VALIDATION)] = one.oof, one.validation
+        predictions.append(whole)
+    return replace(data, features=extended(data.features, predictions))
+
+
+def extended(features: Features, predictions: Sequence[Array]) -> Features:
+    """The features of n rows and behind their numbers the `predictions`, each values [n] or probabilities [n, k]."""
+    added = [_columns(prediction) for prediction in predictions]
+    names = [f"layer-1:{i}:{j}" for i, columns in enumerate(added) for j in range(columns.shape[1])]
+    numeric = np.concatenate([features.numeric, *added], axis=1, dtype=np.float32)
+    return replace(features, numeric=numeric, numeric_names=[*features.numeric_names, *names])
+
+
+def _columns(prediction: Array) -> Array:
+    """A value as it is, the log odds of a binary row, or each class's log probability less their mean."""
+    if prediction.ndim == 1:
+        return prediction[:, None]
+    logs = np.log(np.clip(prediction, _LEAST_PROBABILITY, 1.0))
+    if logs.shape[1] == 2:
+        return np.asarray(logs[:, 1:] - logs[:, :1])
+    return np.asarray(logs - logs.mean(axis=1, keepdims=True))

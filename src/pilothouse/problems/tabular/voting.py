@@ -1,0 +1,75 @@
+"""The vote of an archive's members: the first layer answers once, feeds the second, and both are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pilothouse.data.features import Features
+from pilothouse.engines.base import Model
+from pilothouse.errors import ConfigurationError
+from pilothouse.problems.tabular import stack
+
+_LARGEST_WEIGHT = 1e100
+
+Feeds = tuple[tuple[int, ...], ...]
+"""For each feature that a member of the second layer has beside the data's own, the members whose mean it is."""
+
+
+@dataclass(frozen=True)
+class Voter:
+    """A member at work: its share of the vote, its model, and what feeds it (nothing in the first layer)."""
+
+    weight: float
+    model: Model
+    inputs: Feeds = ()
+
+
+def vote(voters: Sequence[Voter], features: Features) -> npt.NDArray[np.float64]:
+    """The weighted mean of the members' predictions: values [n], or probabilities [n, classes]."""
+    answers = {i: one.model.predict(features) for i, one in enumerate(voters) if not one.inputs}
+    fed: dict[Feeds, Features] = {}
+    for i, one in enumerate(voters):
+        if one.inputs:
+            if one.inputs not in fed:
+                means = [sum(answers[j] for j in group) / len(group) for group in one.inputs]
+                fed[one.inputs] = stack.extended(features, [np.asarray(mean) for mean in means])
+            answers[i] = one.model.predict(fed[one.inputs])
+    return np.asarray(sum(one.weight * answers[i] for i, one in enumerate(voters) if one.weight), np.float64)
+
+
+def shares(members: Sequence[dict[str, Any]]) -> list[float]:
+    """The weights of a manifest's members, scaled to sum to 1; `ConfigurationError` where that can't be."""
+    weights = [member.get("weight") for member in members]
+    valid = [float(weight) for weight in weights if isinstance(weight, int | float) and 0 <= weight <= _LARGEST_WEIGHT]
+    total = sum(valid)
+    if len(valid) < len(weights) or not total:
+        raise ConfigurationError(
+            f"The model's manifest gives its members the weights {weights}. "
+            "They must be numbers that are not negative, and not all 0."
+        )
+    return [weight / total for weight in valid]
+
+
+def feeds(members: Sequence[dict[str, Any]]) -> list[Feeds]:
+    """What feeds each of a manifest's members; `ConfigurationError` unless those are members that nothing feeds."""
+    first = {i for i, member in enumerate(members) if not member.get("inputs")}
+    given = [member.get("inputs") or [] for member in members]
+    for inputs in given:
+        if not _are_of(first, inputs):
+            raise ConfigurationError(
+                f"The model's manifest gives a member the inputs {inputs!r}. "
+                "They must be lists of the numbers of members without inputs. Fetch the archive again."
+            )
+    return [tuple(tuple(group) for group in inputs) for inputs in given]
+
+
+def _are_of(first: set[int], inputs: Any) -> bool:
+    return isinstance(inputs, list) and all(
+        isinstance(group, list) and group and all(type(number) is int and number in first for number in group)
+        for group in inputs
+    )

@@ -1,0 +1,70 @@
+"""Numbers as people write them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pilothouse.data import numbers, written
+from pilothouse.data.featurise import FeaturePipeline
+from pilothouse.data.profile import profile
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1,234", 1234.0),
+        ("-1,234,567.5", -1234567.5),
+        ("12%", 12.0),
+        ("3.5 %", 3.5),
+        ("$5", 5.0),
+        ("-$1,000", -1000.0),
+        ("$-7", -7.0),
+        ("€ 19.99", 19.99),
+        ("1,200.50 EUR", 1200.5),
+        (" £3 ", 3.0),
+        ("1e3", 1000.0),
+    ],
+)
+def test_a_number_is_read_as_people_write_it(text: str, value: float) -> None:
+    assert written.parse(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "12,5", "1,23,456", "0,123", "$", "%", "--5", "-$-5", "5 apples", "1 2", "٣%"])
+def test_what_spells_no_number_is_missing(text: str) -> None:
+    assert math.isnan(written.parse(text))
+
+
+@given(st.one_of(st.text(max_size=12), st.floats().map(str), st.integers().map(str)))
+def test_plain_numbers_are_read_as_ever_and_nothing_is_infinite(text: str) -> None:
+    plain, value = numbers.parse(text), written.parse(text)
+    assert not math.isinf(value)
+    assert math.isnan(plain) or plain == value
+
+
+def test_columns_of_written_numbers_are_numeric_on_every_way(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 10_000, 200)
+    table = pa.table(
+        {
+            "price": [f"${v:,}" for v in values],
+            "share": [f"{v % 100}%" for v in values],
+            "plain": [str(v) for v in values],
+        }
+    )
+    columns = profile(table)
+    assert [column.type for column in columns] == ["numeric"] * 3
+    pipeline = FeaturePipeline.fit(table, columns)
+    pipeline.save(tmp_path)
+    features = pipeline.transform(table)
+    np.testing.assert_array_equal(features.numeric, np.column_stack([values, values % 100, values]))
+    rows = [[*row.values()] for row in table.to_pylist()]
+    for other in (pipeline, FeaturePipeline.load(tmp_path)):
+        np.testing.assert_array_equal(other.transform_rows(rows).numeric, features.numeric)
+        np.testing.assert_array_equal(other.transform_rows(rows[:3]).numeric, features.numeric[:3])

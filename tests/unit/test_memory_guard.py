@@ -1,0 +1,129 @@
+"""Trials are planned into the memory that there is."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pilothouse.automl.line import Line, Ticket
+from pilothouse.catalog.metrics import BINARY
+from pilothouse.config import Settings
+from pilothouse.launch import slots
+from pilothouse.problems.tabular import memory
+from pilothouse.problems.tabular.plan import CandidatePlan, Costs, Facts
+
+BIG = Facts(rows=500_000, columns=100, problem_type=BINARY, n_classes=2)
+BOOSTER = CandidatePlan("lightgbm-1", "lightgbm")
+OTHER = CandidatePlan("xgboost-1", "xgboost")
+
+
+def line(
+    room: int, waiting: list[CandidatePlan], left_out: list[tuple[str, str]] | None = None, seconds: float | None = None
+) -> Line:
+    heard = left_out if left_out is not None else []
+    return Line(
+        waiting,
+        facts=BIG,
+        costs=Costs(BIG),
+        slots=2,
+        room=room,
+        seconds_left=lambda: seconds,
+        leave_out=lambda plan, reason: heard.append((plan.suffix, reason)),
+    )
+
+
+def test_more_rows_and_columns_need_more_memory() -> None:
+    small = memory.peak(BOOSTER, Facts(1_000, 10, BINARY, 2))
+    assert small < memory.peak(BOOSTER, Facts(1_000_000, 10, BINARY, 2)) < memory.peak(BOOSTER, BIG)
+
+
+def test_a_trial_that_fits_is_left_as_it_is() -> None:
+    assert memory.fitted(BOOSTER, BIG, 16 << 30) == BOOSTER
+
+
+def test_a_trial_that_does_not_fit_gets_fewer_rows_and_then_fits() -> None:
+    room = memory.peak(BOOSTER, BIG) - (100 << 20)
+    smaller = memory.fitted(BOOSTER, BIG, room)
+    assert smaller is not None
+    assert smaller.params["max_rows"] < BIG.rows
+    assert memory.peak(smaller, BIG) <= room
+
+
+def test_a_trial_that_fits_with_no_rows_is_refused() -> None:
+    assert memory.fitted(BOOSTER, BIG, 100 << 20) is None
+
+
+def test_two_trials_run_at_once_if_memory_allows() -> None:
+    both = line(16 << 30, [BOOSTER, OTHER])
+    assert both.take() is not None
+    assert both.take() is not None
+
+
+def test_the_second_of_two_large_trials_waits_for_the_first() -> None:
+    one = line(memory.peak(OTHER, BIG) + (64 << 20), [BOOSTER, OTHER])
+    first = one.take()
+    assert first is not None
+    second: list[Ticket | None] = []
+    waiter = threading.Thread(target=lambda: second.append(one.take()))
+    waiter.start()
+    assert not second
+    one.give_back(first, 1.0)
+    waiter.join(10)
+    assert [ticket and ticket.plan for ticket in second] == [OTHER if first.plan == BOOSTER else BOOSTER]
+
+
+def test_what_never_fits_is_left_out_with_its_reason() -> None:
+    heard: list[tuple[str, str]] = []
+    assert line(100 << 20, [BOOSTER], heard).take() is None
+    [(suffix, reason)] = heard
+    assert suffix == "lightgbm-1"
+    assert "GiB" in reason
+
+
+def test_no_trial_starts_when_time_is_over() -> None:
+    assert line(16 << 30, [BOOSTER], seconds=0.0).take() is None
+
+
+def test_the_line_asks_for_more_once_it_is_empty() -> None:
+    drawn = [OTHER]
+    more = Line(
+        [BOOSTER],
+        facts=BIG,
+        costs=Costs(BIG),
+        slots=2,
+        room=16 << 30,
+        seconds_left=lambda: None,
+        more=lambda: drawn.pop() if drawn else None,
+    )
+    tickets = [more.take(), more.take(), more.take()]
+    assert [ticket and ticket.plan for ticket in tickets] == [BOOSTER, OTHER, None]
+
+
+def test_no_more_are_drawn_once_there_is_no_time_for_one() -> None:
+    asked: list[CandidatePlan] = []
+
+    def more() -> CandidatePlan:
+        asked.append(OTHER)
+        return OTHER
+
+    costs = Costs(BIG)
+    costs.observe(BOOSTER, costs.seconds(BOOSTER))
+    short = Line([], facts=BIG, costs=costs, slots=2, room=16 << 30, seconds_left=lambda: 0.5, more=more)
+    assert short.take() is None
+    assert len(asked) == 1
+
+
+def test_the_limit_of_the_control_group_bounds_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "max").write_text(str(1 << 30))
+    (tmp_path / "current").write_text(str(512 << 20))
+    monkeypatch.setattr(slots, "_CGROUP_LIMIT", tmp_path / "max")
+    monkeypatch.setattr(slots, "_CGROUP_USED", tmp_path / "current")
+    assert slots.memory_room(Settings(home=tmp_path)) <= 512 << 20
+
+
+def test_without_a_control_group_the_free_memory_is_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_CGROUP_LIMIT", tmp_path / "absent")
+    assert 0 < slots.memory_room(Settings(home=tmp_path)) <= psutil.virtual_memory().total

@@ -1,0 +1,61 @@
+"""How much candidates still gain, seen from their out-of-fold predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pilothouse.problems.tabular.progress import Progress
+
+
+class Rows:
+    """A data set as far as `Progress` looks at it."""
+
+    def __init__(self, y: np.ndarray, problem_type: str) -> None:
+        self.y, self.problem_type = y, problem_type
+
+    def rows(self, _part: int) -> np.ndarray:
+        return np.arange(len(self.y))
+
+
+def progress(monkeypatch: pytest.MonkeyPatch, y: np.ndarray, problem_type: str) -> Progress:
+    monkeypatch.setattr("pilothouse.problems.tabular.dataset.Dataset.load", lambda _folder: Rows(y, problem_type))
+    return Progress(Path("dataset"))
+
+
+def folder(tmp_path: Path, name: str, oof: np.ndarray) -> Path:
+    (tmp_path / name).mkdir()
+    np.save(tmp_path / name / "oof.npy", oof)
+    return tmp_path / name
+
+
+def test_a_blend_of_opposite_errors_gains_and_copies_gain_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    y = np.linspace(0, 10, 500)
+    error = np.sin(np.arange(500))
+    seen = progress(monkeypatch, y, "Regression")
+    assert seen.gain(1) == 1.0
+    seen.add("high", folder(tmp_path, "high", y + error + 0.1))
+    seen.add("low", folder(tmp_path, "low", y - error))
+    assert seen.gain(1) > 0.5
+    seen.add("copy", folder(tmp_path, "copy", y - error))
+    assert seen.gain(1) == pytest.approx(0.0, abs=1e-9)
+    assert sum(seen.weights().values()) == pytest.approx(1.0)
+
+
+def test_the_better_classifier_has_the_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    y = np.arange(6000) % 3
+    seen = progress(monkeypatch, y, "MulticlassClassification")
+    right = np.full((6000, 3), 0.05, np.float32)
+    right[np.arange(6000), y] = 0.9
+    seen.add("bad", folder(tmp_path, "bad", np.full((6000, 3), 1 / 3, np.float32)))
+    seen.add("good", folder(tmp_path, "good", right))
+    assert seen.weights() == {"bad": 0.0, "good": 1.0}
+    assert len(seen) == 2
+
+
+def test_nothing_finished_has_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert progress(monkeypatch, np.zeros(10), "Regression").weights() == {}
