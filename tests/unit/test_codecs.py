@@ -57,6 +57,27 @@ def test_csv_may_say_that_it_has_a_header() -> None:
     assert decode("age,city,note\n1,Oslo,x\n", "text/csv; header=present") == [["1", "Oslo", "x"]]
 
 
+def test_under_a_header_columns_may_be_in_any_order_and_more() -> None:
+    body = "city,extra,note,age\nOslo,0,x,1\n"
+    assert decode(body, "text/csv; header=present") == [["1", "Oslo", "x"]]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "part"),
+    [
+        ("age,city\n1,Oslo\n", "text/csv; header=present", "The header lacks 1 of 3 columns: note."),
+        ("age,city,note\n1,Oslo\n", "text/csv; header=present", "Row 1 has 2 cells under a header of 3."),
+        ("age,city,note\n", "text/csv; header=present", "no rows"),
+        ("age,city,note\n1,Oslo,x\n", CSV, "The first row holds the names of the columns."),
+    ],
+)
+def test_a_header_that_does_not_fit_is_refused_with_a_sentence(body: str, content_type: str, part: str) -> None:
+    with pytest.raises(CodecError) as caught:
+        decode(body, content_type)
+    assert caught.value.status == 400
+    assert part in caught.value.message
+
+
 def test_csv_may_be_in_another_charset() -> None:
     assert decode("1,Århus,x".encode("latin-1"), "text/csv; charset=latin-1") == [["1", "Århus", "x"]]
 

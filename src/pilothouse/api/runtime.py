@@ -13,11 +13,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import httpx
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pilothouse.api.exchange import Answer, Line, Lost, Unreachable
 from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import (
@@ -45,6 +45,7 @@ PATIENCE = 5.0
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)/(?P<action>[a-z-]+)/?")
 _POLL = 0.1
 _TRIES = 2
+_ROW_AGE = 0.2  # seconds; the reconciler looks at the rows as often
 _KEEP_ALIVE = 60  # seconds; less than a replica's own, so that it never closes a connection that is about to be used
 _NOT_SERVED = {
     "async-invocations": "InvokeEndpointAsync",
@@ -76,7 +77,8 @@ class Invoker:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._lines: dict[str, Line] = {}
+        self._rows: dict[str, tuple[float, Resource]] = {}
         self._in_flight: Counter[str] = Counter()
 
     async def handle(self, request: Request) -> Response:
@@ -99,62 +101,63 @@ class Invoker:
 
     async def close(self) -> None:
         """Closes all connections."""
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            await client.aclose()
+        lines, self._lines = self._lines, {}
+        for line in lines.values():
+            line.close()
 
     async def _invoke(self, call: _Call) -> Response:
         """Tries the replicas until one answers; a prediction changes nothing, so it may be asked for twice."""
         give_up = time.monotonic() + PATIENCE
-        lost = 0
+        lost, tried = 0, False
         while time.monotonic() < give_up:
-            row = await self._row(call)
+            row = await self._row(call, fresh=tried)
+            tried = True
             for replica in self._in_turn(_replicas(row, call.target)):
                 try:
                     return _response(await self._ask(replica["socket"], call), replica["variant"], call)
-                except httpx.ConnectError:
+                except Unreachable:
                     continue
-                except httpx.TransportError as error:
+                except Lost as error:
                     lost += 1
                     if lost == _TRIES:
                         raise ModelError(500, "The model server ended before it answered.", call.log) from error
             await asyncio.sleep(_POLL)
         raise ServiceUnavailable(f"No model server of endpoint {call.endpoint} answers just now. Try the call again.")
 
-    async def _row(self, call: _Call) -> Resource:
-        context = self._context
+    async def _row(self, call: _Call, fresh: bool) -> Resource:
+        """The endpoint's row; unless it has to be `fresh`, as it was at most `_ROW_AGE` seconds ago."""
+        context, now = self._context, time.monotonic()
+        read, known = self._rows.get(call.endpoint, (0.0, None))
+        if known is not None and not fresh and now - read < _ROW_AGE:
+            return known
+        self._rows.pop(call.endpoint, None)
         row: Resource | None = await run_in_threadpool(context.store.get, hosting.ENDPOINT, call.endpoint)
         if row is None or row.status not in hosting.INVOCABLE:
             raise EndpointNotFound(f"Endpoint {call.endpoint} of account {context.settings.account_id} not found.")
+        self._rows[call.endpoint] = (now, row)
         return row
 
     def _in_turn(self, replicas: Iterable[Document]) -> list[Document]:
         return sorted(replicas, key=lambda replica: self._in_flight[replica["socket"]])
 
-    async def _ask(self, socket: str, call: _Call) -> httpx.Response:
-        """The replica's answer; a `httpx.TransportError` if there is no connection to it, or none any more."""
-        client = self._clients.get(socket) or await self._open(socket)
+    async def _ask(self, socket: str, call: _Call) -> Answer:
+        """The replica's answer; `Lost` if there is no connection to it, or none any more."""
+        line = self._lines.get(socket) or self._open(socket)
         self._in_flight[socket] += 1
         try:
-            return await client.post("/invocations", content=call.body, headers=call.headers)
-        except httpx.TimeoutException as error:
+            return await line.post("/invocations", call.body, call.headers, TIMEOUT)
+        except TimeoutError as error:
             message = f"Your invocation timed out: the model server did not answer within {TIMEOUT:g} seconds."
             raise ModelError(0, message, call.log) from error
         finally:
             self._in_flight[socket] -= 1
 
-    async def _open(self, socket: str) -> httpx.AsyncClient:
-        for gone in [path for path in self._clients if not Path(path).exists()]:
+    def _open(self, socket: str) -> Line:
+        for gone in [path for path in self._lines if not Path(path).exists()]:
             self._in_flight.pop(gone, None)
-            await self._clients.pop(gone).aclose()
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=_KEEP_ALIVE)
-        self._clients[socket] = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=socket, limits=limits),
-            base_url="http://replica",
-            timeout=httpx.Timeout(TIMEOUT),
-            headers={"accept": "", "user-agent": "pilothouse"},
-        )
-        return self._clients[socket]
+            self._lines.pop(gone).close()
+        self._lines[socket] = Line(socket, _KEEP_ALIVE)
+        return self._lines[socket]
 
 
 @dataclass(frozen=True)
@@ -221,9 +224,9 @@ def _replicas(row: Resource, target: str | None) -> list[Document]:
     return living.get(target or "", [])
 
 
-def _response(answer: httpx.Response, variant: str, call: _Call) -> Response:
-    if answer.status_code != HTTPStatus.OK:
-        raise ModelError(answer.status_code, answer.text, call.log)
+def _response(answer: Answer, variant: str, call: _Call) -> Response:
+    if answer.status != HTTPStatus.OK:
+        raise ModelError(answer.status, answer.text, call.log)
     headers = {name: call.headers[name] for name in _ECHOED if name in call.headers}
     headers["x-amzn-invoked-production-variant"] = variant
-    return Response(answer.content, headers=headers, media_type=answer.headers.get("content-type"))
+    return Response(bytes(answer.body), headers=headers, media_type=answer.headers.get("content-type"))

@@ -82,7 +82,9 @@ def accepted(accept: str | None, default: str) -> str:
 
 
 def decode(body: bytes, content_type: str | None, columns: Sequence[str]) -> Rows:
-    """The rows in a request, each with one cell per column, in the columns' order. CSV has no header.
+    """The rows in a request, each with one cell per column, in the columns' order.
+
+    CSV has no header, unless the content type says header=present; then its columns may be in any order, and more.
 
     `CodecError`: 415 for another format, 400 for what isn't in that format, is empty, or has other columns.
     """
@@ -91,8 +93,8 @@ def decode(body: bytes, content_type: str | None, columns: Sequence[str]) -> Row
         supported = ", ".join(_DECODERS)
         raise CodecError(415, f"Content type '{content_type}' is not supported. Supported: {supported}.")
     rows = _DECODERS[name](_text(body, parameters.get("charset", "utf-8")), columns)
-    if name == CSV and parameters.get("header") == "present":
-        rows = rows[1:]
+    if name == CSV and rows:
+        rows = _without_header(rows, columns, parameters.get("header") == "present")
     if not rows:
         raise CodecError(400, f"The request holds no rows. Send at least one row of {len(columns)} columns.")
     for number, row in enumerate(rows, start=1):
@@ -106,6 +108,33 @@ def encode(predicted: Predicted, members: Sequence[str], classes: Sequence[str] 
     if predicted.labels is None:
         return _ENCODERS[accept](members, [[float(value)] for value in predicted.values])
     return _ENCODERS[accept](members, list(_cells(predicted, members, list(classes or []))))
+
+
+def _without_header(rows: Rows, columns: Sequence[str], announced: bool) -> Rows:
+    header = rows[0]
+    if announced:
+        _refuse_missing(
+            [column for column in columns if column not in header],
+            columns,
+            "The header",
+            "Add them; an empty cell is no value.",
+        )
+        ragged = next((number for number, row in enumerate(rows) if len(row) != len(header)), None)
+        if ragged is not None:
+            raise CodecError(400, f"Row {ragged} has {len(rows[ragged])} cells under a header of {len(header)}.")
+        places = [header.index(column) for column in columns]
+        return [[row[place] for place in places] for row in rows[1:]]
+    if len(columns) > 1 and header == list(columns):
+        raise CodecError(
+            400, "The first row holds the names of the columns. Leave it out, or send it as text/csv; header=present."
+        )
+    return rows
+
+
+def _refuse_missing(missing: Sequence[str], columns: Sequence[str], giver: str, advice: str) -> None:
+    if missing:
+        named = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+        raise CodecError(400, f"{giver} lacks {len(missing)} of {len(columns)} columns: {named}. {advice}")
 
 
 def _column_count(expected: int, received: int, row: int) -> str:
@@ -181,10 +210,9 @@ def _row(instance: object, columns: Sequence[str]) -> list[str]:
         return [_cell(value) for value in instance]
     if not isinstance(instance, dict):
         raise CodecError(400, 'Send each row as a list, as {"features": […]}, or as an object keyed by column name.')
-    missing = [column for column in columns if column not in instance]
-    if missing:
-        named = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-        raise CodecError(400, f"A row lacks {len(missing)} of {len(columns)} columns: {named}. Send null for no value.")
+    _refuse_missing(
+        [column for column in columns if column not in instance], columns, "A row", "Send null for no value."
+    )
     return [_cell(instance[column]) for column in columns]
 
 
