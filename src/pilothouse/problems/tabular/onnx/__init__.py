@@ -1,0 +1,1 @@
+"""Tabular models as ONNX graphs, for programs that have no Pilothouse."""
