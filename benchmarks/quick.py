@@ -94,7 +94,8 @@ def score(split: Split, model: Path) -> tuple[dict[str, float], dict[str, Any]]:
     if prediction.values is not None:
         return evaluate(predictor.problem_type, np.array([float(t) for t in texts]), prediction.values), manifest
     y = np.array([(predictor.classes or []).index(text) for text in texts])
-    metrics = evaluate(predictor.problem_type, y, prediction.probabilities, threshold=predictor.threshold)
+    probabilities = np.asarray(prediction.probabilities)
+    metrics = evaluate(predictor.problem_type, y, probabilities, threshold=predictor.threshold)
     return metrics, manifest
 
 
@@ -269,7 +270,7 @@ def _trials(plans: list[Any], metric: str, folder: Path, ends: float) -> dict[st
     from pilothouse.problems.tabular import plan as planning
     from pilothouse.problems.tabular.dataset import Dataset
 
-    base = [candidate for candidate in plans if candidate.algorithm != planning.ENSEMBLE]
+    base = [one for one in plans if one.algorithm != planning.ENSEMBLE and one.layer == 1]
     costs = planning.Costs(planning.Facts.of(Dataset.load(folder / "dataset").facts))
     done: dict[str, Any] = {}
 

@@ -1,0 +1,1 @@
+"""The parts of `peers.py`: data sets, tools, their environments, one measured run, and the table."""

@@ -1,0 +1,136 @@
+"""The benchmark beside other tools: the split, the scorer, and the verdict on the targets."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """103 rows of three classes, one of which has three rows."""
+    where = tmp_path / "pets"
+    where.mkdir()
+    kinds = ["cat"] * 60 + ["dog"] * 40 + ["newt"] * 3
+    with (where / "pets.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["id", "kind"], *([str(i), kind] for i, kind in enumerate(kinds))])
+    (where / "meta.json").write_text(json.dumps({"problem": "multiclass", "target": "kind", "files": ["pets.csv"]}))
+    return where
+
+
+def line(tool: str, loss: float, **members: Any) -> dict[str, Any]:
+    """A line of results on a binary set at 60 s."""
+    measured = {
+        "tool": tool,
+        "set": "pets",
+        "problem": "binary",
+        "budget": 60,
+        "wanted_objective": None,
+        "seed": 0,
+        "metrics": {"LogLoss": loss},
+        "seconds": 60.0,
+        "overshoot": 0.0,
+        "peak_memory_bytes": 100,
+        "many_seconds": 1.0,
+    }
+    return measured | members
+
+
+def verdicts(lines: list[dict[str, Any]]) -> dict[str, bool | None]:
+    from peers_bench import results, targets
+
+    found = targets.verdicts(results.Results(lines, results.Setting(60, "", 0)))
+    return {one.target.split(" ")[0] + " " + one.target.split(" ")[1]: one.met for one in found}
+
+
+def test_a_rare_class_of_a_split_is_in_its_training_rows(folder: Path) -> None:
+    from peers_bench import sets
+
+    split = sets.load(folder)
+    assert Counter(row[1] for row in split.test) == {"cat": 12, "dog": 8}
+    assert Counter(row[1] for row in split.train) == {"cat": 48, "dog": 32, "newt": 3}
+
+
+def test_a_split_is_the_same_for_every_tool_and_loses_no_row(folder: Path) -> None:
+    from peers_bench import sets
+
+    split, again = sets.load(folder), sets.load(folder)
+    assert (split.train, split.test) == (again.train, again.test)
+    assert sorted(int(row[0]) for row in split.train + split.test) == list(range(103))
+
+
+def test_the_files_for_predictions_do_not_hold_the_target(folder: Path, tmp_path: Path) -> None:
+    from peers_bench import sets
+
+    split = sets.load(folder)
+    split.write(tmp_path)
+    test, many = (list(csv.reader((tmp_path / name).open(newline=""))) for name in ("test.csv", "many.csv"))
+    assert test == [["id"], *([row[0]] for row in split.test)]
+    assert len(many) == sets.MANY_ROWS + 1
+
+
+def test_scores_do_not_depend_on_the_order_of_a_tools_classes() -> None:
+    from peers_bench.scoring import Predictions, score
+
+    p = np.array([[0.7, 0.3], [0.4, 0.6], [0.2, 0.8]])
+    straight = score("binary", ["a", "b", "b"], ["a", "b"], Predictions(None, p, ["a", "b"]))
+    turned = score("binary", ["a", "b", "b"], ["a", "b"], Predictions(None, p[:, ::-1], ["b", "a"]))
+    assert straight == turned
+    assert straight["LogLoss"] == pytest.approx(-np.log([0.7, 0.6, 0.8]).mean())
+    assert straight["F1"] == straight["AUC"] == 1.0
+
+
+def test_labels_of_a_tool_go_before_its_most_probable_classes() -> None:
+    from peers_bench.scoring import Predictions, score
+
+    p = np.array([[0.6, 0.4], [0.6, 0.4]])
+    found = score("binary", ["a", "b"], ["a", "b"], Predictions(None, p, ["a", "b"], ["a", "b"]))
+    assert found["Accuracy"] == 1.0
+
+
+def test_predictions_of_an_unknown_class_are_refused() -> None:
+    from peers_bench.scoring import Predictions, score
+
+    with pytest.raises(ValueError, match="'c', which the data do not have"):
+        score("binary", ["a", "b"], ["a", "b"], Predictions(None, np.full((2, 2), 0.5), ["a", "c"]))
+
+
+def test_targets_are_met_by_better_leaner_and_faster_results() -> None:
+    own = line("pilothouse", 0.4, peak_memory_bytes=50, many_seconds=0.1, http_row_seconds=0.005)
+    found = verdicts([own, line("autogluon-best", 0.5), line("catboost", 0.45)])
+    assert set(found.values()) == {True}
+
+
+def test_targets_are_missed_by_worse_larger_and_slower_results() -> None:
+    own = line("pilothouse", 0.6, overshoot=9.0, peak_memory_bytes=500, many_seconds=2.0, http_row_seconds=0.02)
+    found = verdicts([own, line("autogluon-best", 0.5), line("catboost", 0.45)])
+    assert set(found.values()) == {False}
+
+
+def test_no_target_is_met_where_pilothouse_failed() -> None:
+    own = line("pilothouse", 0.4, peak_memory_bytes=50, many_seconds=0.1, http_row_seconds=0.005)
+    failed = {**own, "set": "plants", "failed": "exit status 1"}
+    found = verdicts([own, failed, line("autogluon-best", 0.5), line("catboost", 0.45)])
+    assert set(found.values()) == {False}
+
+
+def test_a_failed_run_ranks_behind_all_others() -> None:
+    from peers_bench import results
+
+    lines = [line("pilothouse", 0.4), line("flaml", 0.5), line("h2o", 0.3, failed="no Java")]
+    ranks = results.Results(lines, results.Setting(60, "", 0)).average_ranks()
+    assert ranks == {"pilothouse": 1.0, "flaml": 2.0, "h2o": 3.0}
