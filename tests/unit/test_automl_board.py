@@ -103,6 +103,17 @@ def test_of_candidates_within_noise_the_best_score_wins(job: Any) -> None:
     assert job.store.get("automl-job", "Churn").state["_best"] == "sound"
 
 
+def test_of_candidates_within_noise_the_ensemble_is_the_best_but_not_beyond(job: Any) -> None:
+    leaderboard = board(job)
+    for name, value, score in (("single", 0.81, 0.4), ("Churn-ensemble", 0.80, 0.3)):
+        leaderboard.open(name)
+        leaderboard.complete(name, result(value, noise=0.02, score=score))
+    assert job.store.get("automl-job", "Churn").state["_best"] == "Churn-ensemble"
+    leaderboard.open("better")
+    leaderboard.complete("better", result(0.84, noise=0.02, score=0.4))
+    assert job.store.get("automl-job", "Churn").state["_best"] == "better"
+
+
 def test_the_objective_shown_is_what_the_best_is_chosen_by(job: Any) -> None:
     leaderboard = board(job)
     leaderboard.open("Churn-a")
@@ -155,9 +166,10 @@ class TestBudget:
 
     def test_training_ends_before_the_job_does(self) -> None:
         budget = Budget(now() - 95, 100, None)
+        budget.combining = 8.0
         assert budget.training_is_over()
         assert not budget.is_over()
-        assert budget.training_ends_at() == pytest.approx(budget.started_at + 92)
+        assert budget.training_ends_at() == pytest.approx(budget.started_at + 100 - budget.reserve)
 
     def test_a_job_past_its_time_is_over(self) -> None:
         assert Budget(now() - 101, 100, None).is_over()

@@ -127,6 +127,6 @@ def test_the_judge_of_binary_predictions_measures_what_the_best_threshold_reache
 def test_a_judge_of_many_rows_looks_at_some_of_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "_CELLS", 300)
     monkeypatch.setattr(judging, "_LEAST_ROWS", 10)
-    rows = judging.sampled_rows(Judge(MULTICLASS, "Accuracy", np.zeros(1000), None), 3)
+    rows = judging.sampled_rows(1000, 3)
     assert len(rows) == 100
     assert (rows[0], rows[-1]) == (0, 999)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pilothouse.work.job import Job
 
 CANDIDATE = "candidate"
+ENSEMBLE = "ensemble"
 STEP = "processing-job"
 _REASON_LIMIT = 1024
 _INSTANCE = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 50}
@@ -105,9 +106,9 @@ class Board:
         """The completed candidate with the best objective, luck and latency considered.
 
         The first of many by a metric of labels is that by luck in part. So of the candidates that are within its noise
-        of the first the one with the best score is the best; regression has no such noise, and its score is the
-        objective. Scores tie that differ by at most a thousandth of the distance between the best and the median
-        candidate: then the lowest latency decides.
+        of the first the ensemble is the best, since nested weights have no such luck, else the one with the best score;
+        regression has no such noise, and its score is the objective. Scores tie that differ by at most a thousandth of
+        the distance between the best and the median candidate: then the lowest latency decides.
         """
         done = [row for row in self.rows() if row.status == "Completed"]
         if not done:
@@ -117,6 +118,9 @@ class Board:
         first = max(done, key=lambda row: values[row.name])
         slack = max(first.state["_noise"], _tie(list(values.values())))
         near = [row for row in done if values[row.name] >= values[first.name] - slack]
+        mixed = [row for row in near if row.name == self.name_of(ENSEMBLE)]
+        if mixed and first.state["_noise"] > 0:
+            return mixed[0]
         top = max(row.state["_score"] for row in near)
         enough = top - _tie([row.state["_score"] for row in done if row.state["_score"] <= top])
         tied = [row for row in near if row.state["_score"] >= enough]

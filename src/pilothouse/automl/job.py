@@ -13,7 +13,7 @@ from pilothouse import clock
 from pilothouse.automl import candidates, deploy
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
-from pilothouse.automl.trials import Trials
+from pilothouse.automl.trials import OUT_OF_TIME, Trials
 from pilothouse.catalog import algorithms
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.errors import JobFailed, LeaseLost
@@ -60,6 +60,8 @@ def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
     if board.best() is None:
         raise JobFailed(_no_candidate(board, budget))
     board.publish_best()
+
+    candidates.end_open(job, OUT_OF_TIME)
 
     undeployed = _deploy(job, spec, board, budget)
     _complete(job, finished and not budget.is_over(), undeployed, left_out)

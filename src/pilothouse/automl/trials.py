@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HOST_COSTS = "costs.json"
 
-_OUT_OF_TIME = "The AutoML job reached MaxAutoMLJobRuntimeInSeconds before this candidate was finished."
+OUT_OF_TIME = "The AutoML job reached MaxAutoMLJobRuntimeInSeconds before this candidate was finished."
 _OVER_LIMIT = (
     "The candidate was stopped at MaxRuntimePerTrainingJobInSeconds ({} s). Allow more, or choose faster algorithms."
 )
@@ -105,8 +105,16 @@ class Trials:
         for plan in plans:
             self._names[plan.suffix] = plan
             if self._status(plan) == "Completed":
-                self._progress.add(plan.suffix, self._folder(plan))
+                self._take_in(plan)
         self._expect_combining()
+
+    def _take_in(self, plan: CandidatePlan) -> None:
+        """Lets a completed candidate count, if this machine still has its predictions whole."""
+        try:
+            if self._progress is not None:
+                self._progress.add(plan.suffix, self._folder(plan))
+        except (OSError, ValueError, EOFError):
+            self._job.log(f"Candidate {plan.suffix} is not combined: its predictions are not on this machine any more.")
 
     def _expect_combining(self) -> None:
         count = min(len(self._progress or ()) + self._slots, _MOST_COMBINED)
@@ -214,7 +222,9 @@ class Trials:
             deadline=self._budget.training_deadline(),
             memory=max(memory_share(self._job.settings), 2 * ticket.memory),
         )
-        self._settle(name, outcome)
+        limit = self._spec.max_runtime_per_trial
+        over_limit = limit is not None and min(limits) >= limit
+        self._settle(name, outcome, _OVER_LIMIT.format(limit) if over_limit else outcome.reason)
         if outcome.result is None:
             return None
         return self._finished(plan, outcome.result, time.monotonic() - begun)
@@ -231,22 +241,22 @@ class Trials:
         with self._lock:
             most = (self._budget.job_seconds or 0) * _MOST_MARGIN_SHARE
             self._margin = max(self._margin, min(1.2 * (took - inside), most))
-            if self._progress is not None:
-                self._progress.add(plan.suffix, self._folder(plan))
+            if self._status(plan) == "Completed":
+                self._take_in(plan)
             self._expect_combining()
         return inside
 
-    def _settle(self, name: str, outcome: Outcome) -> None:
+    def _settle(self, name: str, outcome: Outcome, late: str) -> None:
+        """Ends the candidate's row; `late` is the reason if it took longer than it was allowed."""
         if outcome.result is not None:
             with self._lock:
                 self._board.complete(name, outcome.result)
         elif not outcome.late:
             self._board.fail(name, outcome.reason)
         elif self._budget.training_is_over():
-            self._board.fail(name, _OUT_OF_TIME, status="Stopped")
+            self._board.fail(name, OUT_OF_TIME, status="Stopped")
         else:
-            limit = self._spec.max_runtime_per_trial
-            self._board.fail(name, _OVER_LIMIT.format(limit) if limit else outcome.reason, status="Stopped")
+            self._board.fail(name, late, status="Stopped")
 
     def _feeders(self) -> list[CandidatePlan]:
         """The finished first-layer candidates that a second layer learns from: those that the blend needs."""
@@ -254,7 +264,8 @@ class Trials:
 
     def _ranked(self) -> list[CandidatePlan]:
         """The finished candidates, those with the most weight in the blend first."""
-        weights = self._progress.weights() if self._progress is not None else {}
+        with self._lock:
+            weights = self._progress.weights() if self._progress is not None else {}
         return [self._names[name] for name in sorted(weights, key=lambda name: weights[name], reverse=True)]
 
     def _combine(self, plan: CandidatePlan) -> None:
@@ -275,7 +286,9 @@ class Trials:
         outcome = task.attempt(
             self._job, "pilothouse.automl.tasks:combine", self._folder(plan), arguments, deadline=deadline
         )
-        self._settle(name, outcome)
+        self._settle(name, outcome, outcome.reason)
+        if outcome.result is None:
+            return
         took = time.monotonic() - begun
         self._host.learn({planning.ENSEMBLE: took / combining_seconds(self._facts, len(finished))})
 

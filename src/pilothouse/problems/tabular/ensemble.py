@@ -128,8 +128,9 @@ def select(judge: Judge, finished: Sequence[Finished], folds: Array, deadline: f
         took = time.monotonic() - begun
         if deadline is not None and time.monotonic() + _SLOWER * took > deadline:
             break
+    everyone = np.arange(len(judge.y))
     score, method, mixed = max(tried, key=lambda one: one[0])
-    return Selection(list(finished), method, _weighed(method, judge, predictions, latencies), mixed, score)
+    return Selection(list(finished), method, _weighed(method, judge, predictions, latencies, everyone), mixed, score)
 
 
 def nested(method: str, judge: Judge, predictions: Sequence[Array], folds: Array, latencies: Sequence[float]) -> Array:
@@ -137,7 +138,7 @@ def nested(method: str, judge: Judge, predictions: Sequence[Array], folds: Array
     mixed = np.empty_like(predictions[0])
     for fold in np.unique(folds):
         mine, others = folds == fold, np.flatnonzero(folds != fold)
-        found = _weighed(method, judge.on(others), [prediction[others] for prediction in predictions], latencies)
+        found = _weighed(method, judge, predictions, latencies, others)
         mixed[mine] = mixture(found, [prediction[mine] for prediction in predictions])
     return mixed
 
@@ -156,6 +157,9 @@ def _halfway(deadline: float | None) -> float | None:
     return None if deadline is None else (time.monotonic() + deadline) / 2
 
 
-def _weighed(method: str, judge: Judge, predictions: Sequence[Array], latencies: Sequence[float]) -> list[float]:
-    rows = sampled_rows(judge, predictions[0].shape[1] if predictions[0].ndim > 1 else 1)
+def _weighed(
+    method: str, judge: Judge, predictions: Sequence[Array], latencies: Sequence[float], among: Array
+) -> list[float]:
+    """The weights that a sample of the rows `among` selects."""
+    rows = among[sampled_rows(len(among), predictions[0].shape[1] if predictions[0].ndim > 1 else 1)]
     return weights.chosen(method, judge.on(rows), [prediction[rows] for prediction in predictions], latencies)

@@ -40,6 +40,12 @@ class Judge:
             return self.objective(prediction)
         return self.objective(prediction) - _LOSS_SHARE * self._loss(prediction)
 
+    def smooth(self, prediction: Array) -> float:
+        """What hardly depends on luck: the log loss, negated, and for AUC that too; in regression the objective."""
+        if self.problem_type == REGRESSION:
+            return self.objective(prediction)
+        return (self.objective(prediction) if self.metric == "AUC" else 0.0) - self._loss(prediction)
+
     def objective(self, prediction: Array) -> float:
         """The objective at its best threshold, negated if it is to be minimised.
 
@@ -81,8 +87,7 @@ class Judge:
         return float(threshold.attainable(self.metric, *above, *totals).max())
 
 
-def sampled_rows(judge: Judge, classes: int) -> Array:
-    """The rows that a judge needs to look at, evenly spread; all if they are few."""
+def sampled_rows(rows: int, classes: int) -> Array:
+    """Which of so many rows a judge needs to look at, evenly spread; all if they are few."""
     wanted = min(_MOST_ROWS, max(_LEAST_ROWS, _CELLS // max(classes, 1)))
-    rows = len(judge.y)
     return np.arange(rows) if rows <= wanted else np.linspace(0, rows - 1, wanted).astype(np.int64)

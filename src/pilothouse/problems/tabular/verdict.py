@@ -26,7 +26,7 @@ class Verdict:
 
     `ranking` is the objective on all rows, each predicted by what has not seen it; NaN where it is undefined. `noise`
     is its standard error, 0 for regression. `score`, where higher is better, tells apart candidates that differ by
-    noise only: the judge's score of all rows (see `judge`).
+    noise only: the log loss of all rows, or what the judge calls smooth.
     `metrics` are by Set: `Train` of the training rows, `Validation` of the others.
     """
 
@@ -78,7 +78,7 @@ def reach(data: Dataset, metric: str, oof: Array, validation: Array, folds: Arra
         {"Train": train, "Validation": measure(data, VALIDATION, held, cut)},
         ranking,
         0.0 if data.problem_type == REGRESSION else _noise(ranking, judge, predicted, cuts, parts),
-        judge.score(predicted),
+        judge.smooth(predicted),
     )
 
 

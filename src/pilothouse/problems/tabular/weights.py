@@ -106,10 +106,10 @@ def _least_squares(errors: Array, w: Array) -> Array:
 def _pruned(judge: Judge, predictions: Sequence[Array], weights: Array, latencies: Sequence[float]) -> Array:
     """Leaves out members, the slowest first, as long as that hardly costs anything on the judge's rows."""
     voters = [int(i) for i in np.flatnonzero(weights)]
-    score = judge.score(mixture(weights, predictions))
-    allowed = score - _WORTH * max(0.0, score - max(judge.score(predictions[i]) for i in voters))
+    score = judge.smooth(mixture(weights, predictions))
+    allowed = score - _WORTH * max(0.0, score - max(judge.smooth(predictions[i]) for i in voters))
     for i in sorted(voters, key=lambda i: -latencies[i]):
-        tried = [(judge.score(mixture(rest, predictions)), rest) for rest in _without(i, weights, predictions)]
+        tried = [(judge.smooth(mixture(rest, predictions)), rest) for rest in _without(i, weights, predictions)]
         top, rest = max(tried, key=lambda one: one[0], default=(-np.inf, weights))
         weights = rest if top >= allowed else weights
     return weights
