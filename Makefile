@@ -20,7 +20,7 @@ serve: $(VENV)/.base  ## start a server; its state is in ~/.local/share/pilothou
 	$(BIN)/pilothouse serve
 
 test: setup  ## run the whole suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 check: setup  ## ruff, mypy, import-linter and the fast tests
 	$(BIN)/ruff check .

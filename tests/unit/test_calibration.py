@@ -75,7 +75,7 @@ def test_a_class_that_some_folds_lack_and_a_hundred_classes_do_no_harm() -> None
 def test_rows_are_mapped_by_what_the_other_folds_fit() -> None:
     y, p = drawn(3, sharpness=2.0)
     found = calibration.choose(y, p, FOLDS)
-    honest = calibration.honest(found, y, p, FOLDS)
+    honest = calibration.honest(found, y, p, FOLDS, fitted=p)
     others = FOLDS != 0
     fitted = calibration.fit(y[others], p[others], np.ones(others.sum()), biased=bool(found and found.bias))
     np.testing.assert_allclose(honest[FOLDS == 0], fitted(p[FOLDS == 0]))

@@ -112,6 +112,6 @@ class TestChoose:
             rng = np.random.default_rng(seed)
             noise = [rng.uniform(0.3, 0.7, len(rows)) for _ in range(8)]
             predictions = [np.column_stack([1 - p, p]) for p in noise]
-            mixed = ensemble.nested("greedy", judge, predictions, folds, [0.0] * 8)
+            mixed, _ = ensemble.nested("greedy", judge, predictions, folds, [0.0] * 8, predictions)
             scores.append(judge.objective(mixed))
         assert np.mean(scores) == pytest.approx(0.5, abs=0.03)

@@ -9,6 +9,11 @@ import pytest
 
 from pilothouse.automl.host_costs import HostCosts
 
+DEEP_OR_HUGE = (
+    "[" * 100_000,
+    '{"format": "pilothouse-costs", "version": 1, "factors": {"a": 1' + "0" * 400 + "}}",
+)
+
 
 def test_a_host_that_saw_nothing_knows_nothing(tmp_path: Path) -> None:
     assert HostCosts(tmp_path / "costs.json").factors() == {}
@@ -25,7 +30,15 @@ def test_the_first_job_is_believed_and_later_ones_mixed_in(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '{"format": "other", "version": 1, "factors": {"a": 2}}', '{"factors": {"a": 2}}'],
+    [
+        *DEEP_OR_HUGE,
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"format": "other", "version": 1, "factors": {"a": 2}}',
+        '{"factors": {"a": 2}}',
+    ],
 )
 def test_a_damaged_or_foreign_file_counts_as_empty(tmp_path: Path, text: str) -> None:
     path = tmp_path / "costs.json"

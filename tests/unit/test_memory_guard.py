@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,17 @@ def line(
 def test_more_rows_and_columns_need_more_memory() -> None:
     small = memory.peak(BOOSTER, Facts(1_000, 10, BINARY, 2))
     assert small < memory.peak(BOOSTER, Facts(1_000_000, 10, BINARY, 2)) < memory.peak(BOOSTER, BIG)
+
+
+def test_one_hot_columns_and_n_grams_need_memory_in_linear_models_alone() -> None:
+    linear, plain = CandidatePlan("linear-learner-1", "linear-learner"), Facts(100_000, 10, BINARY, 2)
+    for wider in (replace(plain, one_hot=800), replace(plain, sparse_values=50_000_000)):
+        assert memory.peak(linear, wider) > memory.peak(linear, plain) + (1 << 30)
+        assert memory.peak(BOOSTER, wider) == memory.peak(BOOSTER, plain)
+    wide = replace(plain, one_hot=800)
+    smaller = memory.fitted(linear, wide, 1 << 30)
+    assert smaller is not None
+    assert memory.peak(smaller, wide) <= 1 << 30
 
 
 def test_a_trial_that_fits_is_left_as_it_is() -> None:

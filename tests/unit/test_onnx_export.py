@@ -199,3 +199,10 @@ def test_the_command_refuses_other_formats_and_files(tmp_path: Path) -> None:
     broken = CliRunner().invoke(main, ["export", str(tmp_path / "model.tar.gz"), "--format", "onnx"])
     assert broken.exit_code == 1
     assert "neither a model folder nor a model.tar.gz" in broken.output
+
+
+def test_the_command_names_its_file_after_the_folder_it_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(_archive(tmp_path / "model", BINARY, ("lightgbm",)))
+    done = CliRunner().invoke(main, ["export", ".", "--format", "onnx"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "model.onnx").is_file()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from pilothouse.catalog.algorithms import SERVED
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
+from pilothouse.data.features import Features
+from pilothouse.engines import catboost
+from pilothouse.engines.base import Task
 from pilothouse.problems.tabular.plan import (
     ENSEMBLE,
     CandidatePlan,
@@ -115,6 +119,37 @@ def test_a_hurried_booster_learns_faster_within_bounds() -> None:
     assert hurried(CandidatePlan("x", "extra-trees"), 2.0) == CandidatePlan("x", "extra-trees")
 
 
+def test_catboost_is_told_to_hurry_and_knows_its_own_rate() -> None:
+    twice = hurried(hurried(CandidatePlan("x", "catboost"), 2.0), 1.5)
+    assert twice.params == {"hurry": 3.0}
+    assert Costs(SMALL).seconds(twice) < Costs(SMALL).seconds(CandidatePlan("x", "catboost"))
+
+
+def test_many_classes_have_one_rate_and_cost_what_they_cost() -> None:
+    costs, calm = Costs(Facts(5_000, 20, MULTICLASS, 8)), CandidatePlan("x", "catboost")
+    assert costs.seconds(hurried(calm, 3.0)) == costs.seconds(calm)
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "params", "rate"),
+    [
+        (BINARY, 2, {}, 0.06),
+        (BINARY, 2, {"hurry": 2.0}, 0.12),
+        (REGRESSION, 0, {"hurry": 2.0}, 0.2),
+        (REGRESSION, 0, {"hurry": 30.0}, 0.3),
+        (MULTICLASS, 6, {"hurry": 1.2}, 0.3),
+        (MULTICLASS, 6, {"learning_rate": 0.08}, 0.3),
+        (MULTICLASS, 3, {"learning_rate": 0.08, "hurry": 2.0}, 0.16),
+        (MULTICLASS, 3, {"learning_rate": 0.4, "hurry": 2.0}, 0.4),
+    ],
+)
+def test_hurrying_never_lowers_catboosts_rate(kind: str, classes: int, params: dict[str, float], rate: float) -> None:
+    x = Features(np.zeros((4, 5), np.float32), np.zeros((4, 0), np.int32), list("abcde"), [], [])
+    settings = catboost._settings(Task(kind, classes, "F1"), params, 0, 1, x)
+    assert settings["learning_rate"] == pytest.approx(rate)
+    assert "hurry" not in settings
+
+
 def test_idle_slots_become_threads_only_on_large_data() -> None:
     assert trial_threads(LARGE, others=0, slots=2) == 2
     assert trial_threads(LARGE, others=1, slots=2) == 1
@@ -149,6 +184,8 @@ def test_facts_come_from_the_prepared_data() -> None:
         "features": {"numeric": 3, "categorical": 2},
     }
     assert Facts.of(document) == Facts(80, 5, MULTICLASS, 3)
+    document["features"] = {"numeric": 3, "categorical": 2, "one_hot": 70, "sparse_values": 900}
+    assert Facts.of(document) == Facts(80, 5, MULTICLASS, 3, one_hot=70, sparse_values=900)
 
 
 class TestCosts:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from pilothouse import engines
+from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.contract.pack import unpack
+from pilothouse.data.features import Features
+from pilothouse.engines.base import Task
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.base import load_predictor
 
@@ -43,3 +49,76 @@ def test_a_model_whose_files_are_not_those_of_its_manifest_is_refused(change: st
         (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "files": {}}))
     with pytest.raises(ConfigurationError):
         load_predictor(tmp_path)
+
+
+def _with(folder: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
+    """The stored model with one of its files changed; the folder of its member."""
+    unpack(MODELS / "0.1.0" / name, folder)
+    [file] = (folder / "members" / "0").glob("model.txt")
+    file.write_bytes(change(file.read_bytes()))
+    return file.parent
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (b"num_class=1", b"num_class=9", "num_class 9"),
+        (b"num_tree_per_iteration=1", b"num_tree_per_iteration=9", "num_tree_per_iteration 9"),
+        (b"objective=binary sigmoid:1", b"objective=multiclass num_class:9", "multiclass num_class:9"),
+        (b"max_feature_idx=44", b"max_feature_idx=33", "split_feature"),
+        (b"split_feature=0 44", b"split_feature=0 -4", "split_feature"),
+        (b"left_child=1 2 -1", b"left_child=1 9 -1", "left_child"),
+        (b"left_child=1 2 -1", b"left_child=1 0 -1", "left_child"),
+        (b"right_child=-2 4", b"right_child=-9 4", "right_child"),
+        (b"right_child=-2 4", b"right_child=-2 x", "right_child"),
+        (b"num_leaves=6", b"num_leaves=7", "leaf_value"),
+        (b"num_leaves=6", b"num_leaves=0", "no leaves"),
+        (b"num_cat=1", b"num_cat=0", "set of categories"),
+        (b"tree_sizes=789", b"tree_sizes=788", "tree_sizes"),
+        (b"\nshrinkage", b"\nnum_cat=1\nshrinkage", "tree_sizes|twice"),
+        (b"\n\nTree=0", b"\n\nnum_class=9\n\nTree=0", "twice"),
+        (b"\n\nTree=0", b"\n=num_class=9\n\nTree=0", "no name"),
+        (b"end of trees", b"end of three", "no end"),
+    ],
+)
+def test_boosters_that_would_read_or_write_out_of_bounds_are_refused(
+    tmp_path: Path, old: bytes, new: bytes, complaint: str
+) -> None:
+    member = _with(tmp_path, "lightgbm.tar.gz", lambda text: text.replace(old, new, 1))
+    with pytest.raises(ConfigurationError, match=complaint):
+        engines.load(member, "lightgbm")
+
+
+def test_a_booster_of_other_classes_than_its_facts_is_refused(tmp_path: Path) -> None:
+    member = _with(tmp_path, "lightgbm.tar.gz", lambda text: text)
+    (member / "model.json").write_text('{"n_classes": 3, "rounds": 40}')
+    with pytest.raises(ConfigurationError, match="3 classes"):
+        engines.load(member, "lightgbm")
+
+
+@pytest.mark.parametrize(("kind", "classes"), [(REGRESSION, 0), (BINARY, 2), (MULTICLASS, 2), (MULTICLASS, 4)])
+def test_own_boosters_are_loaded_and_answer_a_row_as_they_do_many(kind: str, classes: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    numeric, codes = rng.normal(size=(200, 2)).astype(np.float32), rng.integers(0, 20, (200, 1)).astype(np.int32)
+    x = Features(numeric, codes, ["a", "b"], ["c"], [20])
+    y = codes[:, 0] % classes if classes else numeric[:, 0].astype(np.float64)
+    engine = engines.engine("lightgbm")
+    engine.fit(x, y, None, Task(kind, classes, "F1"), {"min_data_in_leaf": 2}, rounds=5).save(tmp_path)
+    model = engine.load(tmp_path)
+    np.testing.assert_allclose(model.predict(x.take(slice(0, 1))), model.predict(x)[:1], rtol=1e-9)
+    narrow = Features(numeric[:1, :1], codes[:1, :0], ["a"], [], [])
+    with pytest.raises(ConfigurationError, match="takes 3 features"):
+        model.predict(narrow)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("child", 10**6), ("child", -1), ("child", 0), ("feature", 3000), ("feature", -2), ("root", -1)]
+)
+def test_forests_whose_walks_would_not_end_at_a_leaf_are_refused(name: str, value: int, tmp_path: Path) -> None:
+    unpack(MODELS / "0.1.0" / "extra-trees.tar.gz", tmp_path)
+    file = tmp_path / "members" / "0" / "forest.safetensors"
+    arrays = load_file(file)
+    arrays[name][0] = value
+    save_file(arrays, file)
+    with pytest.raises(ConfigurationError, match="lead nowhere"):
+        engines.load(file.parent, "extra-trees")

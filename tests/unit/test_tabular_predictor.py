@@ -16,6 +16,7 @@ from pilothouse.data.profile import Column
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.base import InputError, Predictor, digest, load_predictor
 from pilothouse.problems.tabular import predictor as tabular
+from pilothouse.problems.tabular import voting
 
 COLUMNS = [Column("x", "numeric", "", 0.0, 0, 0), Column("id", "ignored", "", 0.0, 0, 0)]
 
@@ -146,7 +147,7 @@ def _with_members(directory: Path, *members: dict[str, Any]) -> Path:
     "weights", [(), (0, 0.0), (1, -0.5), (1, float("nan")), (float("inf"),), (10**400,), ("1",), (None,)]
 )
 def test_members_must_have_weights_that_can_be_shares(tmp_path: Path, weights: tuple[Any, ...]) -> None:
-    members = [{"path": "0", "engine": "lightgbm", "weight": weight} for weight in weights]
+    members = [{"path": str(i), "engine": "lightgbm", "weight": weight} for i, weight in enumerate(weights)]
     with pytest.raises(ConfigurationError, match="weights"):
         load_predictor(_with_members(tmp_path, *members))
 
@@ -154,3 +155,22 @@ def test_members_must_have_weights_that_can_be_shares(tmp_path: Path, weights: t
 def test_a_manifest_cannot_name_an_unknown_engine(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="engine 'oracle'; this release has lightgbm"):
         load_predictor(_with_members(tmp_path, {"path": "0", "engine": "oracle", "weight": 1}))
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        (["0"], "list of objects"),
+        ({"path": "0"}, "list of objects"),
+        ([{"path": "0"}, {"path": "./0/"}], "a path of its own"),
+        ([{"path": 3}], "a path of its own"),
+        ([{"path": str(i)} for i in range(1001)], "at most 1,000"),
+    ],
+)
+def test_members_are_a_bounded_list_of_objects_with_paths_of_their_own(members: Any, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        voting.listed(members)
+
+
+def test_a_manifest_without_calibration_and_classes_has_no_calibration() -> None:
+    assert tabular._calibration({}) is None

@@ -44,6 +44,13 @@ def test_a_data_set_holds_features_targets_and_splits(tmp_path: Path) -> None:
     assert data.features.numeric[:, 0].tolist() == [np.float32(i / 7) for i in range(60)]
 
 
+def test_a_data_set_says_how_wide_a_linear_model_of_it_is(tmp_path: Path) -> None:
+    data = _prepare(tmp_path)
+    sizes = data.facts["features"]
+    assert (sizes["one_hot"], sizes["sparse_values"]) == (sum(data.features.cardinalities), 0)
+    assert sizes["one_hot"] > 0
+
+
 def test_a_loaded_data_set_equals_the_prepared_one_and_is_mapped(tmp_path: Path) -> None:
     data = _prepare(tmp_path)
     loaded = Dataset.load(data.directory)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.sparse import csr_matrix
 
 from pilothouse.errors import TrialTimeout
 from pilothouse.problems.evaluate import evaluate
-from pilothouse.problems.tabular import threshold
+from pilothouse.problems.tabular import bag, threshold
 from pilothouse.problems.tabular import train as training
 from pilothouse.problems.tabular.bag import Bag, others_choose
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
@@ -133,6 +135,27 @@ def test_the_folds_models_are_shipped_where_time_is_too_short_for_a_refit(
     np.testing.assert_allclose(shipped, np.load(tmp_path / "trial" / "validation.npy"), rtol=1e-6)
 
 
+def test_rows_with_copies_are_also_predicted_by_a_model_that_saw_one_but_not_measured_by_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400).round(6)
+    y = rng.choice(["a", "b", "c"], size=400)
+    texts, labels = [*map(str, x), *map(str, x[:150])], [*y, *y[:150]]
+    table = pa.table({"x": texts, "y": labels})
+    data = tmp_path / "copies"
+    prepare(table, None, Reading("y", "MulticlassClassification", min_rows=100), data)
+    result = run(tmp_path, data, algorithm="extra-trees")
+    prepared = Dataset.load(data)
+    assert prepared.groups is not None
+    rows = prepared.rows(TRAIN)
+    oof, familiar = (np.load(tmp_path / "trial" / f"{name}.npy") for name in ("oof", "familiar"))
+    _, place, sizes = np.unique(prepared.groups[rows], return_inverse=True, return_counts=True)
+    copied = sizes[place] > 1
+    np.testing.assert_array_equal(oof[~copied], familiar[~copied])
+    right = familiar.argmax(axis=1) == prepared.y[rows]
+    assert right[copied].mean() > 0.95
+    assert result["metrics"]["Train"]["Accuracy"] < 0.45
+
+
 def test_the_same_seed_gives_the_same_candidate(tmp_path: Path) -> None:
     data = dataset(tmp_path, "MulticlassClassification")
     first, second = run(tmp_path, data, "first"), run(tmp_path, data, "second")
@@ -179,6 +202,14 @@ def test_a_class_with_one_row_does_not_break_a_fold(tmp_path: Path) -> None:
     prepare(given.set_column(4, "y", pa.array(labels)), None, Reading("y"), tmp_path / "dataset")
     result = run(tmp_path, tmp_path / "dataset")
     assert np.isfinite(result["metrics"]["Train"]["LogLoss"])
+
+
+def test_only_linear_models_are_given_the_sparse_features(tmp_path: Path) -> None:
+    plain = Dataset.load(dataset(tmp_path, "Regression"))
+    data = replace(plain, features=replace(plain.features, sparse=csr_matrix((len(plain), 3), dtype=np.float32)))
+    assert bag.as_read(data, "lightgbm").features.sparse is None
+    assert bag.as_read(data, "linear-learner") is data
+    assert bag.as_read(plain, "lightgbm") is plain
 
 
 def test_validation_rows_are_in_the_refit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

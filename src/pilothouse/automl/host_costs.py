@@ -32,7 +32,7 @@ class HostCosts:
             if (document["format"], document["version"]) != (_FORMAT, _VERSION):
                 return {}
             return {str(name): clipped(float(factor)) for name, factor in document["factors"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return {}
 
     def learn(self, seen: Mapping[str, float]) -> None:

@@ -22,6 +22,7 @@ def export(model: Path, target: str, output: Path | None) -> None:
     An ONNX graph has an input for each column and answers label and probabilities, or value. Columns of text or dates,
     and neural networks, cannot be exported; the error names the one that stands in the way.
     """
+    model = model.resolve()  # so that "." has a name
     output = output or model.with_name(f"{model.name.removesuffix('.tar.gz')}.{target}")
     if model.is_dir():
         written = _written(model, output)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pilothouse.engines.base import Engine, Model, Task
 from pilothouse.engines.statistics import WithStatistics
 
-__all__ = ["ENGINES", "Engine", "Model", "Task", "engine", "load", "warm"]
+__all__ = ["ENGINES", "Engine", "Model", "Task", "engine", "load", "reads_sparse", "warm"]
 
 ENGINES = {
     "lightgbm": "pilothouse.engines.lightgbm:LightGBM",
@@ -36,6 +36,8 @@ _LIBRARIES = {
 _WITH_STATISTICS = ("lightgbm", "xgboost", "randomforest", "extra-trees", "nn-torch")
 """The engines that get target statistics of categories; CatBoost makes its own."""
 
+_READ_SPARSE = ("linear-learner",)
+
 
 def engine(name: str) -> Engine:
     """The engine of an algorithm; `ValueError` for an unknown one."""
@@ -50,6 +52,11 @@ def engine(name: str) -> Engine:
 def warm(name: str) -> None:
     """Imports the engine's library, which may take seconds, so that no fit's deadline pays for it."""
     importlib.import_module(_LIBRARIES[name])
+
+
+def reads_sparse(name: str) -> bool:
+    """Whether the engine's models may read the sparse part of features; the others ignore it."""
+    return name in _READ_SPARSE
 
 
 def load(directory: Path, name: str) -> Model:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pilothouse.engines.base import Array, Labelled, Model, Task, capped, matrix, probabilities
+from pilothouse.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -143,7 +144,7 @@ class _Forest:
     def load(self, directory: Path) -> Model:
         from safetensors.numpy import load_file
 
-        return ForestModel(load_file(directory / "forest.safetensors"))
+        return ForestModel(_checked(load_file(directory / "forest.safetensors")))
 
 
 class RandomForest(_Forest):
@@ -162,6 +163,39 @@ class ExtraTrees(_Forest):
     _kinds = ("ExtraTreesRegressor", "ExtraTreesClassifier")
     _regression = {"max_features": 0.7, "min_samples_leaf": 1}
     _binary = {"max_features": 0.5, "min_samples_leaf": 5}
+
+
+def _checked(arrays: dict[str, Array]) -> dict[str, Array]:
+    """`arrays`, which may be anybody's; `ConfigurationError` unless every walk from a root ends at a leaf of them."""
+    if not (_shaped(arrays) and _walkable(arrays)):
+        raise ConfigurationError(
+            "The model's forest has trees that lead nowhere: the archive is damaged or was not made by Pilothouse. "
+            "Fetch it again."
+        )
+    return arrays
+
+
+def _shaped(arrays: dict[str, Array]) -> bool:
+    kinds = {"root": ("i", 1), "feature": ("i", 1), "cut": ("f", 1), "child": ("i", 1), "value": ("f", 2)}
+    kinds["median"] = ("f", 1)
+    known = arrays.keys() == kinds.keys()
+    return known and all((a.dtype.kind, a.ndim) == kinds[name] and a.size for name, a in arrays.items())
+
+
+def _walkable(arrays: dict[str, Array]) -> bool:
+    """Whether children lie behind their parents, and all that nodes name is there."""
+    feature, child, root = arrays["feature"], arrays["child"].astype(np.int64), arrays["root"]
+    nodes = len(child)
+    if not len(feature) == len(arrays["cut"]) == nodes:
+        return False
+    inner = feature >= 0
+    first, leaves = child[inner], child[~inner]
+    return bool(
+        ((first > np.flatnonzero(inner)) & (first < nodes - 1)).all()
+        and ((leaves >= 0) & (leaves < len(arrays["value"]))).all()
+        and ((feature >= -1) & (feature < len(arrays["median"]))).all()
+        and ((root >= 0) & (root < nodes)).all()
+    )
 
 
 def _leaf_rows(rows: int, trees: int, wanted: int) -> int:

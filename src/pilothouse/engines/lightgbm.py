@@ -10,6 +10,7 @@ import numpy as np
 
 from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capped, column_share, matrix, probabilities
 from pilothouse.engines.lightgbm_row import OneRow
+from pilothouse.engines.lightgbm_text import check
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -94,6 +95,7 @@ class LightGBM:
         import lightgbm
 
         facts = json.loads((directory / "model.json").read_text())
+        check(directory / "model.txt", facts["n_classes"])
         booster = lightgbm.Booster(model_file=directory / "model.txt")
         return LightGBMModel(booster, facts["n_classes"], facts["rounds"])
 

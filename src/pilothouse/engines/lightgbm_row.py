@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pilothouse.engines.base import Array
+from pilothouse.errors import ConfigurationError
 
 _NORMAL, _FLOAT32 = 0, 0
 
@@ -27,7 +28,8 @@ class OneRow:
         self._booster = booster  # the configuration below points into it
         self._lock = threading.Lock()
         self._row = np.zeros(columns, np.float32)
-        self._answer = np.zeros(1 if outputs == 2 else outputs, np.float64)
+        self._outputs = int(booster.num_model_per_iteration())
+        self._answer = np.zeros(max(outputs, self._outputs), np.float64)
         configuration = ctypes.c_void_p()
         _safe_call(
             _LIB.LGBM_BoosterPredictForMatSingleRowFastInit(
@@ -51,8 +53,13 @@ class OneRow:
         self._call, self._checked = _LIB.LGBM_BoosterPredictForMatSingleRowFast, _safe_call
 
     def predict(self, row: Array) -> Array:
-        """The answer for a float32 row [1, columns]: [1], or [1, classes] where there are more than two."""
+        """The answer for a float32 row [1, columns]: [1], or [1, classes] where each has its trees."""
+        if row.shape != (1, len(self._row)):
+            raise ConfigurationError(
+                f"The model takes {len(self._row)} features, but its archive's pipeline gives {row.shape[1]}. "
+                "The archive is damaged or was not made by Pilothouse. Fetch it again."
+            )
         with self._lock:
             self._row[:] = row[0]
             self._checked(self._call(*self._arguments))
-            return self._answer.copy().reshape((1, -1) if len(self._answer) > 1 else 1)
+            return self._answer[: self._outputs].copy().reshape((1, -1) if self._outputs > 1 else 1)

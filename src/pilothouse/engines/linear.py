@@ -16,7 +16,9 @@ from pilothouse.engines.solvers import TERM_SCALE, Columns, logistic, ridge, sof
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
 
-_MOST_LEVELS = 100
+MOST_ONE_HOT = 100
+"""Levels of a category that get a column of their own."""
+
 _CLIP = 0.005
 """Numbers are clipped to their 0.5 % and 99.5 % quantiles."""
 
@@ -54,7 +56,7 @@ class Design:
         known = np.maximum((~missing).sum(axis=0), 1)
         mean = np.nansum(clipped, axis=0) / known
         spread = np.sqrt(np.nansum((clipped - mean) ** 2, axis=0) / known)
-        levels = np.array([min(levels, _MOST_LEVELS) for levels in x.cardinalities], dtype=np.int64)
+        levels = np.array([min(levels, MOST_ONE_HOT) for levels in x.cardinalities], dtype=np.int64)
         scale = np.where(spread > 0, spread, 1.0)
         if x.sparse is not None:
             # Topics sum up n-grams, so they are penalised like n-grams: as numbers of their own they would overfit.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,10 @@ _SEED = 0
 
 @dataclass
 class Bag:
-    """The models of the folds, with the rounds each found best and the rounds the other folds chose for it."""
+    """The models of the folds, with the rounds each found best and the rounds the other folds chose for it.
+
+    `familiar` (see `Finished`): `oof`, but a row with copies is predicted by a model that has seen it.
+    """
 
     models: list[Model]
     best: list[int | None]
@@ -42,6 +45,7 @@ class Bag:
     oof: Array
     numbers: Array
     seconds: list[float]
+    familiar: Array | None = None
 
     def predict(self, x: Features) -> Array:
         """Mean of the fold models' predictions."""
@@ -75,6 +79,13 @@ def task_of(data: Dataset, metric: str) -> Task:
     return Task(data.problem_type, len(data.classes or []), metric)
 
 
+def as_read(data: Dataset, algorithm: str) -> Dataset:
+    """`data` without the sparse features where the algorithm doesn't read them, so that no fold copies their rows."""
+    if data.features.sparse is None or engines.reads_sparse(algorithm):
+        return data
+    return replace(data, features=replace(data.features, sparse=None))
+
+
 def fold_numbers(data: Dataset, train_rows: Array, k: int) -> Array:
     """The fold of each training row: the job's own folds if it has k of them, else new ones, the same for each k."""
     numbers = np.asarray(data.folds[train_rows])
@@ -100,7 +111,7 @@ def fit_folds(trial: Trial, data: Dataset, train_rows: Array, budget: TimeBudget
     best = [model.rounds for model in models]
     chosen = others_choose(best)
     oof = _out_of_fold(data, train_rows, numbers, models, chosen)
-    return Bag(models, best, chosen, oof, numbers, seconds)
+    return Bag(models, best, chosen, oof, numbers, seconds, _familiar(data, train_rows, numbers, models, chosen, oof))
 
 
 def others_choose(best: list[int | None]) -> list[int | None]:
@@ -136,6 +147,21 @@ def _out_of_fold(data: Dataset, rows: Array, numbers: Array, models: list[Model]
         if mine.any():
             oof[mine] = model.predict(data.features.take(rows[mine]), rounds)
     return oof
+
+
+def _familiar(
+    data: Dataset, rows: Array, numbers: Array, models: list[Model], chosen: list[int | None], oof: Array
+) -> Array | None:
+    if data.groups is None:
+        return None
+    _, place, sizes = np.unique(data.groups[rows], return_inverse=True, return_counts=True)
+    copied = sizes[place] > 1
+    seen = oof.copy()
+    for fold in range(len(models)):
+        mine, other = copied & (numbers == fold), (fold + 1) % len(models)
+        if mine.any():
+            seen[mine] = models[other].predict(data.features.take(rows[mine]), chosen[other])
+    return seen
 
 
 def _take(data: Dataset, rows: Array) -> Labelled:

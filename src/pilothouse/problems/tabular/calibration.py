@@ -76,13 +76,19 @@ def choose(y: Array, probabilities: Array, folds: Array, weights: Array | None =
 
 
 def honest(
-    calibration: Calibration | None, y: Array, probabilities: Array, folds: Array, weights: Array | None = None
+    calibration: Calibration | None,
+    y: Array,
+    probabilities: Array,
+    folds: Array,
+    weights: Array | None = None,
+    *,
+    fitted: Array,
 ) -> Array:
-    """The rows' own probabilities under maps of that kind which the rows of the other folds have fitted."""
+    """The rows' own probabilities under maps of that kind which the other folds' rows have fitted, as in `fitted`."""
     if calibration is None:
         return probabilities
     w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
-    return _by_fold(y, probabilities, folds, w, bool(calibration.bias))
+    return _by_fold(y, fitted, folds, w, bool(calibration.bias), probabilities)
 
 
 def fit(y: Array, probabilities: Array, w: Array, *, biased: bool) -> Calibration:
@@ -110,11 +116,13 @@ def fit(y: Array, probabilities: Array, w: Array, *, biased: bool) -> Calibratio
     return Calibration(math.exp(found.x[0]), [float(value) for value in found.x[1:]])
 
 
-def _by_fold(y: Array, probabilities: Array, folds: Array, w: Array, biased: bool) -> Array:
-    mapped = np.empty(probabilities.shape)
+def _by_fold(y: Array, probabilities: Array, folds: Array, w: Array, biased: bool, own: Array | None = None) -> Array:
+    """The probabilities (or `own`) of each fold, mapped as the other folds' probabilities fit it."""
+    own = probabilities if own is None else own
+    mapped = np.empty(own.shape)
     for fold in np.unique(folds):
         mine, others = folds == fold, folds != fold
-        mapped[mine] = fit(y[others], probabilities[others], w[others], biased=biased)(probabilities[mine])
+        mapped[mine] = fit(y[others], probabilities[others], w[others], biased=biased)(own[mine])
     return mapped
 
 

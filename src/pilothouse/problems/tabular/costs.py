@@ -12,18 +12,30 @@ from pilothouse.catalog.metrics import BINARY, REGRESSION
 
 @dataclass(frozen=True)
 class Facts:
-    """What the plan needs to know of the data; `rows` are training rows, `n_classes` is 0 for regression."""
+    """What the plan needs to know of the data; `rows` are training rows, `n_classes` is 0 for regression.
+
+    `one_hot` counts the columns of a linear model's categories; `sparse_values` the n-gram weights of all rows.
+    """
 
     rows: int
     columns: int
     problem_type: str
     n_classes: int
+    one_hot: int = 0
+    sparse_values: int = 0
 
     @classmethod
     def of(cls, dataset: dict[str, Any]) -> Facts:
         """The facts in a prepared data set's dataset.json."""
-        columns = dataset["features"]["numeric"] + dataset["features"]["categorical"]
-        return cls(dataset["train_rows"], columns, dataset["problem_type"], len(dataset["classes"] or []))
+        features = dataset["features"]
+        return cls(
+            dataset["train_rows"],
+            features["numeric"] + features["categorical"],
+            dataset["problem_type"],
+            len(dataset["classes"] or []),
+            features.get("one_hot", 0),
+            features.get("sparse_values", 0),
+        )
 
     @property
     def cells(self) -> int:
@@ -119,7 +131,7 @@ class Costs:
         rows = min(facts.rows, int(candidate.params.get("max_rows", facts.rows)))
         cells = rows * (k - 1) / k * max(facts.columns, 1)
         seconds_per_cell = _SECONDS_PER_CELL[candidate.algorithm] * _target_factor(candidate.algorithm, facts)
-        seconds = cells * seconds_per_cell * (k + refit_fits(k)) * heaviness(candidate)
+        seconds = cells * seconds_per_cell * (k + refit_fits(k)) * heaviness(candidate, facts.n_classes)
         fixed = _FIXED_SECONDS.get(candidate.algorithm, _FIXED_SECONDS_OF_OTHERS)
         return fixed + seconds * (_STACKED if candidate.layer > 1 else 1.0)
 
@@ -171,14 +183,14 @@ def _target_factor(algorithm: str, facts: Facts) -> float:
     return 1.0 if facts.problem_type == BINARY else 1.0 + 0.7 * (facts.n_classes - 1)
 
 
-def heaviness(candidate: CandidatePlan) -> float:
+def heaviness(candidate: CandidatePlan, n_classes: int) -> float:
     """How much more a variant costs than its algorithm's first configuration."""
     params = candidate.params
     if candidate.algorithm == "lightgbm":
         size = max(0.6, params.get("num_leaves", 31) / 31) ** 0.8 * (2.5 if params.get("extra_trees") else 1.0)
         return float(size * (0.05 / params.get("learning_rate", 0.05)) ** 0.8)
     if candidate.algorithm == "catboost":
-        return float(2.0 ** ((params.get("depth", 6) - 6) / 2) * (0.09 / params.get("learning_rate", 0.09)) ** 0.8)
+        return float(2.0 ** ((params.get("depth", 6) - 6) / 2) * (0.09 / _catboost_rate(params, n_classes)) ** 0.8)
     if candidate.algorithm == "xgboost":
         size = max(0.6, 2.0 ** ((params.get("max_depth", 6) - 6) / 3))
         return float(size * (0.08 / params.get("learning_rate", 0.08)) ** 0.8)
@@ -187,3 +199,15 @@ def heaviness(candidate: CandidatePlan) -> float:
         share = features if isinstance(features, float) else 0.5
         return float(params.get("n_estimators", 200) / 200 * max(0.5, share / 0.5))
     return 1.0
+
+
+_ONE_RATE_FROM_CLASSES = 6
+"""CatBoost's engine learns at one rate from so many classes on, whatever it is asked."""
+
+
+def _catboost_rate(params: Mapping[str, Any], n_classes: int) -> float:
+    """The learning rate as it compares to that of the first configuration, 0.09."""
+    if n_classes >= _ONE_RATE_FROM_CLASSES:
+        return 0.09
+    rate = params.get("learning_rate", 0.09)
+    return float(max(rate, min(0.3, rate * params.get("hurry", 1.0))))

@@ -39,13 +39,15 @@ _SLOWER = 8.0
 class Selection:
     """The weights of some finished trials, and how they came about.
 
-    `nested`: the training rows' mixtures, each weighted as the other folds select. `score`: how good they are.
+    `nested`: the training rows' mixtures, each weighted as the other folds select; `familiar` likewise, of what the
+    weights are chosen by. `score`: how good the latter are.
     """
 
     finished: list[Finished]
     method: str
     weights: list[float]
     nested: Array
+    familiar: Array
     score: float
 
     def voters(self) -> list[tuple[Finished, float]]:
@@ -71,7 +73,7 @@ def combine(
     data = Dataset.load(dataset_directory)
     selected = choose(data, metric, [Finished.load(path) for path in trials], deadline)
     folds = np.asarray(data.folds[data.rows(TRAIN)])
-    reached = verdict.reach(data, metric, selected.nested, selected.mix("validation"), folds)
+    reached = verdict.reach(data, metric, selected.nested, selected.mix("validation"), folds, selected.familiar)
     save_predictions(directory, selected.mix("oof"), selected.mix("validation"))
     voters = selected.voters()
     archive = compose(directory / "model", voters, data, reached, metric)
@@ -118,29 +120,40 @@ def select(judge: Judge, finished: Sequence[Finished], folds: Array, deadline: f
 
     A method is not begun if it may not be done by `deadline` (`time.monotonic()`).
     """
-    predictions = [one.oof for one in finished]
+    predictions = [one.expected for one in finished]
     latencies = [one.latency for one in finished]
-    tried: list[tuple[float, str, Array]] = []
+    tried: list[tuple[float, str, Array, Array]] = []
     for method in METHODS if len(finished) > 1 else ["best"]:
         begun = time.monotonic()
-        mixed = nested(method, judge, predictions, folds, latencies)
-        tried.append((judge.score(mixed), method, mixed))
+        mixed, honest = nested(method, judge, predictions, folds, latencies, [one.oof for one in finished])
+        tried.append((judge.score(mixed), method, mixed, honest))
         took = time.monotonic() - begun
         if deadline is not None and time.monotonic() + _SLOWER * took > deadline:
             break
     everyone = np.arange(len(judge.y))
-    score, method, mixed = max(tried, key=lambda one: one[0])
-    return Selection(list(finished), method, _weighed(method, judge, predictions, latencies, everyone), mixed, score)
+    score, method, mixed, honest = max(tried, key=lambda one: one[0])
+    weights = _weighed(method, judge, predictions, latencies, everyone)
+    return Selection(list(finished), method, weights, honest, mixed, score)
 
 
-def nested(method: str, judge: Judge, predictions: Sequence[Array], folds: Array, latencies: Sequence[float]) -> Array:
-    """The mixture of each row, weighted as the rows of the other folds select."""
-    mixed = np.empty_like(predictions[0])
+def nested(
+    method: str,
+    judge: Judge,
+    predictions: Sequence[Array],
+    folds: Array,
+    latencies: Sequence[float],
+    others_too: Sequence[Array],
+) -> tuple[Array, Array]:
+    """The mixtures of each row, of `predictions` and of `others_too`, weighted as the other folds' rows select by the
+    former.
+    """
+    mixed, also = np.empty_like(predictions[0]), np.empty_like(predictions[0])
     for fold in np.unique(folds):
         mine, others = folds == fold, np.flatnonzero(folds != fold)
         found = _weighed(method, judge, predictions, latencies, others)
         mixed[mine] = mixture(found, [prediction[mine] for prediction in predictions])
-    return mixed
+        also[mine] = mixture(found, [prediction[mine] for prediction in others_too])
+    return mixed, also
 
 
 def compose(

@@ -20,6 +20,8 @@ class Finished:
     """A finished trial: its folder, its engine, and its predictions for the training and the validation rows.
 
     The predictions are the models' own, before any calibration. Trials on the same k folds have the same `folds`.
+    `familiar`, for data with copies of rows: the training rows as later rows like them will be met, those that have
+    copies predicted by a model that saw one. No metric is computed on it.
     `inputs` are the folders of the trials that feed it, if it is of the second layer. `latency` is one row's, in
     seconds.
     """
@@ -33,6 +35,7 @@ class Finished:
     k: int = 0
     inputs: list[Path] = field(default_factory=list)
     latency: float = 0.0
+    familiar: Array | None = None
 
     @classmethod
     def load(cls, directory: Path) -> Finished:
@@ -48,7 +51,13 @@ class Finished:
             int(result.get("folds", 0)),
             [Path(path) for path in result.get("inputs", [])],
             float(result.get("latency", 0.0)),
+            predictions(directory, "familiar") if (directory / "familiar.npy").exists() else None,
         )
+
+    @property
+    def expected(self) -> Array:
+        """The training rows' predictions to choose weights by."""
+        return self.oof if self.familiar is None else self.familiar
 
     @property
     def layer(self) -> int:
@@ -56,12 +65,15 @@ class Finished:
         return 2 if self.inputs else 1
 
 
-def save_predictions(directory: Path, oof: Array, validation: Array) -> None:
-    """oof.npy and validation.npy: values as float64, probabilities as float32."""
-    for name, prediction in (("oof", oof), ("validation", validation)):
+def save_predictions(directory: Path, oof: Array, validation: Array, familiar: Array | None = None) -> None:
+    """oof.npy, validation.npy and perhaps familiar.npy: values as float64, probabilities as float32."""
+    for name, prediction in (("oof", oof), ("validation", validation), ("familiar", familiar)):
+        if prediction is None:
+            (directory / f"{name}.npy").unlink(missing_ok=True)
+            continue
         np.save(directory / f"{name}.npy", prediction if prediction.ndim == 1 else prediction.astype(np.float32))
 
 
 def predictions(directory: Path, part: str) -> Array:
-    """The float64 predictions that `save_predictions` wrote for `part`: oof or validation."""
+    """The float64 predictions that `save_predictions` wrote for `part`: oof, validation or familiar."""
     return np.asarray(np.load(directory / f"{part}.npy", allow_pickle=False), dtype=np.float64)

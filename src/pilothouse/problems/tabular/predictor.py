@@ -48,7 +48,7 @@ class TabularPredictor:
     def load(cls, directory: Path) -> TabularPredictor:
         """The predictor for an unpacked model archive."""
         manifest = read_manifest(directory)
-        members = manifest["members"]
+        members = voting.listed(manifest.get("members"))
         zipped = zip(voting.shares(members), members, voting.feeds(members), strict=True)
         voters = [Voter(share, _load(directory, member), inputs) for share, member, inputs in zipped]
         pipeline = FeaturePipeline.load(directory / "pipeline")
@@ -98,11 +98,11 @@ class TabularPredictor:
 
 def _calibration(manifest: dict[str, Any]) -> Calibration | None:
     try:
-        return Calibration.load(manifest.get("calibration"), len(manifest["classes"] or []))
+        return Calibration.load(manifest.get("calibration"), len(manifest.get("classes") or []))
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(
-            f"The model's manifest has the calibration {manifest['calibration']!r}, which this release can't apply. "
-            "Fetch the archive again."
+            f"The model's manifest has the calibration {manifest.get('calibration')!r}, which this release "
+            "can't apply. Fetch the archive again."
         ) from error
 
 

@@ -39,7 +39,9 @@ class Progress:
 
     def add(self, name: str, folder: Path) -> None:
         """Takes in the finished trial in `folder`."""
-        oof = np.load(folder / "oof.npy", mmap_mode="r", allow_pickle=False)[self._chosen]
+        familiar = folder / "familiar.npy"
+        source = familiar if familiar.exists() else folder / "oof.npy"
+        oof = np.load(source, mmap_mode="r", allow_pickle=False)[self._chosen]
         own = oof if self._regression else oof[np.arange(len(self._y)), self._y]
         self._names.append(name)
         self._predictions.append(np.asarray(own, dtype=np.float64))

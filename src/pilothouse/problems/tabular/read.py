@@ -16,6 +16,7 @@ from pilothouse.data.features import Features, joined
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.markers import is_missing
 from pilothouse.data.profile import Column, profile
+from pilothouse.engines.linear import MOST_ONE_HOT
 from pilothouse.errors import DataError
 from pilothouse.problems.tabular import dataset
 from pilothouse.problems.tabular.dataset import Dataset
@@ -255,7 +256,7 @@ def _facts(
         "columns": [column.name for column in columns],
         "feature_columns": [column.name for column in columns if column.type != "ignored"],
         "profile": [asdict(column) for column in columns],
-        "features": {"numeric": features.numeric.shape[1], "categorical": features.categorical.shape[1]},
+        "features": _sizes(features),
         "rows": len(features),
         "train_rows": len(features) - held_out,
         "validation_rows": held_out,
@@ -266,6 +267,16 @@ def _facts(
         "seed": reading.seed,
         "input_bytes": sum(int(channel.table.nbytes) for channel in channels),
         "example": _example(channels[0].table, columns),
+    }
+
+
+def _sizes(features: Features) -> dict[str, int]:
+    """Columns by kind, and what decides a linear model's memory: one-hot columns and n-gram weights."""
+    return {
+        "numeric": features.numeric.shape[1],
+        "categorical": features.categorical.shape[1],
+        "one_hot": sum(min(levels, MOST_ONE_HOT) for levels in features.cardinalities),
+        "sparse_values": 0 if features.sparse is None else int(features.sparse.nnz),
     }
 
 

@@ -10,13 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from pilothouse import engines
 from pilothouse.engines.base import Model
-from pilothouse.errors import TrialTimeout
+from pilothouse.errors import JobFailed, TrialTimeout
 from pilothouse.problems.evaluate import latency
 from pilothouse.problems.tabular import finished, stack, verdict
 from pilothouse.problems.tabular.archive import Assembly
-from pilothouse.problems.tabular.bag import Bag, fit_folds, task_of
+from pilothouse.problems.tabular.bag import Bag, as_read, fit_folds, task_of
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.finished import Finished
 from pilothouse.problems.tabular.predictor import TabularPredictor
@@ -24,6 +27,8 @@ from pilothouse.problems.tabular.trial import TimeBudget, Trial
 from pilothouse.problems.tabular.verdict import Verdict
 
 __all__ = ["FAILURE", "RESULT", "Trial", "run", "train"]
+
+Array = npt.NDArray[Any]
 
 RESULT, FAILURE = finished.RESULT, "failure.json"
 
@@ -56,16 +61,18 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     """The trial's story; returns the content of result.json."""
     budget = TimeBudget(trial.deadline_seconds)
     engines.warm(trial.algorithm)
+    data = as_read(data, trial.algorithm)
     feeders = stack.inputs([Path(path) for path in trial.inputs]) if trial.inputs else []
     if feeders:
         data, trial = stack.stacked(data, feeders), replace(trial, folds=feeders[0].k)
     bag = fit_folds(trial, data, data.rows(TRAIN), budget)
     validation = bag.predict(data.features.take(data.rows(VALIDATION)))
-    reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers)
+    _check_finite(bag.oof, validation)
+    reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, bag.familiar)
     begun = budget.elapsed()
     models = shipped(trial, data, bag, budget)
     refit_seconds = budget.elapsed() - begun
-    finished.save_predictions(directory, bag.oof, validation)
+    finished.save_predictions(directory, bag.oof, validation, bag.familiar)
     archive = save_model(directory / "model", models, trial, data, reached, feeders)
     seconds_a_row = reached.metrics["Validation"]["InferenceLatency"] = one_row_latency(archive, data.example)
     return {
@@ -84,6 +91,13 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
         "latency": seconds_a_row,
         "model_bytes": size(archive),
     }
+
+
+def _check_finite(*predictions: Array) -> None:
+    if not all(np.isfinite(prediction).all() for prediction in predictions):
+        raise JobFailed(
+            "The model's predictions are not finite numbers. Leave out this algorithm, or scale the target column."
+        )
 
 
 def shipped(trial: Trial, data: Dataset, bag: Bag, budget: TimeBudget) -> list[Model]:

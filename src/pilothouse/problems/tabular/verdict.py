@@ -49,17 +49,21 @@ class Verdict:
         }
 
 
-def reach(data: Dataset, metric: str, oof: Array, validation: Array, folds: Array) -> Verdict:
+def reach(
+    data: Dataset, metric: str, oof: Array, validation: Array, folds: Array, familiar: Array | None = None
+) -> Verdict:
     """The verdict by the objective `metric`.
 
-    `oof`: predictions of the training rows by what has not seen them, `folds` a number for each. The threshold and the
+    `oof`: predictions of the training rows by what has not seen them, `folds` a number for each. `familiar` (see
+    `Finished`) may fit the calibration in their place. The threshold and the
     calibration are chosen on them; each fold is judged by what the other folds choose, the validation rows by what all
     of them choose.
     """
     rows, y, w = data.rows(TRAIN), data.y[data.rows(TRAIN)], _weights(data, TRAIN)
-    kept = None if data.problem_type == REGRESSION else calibration.choose(y, oof, folds, w)
+    expected = oof if familiar is None else familiar
+    kept = None if data.problem_type == REGRESSION else calibration.choose(y, expected, folds, w)
     # One map for all rows: fitted fold by fold, two numbers cannot overfit, but would shift folds against each other.
-    honest = oof if data.problem_type != MULTICLASS else calibration.honest(kept, y, oof, folds, w)
+    honest = oof if data.problem_type != MULTICLASS else calibration.honest(kept, y, oof, folds, w, fitted=expected)
     if kept is not None and data.problem_type == BINARY:
         honest = kept(oof)
     held = validation if kept is None else kept(validation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pilothouse.errors import ConfigurationError
 from pilothouse.problems.tabular import stack
 
 _LARGEST_WEIGHT = 1e100
+_MOST_MEMBERS = 1_000
 
 Feeds = tuple[tuple[int, ...], ...]
 """For each feature that a member of the second layer has beside the data's own, the members whose mean it is."""
@@ -40,6 +42,26 @@ def vote(voters: Sequence[Voter], features: Features) -> npt.NDArray[np.float64]
                 fed[one.inputs] = stack.extended(features, [np.asarray(mean) for mean in means])
             answers[i] = one.model.predict(fed[one.inputs])
     return np.asarray(sum(one.weight * answers[i] for i, one in enumerate(voters) if one.weight), np.float64)
+
+
+def listed(members: Any) -> list[dict[str, Any]]:
+    """The members that a manifest, which may be anybody's, lists; `ConfigurationError` unless they are objects, not too
+    many of them, and none has another's folder.
+    """
+    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
+        raise ConfigurationError("The model's manifest has no list of objects as its members. Fetch the archive again.")
+    if len(members) > _MOST_MEMBERS:
+        raise ConfigurationError(
+            f"The model's manifest has {len(members):,} members; this release loads at most {_MOST_MEMBERS:,}. "
+            "Combine fewer candidates."
+        )
+    paths = [member.get("path") for member in members]
+    folders = {PurePosixPath(path) for path in paths if isinstance(path, str)}
+    if len(folders) < len(paths):
+        raise ConfigurationError(
+            "The model's manifest doesn't give each of its members a path of its own. Fetch the archive again."
+        )
+    return members
 
 
 def shares(members: Sequence[dict[str, Any]]) -> list[float]:

@@ -17,6 +17,7 @@ from pilothouse.problems.tabular.onnx.columns import Columns, columns
 from pilothouse.problems.tabular.onnx.graph import CannotExport, Graph
 from pilothouse.problems.tabular.onnx.trees import Trees
 from pilothouse.problems.tabular.predictor import TabularPredictor
+from pilothouse.problems.tabular.voting import listed
 
 _LEAST_PROBABILITY, _LEAST_STACKED, _LEAST_CALIBRATED = 1e-7, 1e-4, 1e-9
 """Where the engines, the second layer and the calibration keep probabilities away from 0."""
@@ -29,7 +30,7 @@ def export(directory: Path) -> Any:
     missing). Outputs: `label` [n] and `probabilities` float32 [n, classes], or `value` float32 [n].
     `CannotExport` names the column or member that stands in the way.
     """
-    for member in read_manifest(directory).get("members", []):
+    for member in listed(read_manifest(directory).get("members")):
         if member["engine"] not in _MAKERS:
             raise CannotExport(
                 f"The member {member['path']} is a {member['engine']} model, which cannot be exported. Export another "
