@@ -79,7 +79,7 @@ def test_rows_are_mapped_by_what_the_other_folds_fit() -> None:
     others = FOLDS != 0
     fitted = calibration.fit(y[others], p[others], np.ones(others.sum()), biased=bool(found and found.bias))
     np.testing.assert_allclose(honest[FOLDS == 0], fitted(p[FOLDS == 0]))
-    assert calibration.honest(None, y, p, FOLDS) is p
+    assert calibration.honest(None, y, p, FOLDS, fitted=p) is p
 
 
 def test_it_survives_json_and_refuses_what_is_no_map() -> None:
