@@ -1,6 +1,6 @@
 """Makes the stored models beside this file: `python tests/data/models/make.py RELEASE`, once for each release.
 
-A folder that is there is never made again: later releases must load it as it is, and predict what it predicted.
+A file that is there is never made again: later releases must load it as it is, and predict what it predicted.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,13 @@ from pilothouse.problems.tabular import ensemble, train
 from pilothouse.problems.tabular.read import Reading, prepare
 
 ROWS = 300
-QUICK = {"randomforest": {"n_estimators": 8}, "extra-trees": {"n_estimators": 8}}
+QUICK = {
+    "randomforest": {"n_estimators": 8},
+    "extra-trees": {"n_estimators": 8},
+    "nn-torch": {"max_rounds": 4, "width": 16, "members": 2},
+    "fastai": {"max_rounds": 4, "layers": [16]},
+}
+FEEDERS = ["lightgbm", "linear-learner", "nn-torch"]
 QUESTIONS = [
     ["0.5", "red", "2024-03-01", "a long road to go"],
     ["-1.25", "blue", "2021-12-31T23:59:59", "short words only"],
@@ -42,7 +49,7 @@ def table() -> pa.Table:
 
 def main(release: str) -> None:
     target = Path(__file__).parent / release
-    target.mkdir()
+    target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         data = prepare(table(), None, Reading("y", min_rows=100, folds=3), work / "dataset")
@@ -54,7 +61,12 @@ def main(release: str) -> None:
             train.write_json(work / name / train.RESULT, result)
         (work / "ensemble").mkdir()
         ensemble.combine(work / "ensemble", work / "dataset", [work / name for name in names], "F1")
-        for name in [*names, "ensemble"]:
+        (work / "stacked").mkdir()
+        stacked = train.Trial("stacked", "lightgbm", {"max_rounds": 10}, 3, 0, "F1")
+        train.run(replace(stacked, inputs=[str(work / name) for name in FEEDERS]), data, work / "stacked")
+        for name in [*names, "ensemble", "stacked"]:
+            if (target / f"{name}.tar.gz").exists():
+                continue
             pack(work / name / "model", target / f"{name}.tar.gz")
             prediction = load_predictor(work / name / "model").predict(QUESTIONS)
             answers = {"labels": prediction.labels, "probabilities": np.asarray(prediction.probabilities).tolist()}
