@@ -76,6 +76,28 @@ def test_numpy_predicts_what_torch_does(problem: tuple[str, int, str]) -> None:
     np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5, rtol=1e-5)
 
 
+def test_numpy_predicts_what_fastai_does_with_its_normalisations_folded_in() -> None:
+    torch = pytest.importorskip("torch")
+    tabular = pytest.importorskip("fastai.tabular.model")
+    from pilothouse.engines.nets.cycle import folded
+    from pilothouse.engines.nets.perceptron import Perceptron
+
+    rng = np.random.default_rng(0)
+    of = Perceptron(((12, 5), (30, 8)), 3, (20, 10), 4)
+    torch.manual_seed(0)
+    model = tabular.TabularModel(list(of.embeddings), of.numbers, of.outputs, list(of.hidden), bn_cont=True)
+    codes = np.column_stack([rng.integers(0, 12, 60), rng.integers(0, 30, 60)])
+    numbers = (rng.normal(size=(60, 3)) * 3 + 1).astype(np.float32)
+    rows = torch.from_numpy(codes), torch.from_numpy(numbers)
+    model.train()
+    with torch.no_grad():
+        for _ in range(5):  # the normalisations learn their means and variances
+            model(*rows)
+        theirs = model.eval()(*rows).numpy()
+    ours = of.predict(unpack(folded(model, of), of.shapes()), numbers, codes)
+    np.testing.assert_allclose(ours[:, 0, :], theirs, atol=1e-5, rtol=1e-5)
+
+
 def test_an_untrained_network_predicts_about_the_share_of_each_class() -> None:
     outcome = Outcome.fit(np.array([0, 0, 0, 1]), None, Task(BINARY, 2, "F1"))
     prior = np.tile(outcome.prior, (1, 4, 1))
