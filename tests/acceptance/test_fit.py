@@ -94,7 +94,8 @@ def test_the_api_predicts_what_the_command_does(fitted: Any, tmp_path: Path) -> 
 
 
 def test_fit_in_python_takes_a_frame_and_finds_a_regression(tmp_path: Path) -> None:
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     x, y = make_regression(n_samples=200, n_features=4, noise=1.0, random_state=0)
     frame = pandas.DataFrame(x, columns=list("abcd")).assign(price=y)
     seen: list[str] = []

@@ -21,7 +21,6 @@ def test_every_algorithm_that_is_served_has_an_engine() -> None:
 
 
 def test_all_algorithms_are_trained_where_their_libraries_are_installed() -> None:
-    pytest.importorskip("fastai")
     assert algorithms.trained(None) == algorithms.SERVED
     assert algorithms.left_out(None) is None
 

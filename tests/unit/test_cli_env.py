@@ -118,7 +118,8 @@ def test_the_url_can_be_called_from_this_machine(host: str, expected: str) -> No
 
 
 def test_the_sdk_defaults_name_bucket_and_role_and_no_telemetry(tmp_path: Path) -> None:
-    yaml = pytest.importorskip("yaml")
+    import yaml
+
     document = yaml.safe_load(sdk_defaults(Settings(home=tmp_path)))
     assert document["SchemaVersion"] == "1.0"
     modules = document["SageMaker"]["PythonSDK"]["Modules"]

@@ -54,7 +54,8 @@ class TestInputs:
 
 @pytest.mark.parametrize("problem", [(REGRESSION, 0, "MSE"), (BINARY, 2, "F1"), (MULTICLASS, 5, "Accuracy")])
 def test_numpy_predicts_what_torch_does(problem: tuple[str, int, str]) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     from pilothouse.engines.nets.training import Learner
 
     rng = np.random.default_rng(0)
@@ -77,8 +78,9 @@ def test_numpy_predicts_what_torch_does(problem: tuple[str, int, str]) -> None:
 
 
 def test_numpy_predicts_what_fastai_does_with_its_normalisations_folded_in() -> None:
-    torch = pytest.importorskip("torch")
-    tabular = pytest.importorskip("fastai.tabular.model")
+    import torch
+    from fastai.tabular import model as tabular
+
     from pilothouse.engines.nets.cycle import folded
     from pilothouse.engines.nets.perceptron import Perceptron
 

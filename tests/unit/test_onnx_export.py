@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -21,9 +22,6 @@ from pilothouse.problems.tabular.archive import Member, write_manifest
 from pilothouse.problems.tabular.onnx.export import export
 from pilothouse.problems.tabular.onnx.graph import CannotExport
 from pilothouse.problems.tabular.predictor import TabularPredictor
-
-pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
 
 ROWS = 400
 ENGINES = ("lightgbm", "xgboost", "catboost", "randomforest", "extra-trees", "linear-learner")
