@@ -104,7 +104,7 @@ def test_rows_with_a_wrong_number_of_columns_are_refused_in_the_words_of_the_ser
 
 
 def test_many_rows_are_answered_in_batches(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tabular, "BATCH_ROWS", 3)
+    monkeypatch.setattr(tabular, "LEAST_BATCH", 3)
     prediction = load(None, "Regression").predict([[str(i), ""] for i in range(10)])
     assert prediction.values.tolist() == pytest.approx([i + 0.1 for i in range(10)])
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.engines import forest_compiled
 from pilothouse.engines.base import Array, Labelled, Model, Task, capped, matrix, probabilities
 from pilothouse.errors import ConfigurationError
 
@@ -24,6 +25,11 @@ _STEPS = 4
 
 _BLOCK = 1 << 15
 """Row and tree pairs that are walked at once: what fits the cache."""
+
+_COMPILED_FROM = 2_000
+"""Rows from which on the compiled walk is worth the making of its trees."""
+
+_COMPARED = 16
 
 
 class ForestModel:
@@ -48,16 +54,29 @@ class ForestModel:
         if len(values) == 1:
             mean = self._value.take(self._leaves(values[0]), axis=0).sum(axis=0, dtype=np.float64) / len(self._root)
             return mean if outputs == 1 else probabilities(mean[None], outputs)
-        total = np.zeros((len(values), outputs))
-        rows = max(1, min(len(values), _BLOCK // max(outputs, 16)))
-        for start in range(0, len(values), rows):
-            block = values[start : start + rows]
+        mean = self._sum(values) / len(self._root)
+        return mean[:, 0] if outputs == 1 else probabilities(mean, outputs)
+
+    def _sum(self, x: Array) -> Array:
+        """float64 [n, outputs]: what rows get from all trees together."""
+        if len(x) < _COMPILED_FROM:
+            return self._walked(x)
+        found = forest_compiled.total(self._arrays, x)
+        some = self._walked(x[:_COMPARED])
+        agrees = found is not None and np.allclose(found[:_COMPARED], some, rtol=1e-9, atol=1e-9)
+        return found if found is not None and agrees else self._walked(x)
+
+    def _walked(self, x: Array) -> Array:
+        outputs = self._value.shape[1]
+        total = np.zeros((len(x), outputs))
+        rows = max(1, min(len(x), _BLOCK // max(outputs, 16)))
+        for start in range(0, len(x), rows):
+            block = x[start : start + rows]
             trees = max(1, _BLOCK // max(1, len(block) * max(1, outputs // 8)))
             for first in range(0, len(self._root), trees):
                 leaves = self._walk(block, self._root[first : first + trees])
                 total[start : start + rows] += self._value[leaves].sum(axis=1, dtype=np.float64)
-        mean = total / len(self._root)
-        return mean[:, 0] if outputs == 1 else probabilities(mean, outputs)
+        return total
 
     def _leaves(self, row: Array) -> Array:
         """The value row that one row reaches in each tree. All trees take a step at a time; at a leaf it leads back."""

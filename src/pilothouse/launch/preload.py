@@ -17,7 +17,7 @@ PRELOAD = (
     "lightgbm",
     "xgboost",
     "catboost",
-    *(name for name in ("torch",) if importlib.util.find_spec(name)),
+    *(name for name in ("torch", "fastai.tabular.learner") if importlib.util.find_spec(name.partition(".")[0])),
     "safetensors.numpy",
     "sqlalchemy.dialects.sqlite",
     "structlog",

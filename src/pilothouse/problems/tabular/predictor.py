@@ -24,8 +24,9 @@ from pilothouse.problems.tabular import voting
 from pilothouse.problems.tabular.calibration import Calibration
 from pilothouse.problems.tabular.voting import Voter
 
-BATCH_ROWS = 2048
-"""Rows that are featurised and predicted at a time: bounds memory, and is the share of a core."""
+LEAST_BATCH, MOST_BATCH = 2048, 8192
+"""Rows that are featurised and predicted at a time: a core's share of them, within these bounds. Many at a time are
+quicker, fewer need less memory."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,13 @@ class TabularPredictor:
                     f"Expected number of columns is {len(self.columns)}. "
                     f"Number of columns in the received data is {len(row)}."
                 )
-        if len(rows) <= BATCH_ROWS:
+        if len(rows) <= LEAST_BATCH:
             return self._answer(self._vote_on(rows))
-        batches = [rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS)]
+        cores = len(os.sched_getaffinity(0))
+        size = min(max(-(-len(rows) // cores), LEAST_BATCH), MOST_BATCH)
+        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
         # The libraries let go of the interpreter while they predict; on a busy machine the threads just take turns.
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="predict") as pool:
+        with ThreadPoolExecutor(cores, thread_name_prefix="predict") as pool:
             return self._answer(np.concatenate(list(pool.map(self._vote_on, batches))))
 
     def _vote_on(self, rows: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
