@@ -53,12 +53,18 @@ def board(job: Any, metric: str = "F1", problem_type: str = "BinaryClassificatio
 
 
 def result(
-    value: float | None, metric: str = "F1", latency: float = 0.01, noise: float = 0.0, score: float | None = None
+    value: float | None,
+    metric: str = "F1",
+    latency: float = 0.01,
+    noise: float = 0.0,
+    score: float | None = None,
+    standing: float | None = None,
 ) -> dict[str, Any]:
     measured = {} if value is None else {metric: 0.4}
     metrics = {"Validation": {**measured, "LogLoss": 0.5, "InferenceLatency": latency}}
     own = (value or 0.0) if METRICS[metric].direction == "Maximize" else -(value or 0.0)
-    return {"ranking": value, "noise": noise, "score": own if score is None else score, "metrics": metrics}
+    chosen_by = {"standing": value if standing is None else standing, "noise": noise}
+    return {"ranking": value, **chosen_by, "score": own if score is None else score, "metrics": metrics}
 
 
 def test_a_candidate_and_its_step_begin_and_end_together(job: Any) -> None:
@@ -112,6 +118,24 @@ def test_of_candidates_within_noise_the_ensemble_is_the_best_but_not_beyond(job:
     leaderboard.open("better")
     leaderboard.complete("better", result(0.84, noise=0.02, score=0.4))
     assert job.store.get("automl-job", "Churn").state["_best"] == "better"
+
+
+def test_in_regression_too_the_ensemble_is_the_best_of_those_within_noise(job: Any) -> None:
+    leaderboard = board(job, "RMSE", "Regression")
+    for name, value in (("single", 10.0), ("Churn-ensemble", 10.1), ("other", 12.0)):
+        leaderboard.open(name)
+        leaderboard.complete(name, result(value, "RMSE", noise=0.2))
+    assert job.store.get("automl-job", "Churn").state["_best"] == "Churn-ensemble"
+
+
+def test_candidates_are_chosen_by_rows_as_they_will_be_met_and_shown_by_unseen_ones(job: Any) -> None:
+    leaderboard = board(job)
+    for name, value, standing in (("knows-copies", 0.6, 0.9), ("knows-none", 0.7, 0.7)):
+        leaderboard.open(name)
+        leaderboard.complete(name, result(value, standing=standing))
+    assert job.store.get("automl-job", "Churn").state["_best"] == "knows-copies"
+    shown = job.store.get("candidate", "knows-copies").state["FinalAutoMLJobObjectiveMetric"]
+    assert shown["Value"] == 0.6
 
 
 def test_the_objective_shown_is_what_the_best_is_chosen_by(job: Any) -> None:

@@ -18,6 +18,8 @@ from pilothouse.contract.pack import pack
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.profile import Column, ColumnType
 from pilothouse.engines.base import Task
+from pilothouse.engines.crosses import Crosses
+from pilothouse.engines.statistics import TargetStatistics
 from pilothouse.problems.tabular.archive import Member, write_manifest
 from pilothouse.problems.tabular.onnx.export import export
 from pilothouse.problems.tabular.onnx.graph import CannotExport
@@ -141,6 +143,31 @@ def test_a_second_layer_and_a_calibration_are_part_of_the_graph(kind: str, tmp_p
     calibration = {"scale": 0.8, "bias": [0.1] * len(CLASSES[kind] or [])} if CLASSES[kind] else None
     names = ("lightgbm", "linear-learner", "extra-trees", "xgboost")
     _agree(_archive(tmp_path, kind, names, inputs=[[0], [1], [2]], calibration=calibration))
+
+
+@pytest.mark.parametrize("kind", list(TASKS))
+@pytest.mark.parametrize("name", ["lightgbm", "catboost", "xgboost"])
+def test_crosses_are_part_of_the_graph(name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PARAMS, name, {"max_rounds": 25, "crosses": 2})
+    folder = _archive(tmp_path, kind, (name,))
+    assert Crosses.load(folder / "members/0") is not None
+    _agree(folder)
+
+
+@pytest.mark.parametrize("kind", list(TASKS))
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "extra-trees"])
+def test_target_statistics_are_part_of_the_graph(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_town(table: pa.Table, kind: str) -> np.ndarray:
+        numbers = np.array([int(text.split()[1]) for text in table["town"].to_pylist()])
+        signal = np.random.default_rng(4).normal(size=60)[numbers] + 0.2 * np.random.default_rng(5).normal(size=ROWS)
+        return signal if kind == REGRESSION else np.digitize(signal, [0.0] if kind == BINARY else [-0.5, 0.5])
+
+    monkeypatch.setitem(globals(), "_target", by_town)
+    folder = _archive(tmp_path, kind, (name,))
+    assert TargetStatistics.load(folder / "members/0") is not None
+    _agree(folder)
 
 
 def test_inputs_are_the_columns_that_are_used(tmp_path: Path) -> None:

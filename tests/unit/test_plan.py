@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.data.features import Features
 from pilothouse.engines import catboost
 from pilothouse.engines.base import Task
+from pilothouse.problems.tabular import memory
 from pilothouse.problems.tabular.plan import (
     ENSEMBLE,
     CandidatePlan,
@@ -176,6 +179,19 @@ def test_a_trial_document_names_what_the_trial_needs() -> None:
     assert set(document) == {"name", "algorithm", "params", "folds", "seed", "metric", "threads"}
 
 
+def test_numbers_are_crossed_where_there_are_two() -> None:
+    crossing = {c.suffix for c in planned(replace(SMALL, numeric=2), max_candidates=60) if "crosses" in c.params}
+    assert len(crossing) == 2
+    assert not [c for c in planned(replace(SMALL, numeric=1), max_candidates=60) if "crosses" in c.params]
+
+
+def test_crosses_cost_time_and_memory() -> None:
+    costs, plain = Costs(SMALL), CandidatePlan("catboost-1", "catboost")
+    crossed = replace(plain, params={"crosses": 6})
+    assert 1.2 < costs.seconds(crossed) / costs.seconds(plain) < 3
+    assert memory.peak(crossed, LARGE) > memory.peak(plain, LARGE)
+
+
 def test_facts_come_from_the_prepared_data() -> None:
     document = {
         "problem_type": MULTICLASS,
@@ -183,9 +199,9 @@ def test_facts_come_from_the_prepared_data() -> None:
         "train_rows": 80,
         "features": {"numeric": 3, "categorical": 2},
     }
-    assert Facts.of(document) == Facts(80, 5, MULTICLASS, 3)
+    assert Facts.of(document) == Facts(80, 5, MULTICLASS, 3, numeric=3)
     document["features"] = {"numeric": 3, "categorical": 2, "one_hot": 70, "sparse_values": 900}
-    assert Facts.of(document) == Facts(80, 5, MULTICLASS, 3, one_hot=70, sparse_values=900)
+    assert Facts.of(document) == Facts(80, 5, MULTICLASS, 3, one_hot=70, sparse_values=900, numeric=3)
 
 
 class TestCosts:

@@ -85,6 +85,7 @@ class Board:
             "InferenceContainers": [self._container(name)],
             "CandidateProperties": {"CandidateMetrics": _metric_data(result["metrics"])},
             "EndTime": clock.now(),
+            "_standing": result["standing"],
             "_noise": result["noise"],
             "_score": result["score"],
             "_latency": result["metrics"]["Validation"].get("InferenceLatency"),
@@ -105,16 +106,16 @@ class Board:
     def best(self) -> Resource | None:
         """The completed candidate with the best objective, luck and latency considered.
 
-        The first of many by a metric of labels is that by luck in part. So of the candidates that are within its noise
-        of the first the ensemble is the best, since nested weights have no such luck, else the one with the best score;
-        regression has no such noise, and its score is the objective. Scores tie that differ by at most a thousandth of
-        the distance between the best and the median candidate: then the lowest latency decides.
+        The first of many is that by luck in part. So of the candidates that are within its noise of the first the
+        ensemble is the best, since nested weights have no such luck, else the one with the best score, which in
+        regression is the objective. Scores tie that differ by at most a thousandth of the distance between the best and
+        the median candidate: then the lowest latency decides.
         """
         done = [row for row in self.rows() if row.status == "Completed"]
         if not done:
             return None
         sign = 1 if METRICS[self.metric].direction == "Maximize" else -1
-        values = {row.name: sign * _value(row) for row in done}
+        values = {row.name: sign * _standing(row) for row in done}
         first = max(done, key=lambda row: values[row.name])
         slack = max(first.state["_noise"], _tie(list(values.values())))
         near = [row for row in done if values[row.name] >= values[first.name] - slack]
@@ -202,8 +203,10 @@ def _tie(values: list[float]) -> float:
     return _TIE * (max(values) - statistics.median(values))
 
 
-def _value(row: Resource) -> float:
-    return float(row.state["FinalAutoMLJobObjectiveMetric"]["Value"])
+def _standing(row: Resource) -> float:
+    """What the candidate is chosen by; rows of earlier releases have only the objective."""
+    standing = row.state.get("_standing")
+    return float(row.state["FinalAutoMLJobObjectiveMetric"]["Value"] if standing is None else standing)
 
 
 def _metric_data(metrics: dict[str, dict[str, float]]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 
 from pilothouse.engines.base import Engine, Model, Task
+from pilothouse.engines.crosses import WithCrosses
 from pilothouse.engines.statistics import WithStatistics
 
 __all__ = ["ENGINES", "Engine", "Model", "Task", "engine", "load", "reads_sparse", "warm"]
@@ -36,6 +37,9 @@ _LIBRARIES = {
 _WITH_STATISTICS = ("lightgbm", "xgboost", "randomforest", "extra-trees", "nn-torch")
 """The engines that get target statistics of categories; CatBoost makes its own."""
 
+_WITH_CROSSES = ("lightgbm", "catboost", "xgboost")
+"""The engines that get crosses of numbers where they are asked for them."""
+
 _READ_SPARSE = ("linear-learner",)
 
 
@@ -46,7 +50,8 @@ def engine(name: str) -> Engine:
     except KeyError:
         raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}") from None
     made: Engine = getattr(importlib.import_module(module), attribute)()
-    return WithStatistics(made) if name in _WITH_STATISTICS else made
+    made = WithStatistics(made) if name in _WITH_STATISTICS else made
+    return WithCrosses(made) if name in _WITH_CROSSES else made
 
 
 def warm(name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pilothouse.problems.tabular.costs import CandidatePlan, Facts
+from pilothouse.problems.tabular.costs import CandidatePlan, Facts, crossed
 
 _PROCESS = 200 << 20
 _COPIES = 10
@@ -42,13 +42,13 @@ def peak(candidate: CandidatePlan, facts: Facts) -> int:
     trees = _FOREST if candidate.algorithm in ("extra-trees", "randomforest") else 0
     outputs = facts.rows * max(facts.n_classes, 1) * _BYTES_PER_OUTPUT
     sparse = facts.sparse_values * _BYTES_PER_SPARSE_VALUE if candidate.algorithm == "linear-learner" else 0
-    cells = facts.cells * _COPIES + rows * _bytes_per_row(candidate, facts)
+    cells = (facts.cells + facts.rows * crossed(candidate)) * _COPIES + rows * _bytes_per_row(candidate, facts)
     return _PROCESS + trees + cells + sparse + outputs
 
 
 def _bytes_per_row(candidate: CandidatePlan, facts: Facts) -> int:
     """What each row that is trained on needs in the engine."""
-    dense = max(facts.columns, 1) * _BYTES_PER_CELL[candidate.algorithm]
+    dense = (max(facts.columns, 1) + crossed(candidate)) * _BYTES_PER_CELL[candidate.algorithm]
     return dense + (facts.one_hot * _BYTES_PER_ONE_HOT_CELL if candidate.algorithm == "linear-learner" else 0)
 
 

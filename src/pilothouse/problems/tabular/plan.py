@@ -50,7 +50,7 @@ def plan(
     ensembles = 1 if max_candidates >= 3 else 0
     stackers = _stackers(facts, algorithms, max_candidates, seed)
     wanted = max_candidates - ensembles - len(stackers)
-    chosen = portfolio.rounds(facts.rows, facts.columns, facts.n_classes, algorithms)[:wanted]
+    chosen = portfolio.rounds(facts.rows, facts.columns, facts.n_classes, algorithms, facts.numeric)[:wanted]
     plans = [
         CandidatePlan(f"{algorithm}-{number}", algorithm, _sized(facts, algorithm, params), seed=seed + 100 * i)
         for i, (algorithm, number, params) in enumerate(chosen)

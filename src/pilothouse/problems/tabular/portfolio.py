@@ -72,11 +72,12 @@ _SAMPLED = {
     "reg_lambda": 3.0,
 }
 _BY_ENTROPY = {"n_estimators": 300, "criterion": "entropy"}
+_CROSSED = {"crosses": 6}
 _FULL_TREES = {"n_estimators": 300, "max_features": 0.5, "min_samples_leaf": 1}
 
 _PORTFOLIO: dict[str, list[Params]] = {
-    "lightgbm": [{}, _RANDOM_CUTS, _LARGE_LEAVES, _SMALL_LEAVES, _FAST_LARGE, _LARGE_RANDOM],
-    "catboost": [{}, _LEAVES, _COLUMNS, _SHALLOW, _DEEPER],
+    "lightgbm": [{}, _CROSSED, _RANDOM_CUTS, _LARGE_LEAVES, _SMALL_LEAVES, _FAST_LARGE, _LARGE_RANDOM],
+    "catboost": [{}, _CROSSED, _LEAVES, _COLUMNS, _SHALLOW, _DEEPER],
     "xgboost": [{"max_depth": 4}, {}, _DEEP, _SAMPLED],
     "extra-trees": [{}, {"max_features": 0.9}],
     "randomforest": [{}, {"max_features": 0.3}],
@@ -87,7 +88,7 @@ _PORTFOLIO: dict[str, list[Params]] = {
 """Each algorithm's configurations in the order in which they lowered the loss of a greedy ensemble of all of them."""
 
 _ON_FEW_ROWS: dict[str, list[Params]] = {
-    "lightgbm": [_RANDOM_CUTS, _LARGE_LEAVES, _SMALL_LEAVES, {}, _LARGE_RANDOM, _FAST_LARGE],
+    "lightgbm": [_RANDOM_CUTS, _CROSSED, _LARGE_LEAVES, _SMALL_LEAVES, {}, _LARGE_RANDOM, _FAST_LARGE],
 }
 
 _FOR_CLASSES: dict[str, list[Params]] = {
@@ -153,9 +154,16 @@ _SPACE: dict[str, dict[str, Range]] = {
 }
 
 
-def rounds(rows: int, columns: int, n_classes: int, algorithms: Sequence[str]) -> list[tuple[str, int, Params]]:
-    """(algorithm, number, params): the first configuration of each, then the second of each, and so on."""
+def rounds(
+    rows: int, columns: int, n_classes: int, algorithms: Sequence[str], numeric: int = 2
+) -> list[tuple[str, int, Params]]:
+    """(algorithm, number, params): the first configuration of each, then the second of each, and so on.
+
+    Without two `numeric` columns nothing can be crossed.
+    """
     lists = _configurations(rows, n_classes)
+    if numeric < 2:
+        lists = {name: [params for params in own if "crosses" not in params] for name, own in lists.items()}
     order = _ORDER if rows * columns < MANY_CELLS else _ORDER_ON_MANY_CELLS
     chosen = [name for name in order if name in algorithms]
     most = max((len(lists[name]) for name in chosen), default=0)

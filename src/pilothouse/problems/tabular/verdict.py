@@ -24,9 +24,10 @@ Array = npt.NDArray[Any]
 class Verdict:
     """What the predictions of a candidate's training and validation rows say.
 
-    `ranking` is the objective on all rows, each predicted by what has not seen it; NaN where it is undefined. `noise`
-    is its standard error, 0 for regression. `score`, where higher is better, tells apart candidates that differ by
-    noise only: the log loss of all rows, or what the judge calls smooth.
+    `ranking` is the objective on all rows, each predicted by what has not seen it; NaN where it is undefined.
+    Candidates are chosen by `standing`: the same where no row has a copy, else with rows that have copies predicted as
+    later ones will be (see `Finished`). `noise` is its standard error. `score`, where higher is better, tells apart
+    candidates that differ by noise only: the log loss of all rows, or what the judge calls smooth.
     `metrics` are by Set: `Train` of the training rows, `Validation` of the others.
     """
 
@@ -34,6 +35,7 @@ class Verdict:
     calibration: Calibration | None
     metrics: dict[str, dict[str, float]]
     ranking: float
+    standing: float
     noise: float
     score: float
 
@@ -42,6 +44,7 @@ class Verdict:
         return {
             "metrics": self.metrics,
             "ranking": self.ranking if math.isfinite(self.ranking) else None,
+            "standing": self.standing if math.isfinite(self.standing) else None,
             "noise": self.noise,
             "score": self.score,
             "threshold": self.threshold,
@@ -71,18 +74,20 @@ def reach(
     by_fold = threshold.choose_by_fold(data.problem_type, metric, y, honest, folds, w)
     train = evaluate.evaluate(data.problem_type, y, honest, weights=w, threshold=by_fold)
     both = np.concatenate([rows, data.rows(VALIDATION)])
-    predicted = np.concatenate([honest, held])
     judge = Judge(data.problem_type, metric, data.y[both], None if data.w is None else data.w[both])
     cuts = _cuts(by_fold, cut, len(both))
     parts = np.concatenate([folds, np.full(len(held), -1)])
-    ranking = judge.measure(predicted, cuts)
+    predicted = np.concatenate([honest, held])
+    as_met = predicted if familiar is None else np.concatenate([expected if kept is None else kept(expected), held])
+    standing = judge.measure(as_met, cuts)
     return Verdict(
         cut,
         kept,
         {"Train": train, "Validation": measure(data, VALIDATION, held, cut)},
-        ranking,
-        0.0 if data.problem_type == REGRESSION else _noise(ranking, judge, predicted, cuts, parts),
-        judge.smooth(predicted),
+        judge.measure(predicted, cuts),
+        standing,
+        _noise(standing, judge, as_met, cuts, parts),
+        judge.smooth(as_met),
     )
 
 
@@ -99,15 +104,16 @@ def _cuts(by_fold: Array | None, cut: float | None, rows: int) -> Cut:
     return np.concatenate([by_fold, np.full(rows - len(by_fold), cut)])
 
 
-def _noise(ranking: float, judge: Judge, predicted: Array, cuts: Cut, parts: Array) -> float:
-    """The standard error of an objective between 0 and 1: as it differs between the parts, at least a share's."""
+def _noise(standing: float, judge: Judge, predicted: Array, cuts: Cut, parts: Array) -> float:
+    """The standard error of an objective: as it differs between the parts; of classifiers at least a share's."""
     values = []
     for part in np.unique(parts):
         rows = np.flatnonzero(parts == part)
         values.append(judge.on(rows).measure(predicted[rows], cuts[rows] if isinstance(cuts, np.ndarray) else cuts))
     known = [value for value in values if math.isfinite(value)]
     between = float(np.std(known, ddof=1)) / math.sqrt(len(known)) if len(known) > 1 else 0.0
-    return max(between, math.sqrt(max(0.0, ranking * (1 - ranking)) / len(parts)))
+    share = 0.0 if judge.problem_type == REGRESSION else math.sqrt(max(0.0, standing * (1 - standing)) / len(parts))
+    return max(between, share)
 
 
 def _weights(data: Dataset, part: int) -> Array | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pilothouse.engines.crosses import LARGEST, Crosses
 from pilothouse.engines.statistics import TargetStatistics
 from pilothouse.problems.base import inside, load_predictor, read_manifest
 from pilothouse.problems.tabular.onnx import boosters, plain
@@ -103,9 +104,29 @@ def _member(graph: Graph, table: Columns, folder: Path, document: dict[str, Any]
     """A member's answer: float64 [n, 1], or probabilities [n, classes]."""
     engine = document["engine"]
     try:
-        return _MAKERS[engine](graph, _with_statistics(graph, table, folder), folder, classes)
+        return _MAKERS[engine](
+            graph, _with_statistics(graph, _with_crosses(graph, table, folder), folder), folder, classes
+        )
     except CannotExport as error:
         raise CannotExport(f"The member {document['path']} ({engine}) cannot be exported. {error.message}") from error
+
+
+def _with_crosses(graph: Graph, table: Columns, folder: Path) -> Columns:
+    """The columns and behind the numbers the differences and ratios that the member's engine made of them."""
+    crosses = Crosses.load(folder)
+    if crosses is None or table.numeric is None:
+        return table
+    left, right = (
+        graph.add("Gather", table.numeric, graph.constant(columns, np.int64), axis=1)
+        for columns in (crosses.left, crosses.right)
+    )
+    none = graph.add("Equal", right, graph.constant([0.0]))
+    ratios = graph.add("Where", none, graph.constant([np.nan]), graph.add("Div", left, right))
+    made = graph.add("Concat", graph.add("Sub", left, right), ratios, axis=1)
+    for beyond, limit in (("Greater", LARGEST), ("Less", -LARGEST)):
+        bound = graph.constant([limit])
+        made = graph.add("Where", graph.add(beyond, made, bound), bound, made)
+    return replace(table, numeric=graph.add("Concat", table.numeric, graph.double(graph.single(made)), axis=1))
 
 
 def _with_statistics(graph: Graph, table: Columns, folder: Path) -> Columns:
