@@ -175,6 +175,54 @@ def test_dates_give_the_parts_that_vary() -> None:
     assert np.isnan(features.numeric[1]).all()
 
 
+def _stays(count: int = 60) -> list[tuple[str, ...]]:
+    """Arrivals and departures, and a date that is always a week before the arrival."""
+    return [
+        (f"2020-03-{i % 28 + 1:02} 10:00", f"{i % 28 + 1:02}/04/2020 {i % 24:02}:30", f"2020-{i % 28 + 1:02}")
+        for i in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def dated() -> FeaturePipeline:
+    return FeaturePipeline.fit(_table(_stays()), _columns(("datetime", "datetime", "datetime")))
+
+
+def test_two_dates_give_the_days_between_them(dated: FeaturePipeline) -> None:
+    features = dated.transform_rows([["2020-03-01 10:00", "20/04/2020 22:00", ""], ["2020-03-01", "never", "2020-04"]])
+    days = dict(zip(features.numeric_names, features.numeric.T.tolist(), strict=True))
+    assert days["c0..c1:days"] == [50.5, pytest.approx(np.nan, nan_ok=True)]
+    assert days["c0..c2:days"] == [pytest.approx(np.nan, nan_ok=True), 31.0]
+
+
+def test_days_that_never_differ_are_left_out() -> None:
+    rows = [(f"2020-03-{i % 20 + 1:02}", f"2020-03-{i % 20 + 8:02}") for i in range(40)]
+    pipeline = FeaturePipeline.fit(_table(rows), _columns(("datetime", "datetime")))
+    assert pipeline.deltas == []
+
+
+def test_seconds_between_dates_are_not_lost() -> None:
+    rows = [(f"2020-03-01 10:00:{i % 60:02}", f"2020-03-01 10:01:{(i * 7) % 60:02}") for i in range(40)]
+    features = FeaturePipeline.fit(_table(rows), _columns(("datetime", "datetime"))).transform_rows(rows)
+    seconds = features.numeric[:, features.numeric_names.index("c0..c1:days")] * 86_400
+    np.testing.assert_allclose(seconds, [60 + (i * 7) % 60 - i % 60 for i in range(40)], rtol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.tuples(_VALUE, _VALUE, _VALUE), min_size=1, max_size=60))
+def test_days_are_the_same_on_every_way(dated: FeaturePipeline, rows: list[tuple[str, ...]]) -> None:
+    together = dated.transform_rows(rows)
+    _same(dated.transform(_table(rows)), together)
+    for i, row in enumerate(rows):
+        _same(dated.transform_rows([row]), together.take(slice(i, i + 1)))
+
+
+def test_days_survive_saving_in_a_version_that_older_releases_refuse(dated: FeaturePipeline, tmp_path: Path) -> None:
+    dated.save(tmp_path)
+    assert json.loads((tmp_path / "pipeline.json").read_text())["version"] == 2
+    _same(dated.transform(_table(_stays())), FeaturePipeline.load(tmp_path).transform(_table(_stays())))
+
+
 def test_similar_texts_lie_closer_than_others() -> None:
     rows = [(f"{topic} number {i} {topic} again",) for i in range(40) for topic in ("football match", "stock market")]
     fitted = FeaturePipeline.fit(_table(rows), _columns(("text",)))
@@ -191,11 +239,6 @@ def test_text_columns_with_nothing_to_learn_do_not_fail() -> None:
 
 def test_only_the_rows_given_to_fit_are_learnt_from(pipeline: FeaturePipeline) -> None:
     assert pipeline.transform_rows([("0", "purple", "", "", "")]).categorical[0, 0] == 0
-
-
-def test_every_numeric_feature_names_its_column(pipeline: FeaturePipeline) -> None:
-    names = pipeline.transform_rows([]).numeric_names
-    assert [name.split(":")[0] for name in names] == pipeline.numeric_sources
 
 
 def test_features_survive_saving_as_memory_maps(pipeline: FeaturePipeline, tmp_path: Path) -> None:

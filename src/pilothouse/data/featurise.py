@@ -13,10 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pilothouse.data import render, written
+from pilothouse.data import deltas, render, written
 from pilothouse.data import text as free_text
 from pilothouse.data.categories import CategoryEncoder
 from pilothouse.data.dates import DateEncoder
+from pilothouse.data.deltas import Delta
 from pilothouse.data.features import Features
 from pilothouse.data.ngrams import NgramEncoder
 from pilothouse.data.numbers import NumberEncoder
@@ -25,7 +26,9 @@ from pilothouse.data.text import TextEncoder
 from pilothouse.data.written import WrittenNumberEncoder
 from pilothouse.errors import ConfigurationError
 
-FORMAT, VERSION = "pilothouse-features", 1
+FORMAT, VERSION, VERSION_WITH_DELTAS = "pilothouse-features", 1, 2
+"""Releases that know version 1 only can read what has no deltas."""
+
 SLICE_ROWS = 1 << 16
 FEW_ROWS = 50
 """Up to so many rows are read value by value, more column by column."""
@@ -72,10 +75,14 @@ class FeaturePipeline:
     than all else, and only linear models read them.
     """
 
-    def __init__(self, columns: list[Column], encoders: list[tuple[int, Encoder]]) -> None:
+    def __init__(
+        self, columns: list[Column], encoders: list[tuple[int, Encoder]], deltas: Sequence[Delta] = ()
+    ) -> None:
         self.columns = columns
+        self.deltas = list(deltas)
         self._encoders = encoders
         self._numeric_names = [name for _, encoder in encoders for name in encoder.names]
+        self._numeric_names += [delta.name for delta in deltas]
         coded = [(position, encoder.cardinality) for position, encoder in encoders if encoder.cardinality is not None]
         self._categorical_names = [columns[position].name for position, _ in coded]
         self._cardinalities = [cardinality for _, cardinality in coded]
@@ -87,17 +94,13 @@ class FeaturePipeline:
     def fit(cls, table: pa.Table, columns: list[Column], seed: int = 0) -> FeaturePipeline:
         """Learn from the training rows in `table`, which has every column of `columns`."""
         used = [(i, column) for i, column in enumerate(columns) if column.type != "ignored"]
-        return cls(columns, [(i, _fitted(column, table[column.name], seed)) for i, column in used])
+        encoders = [(i, _fitted(column, table[column.name], seed)) for i, column in used]
+        return cls(columns, encoders, _varying(_deltas(columns, encoders), table, columns))
 
     @property
     def encoders(self) -> list[tuple[int, Encoder]]:
         """The encoder of each column that is used, with the column's position in `columns`."""
         return list(self._encoders)
-
-    @property
-    def numeric_sources(self) -> list[str]:
-        """The input column that each numeric feature comes from."""
-        return [self.columns[position].name for position, encoder in self._encoders for _ in encoder.names]
 
     def transform(self, table: pa.Table) -> Features:
         """The features of a table's rows. Columns are found by name; others than the pipeline's are not looked at."""
@@ -105,6 +108,7 @@ class FeaturePipeline:
         for start in range(0, table.num_rows, SLICE_ROWS):
             part = table.slice(start, SLICE_ROWS)
             encoded = [_encode_array(e, render.chunk(part[self.columns[p].name])) for p, e in self._encoders]
+            encoded += [(_days(delta, part, self.columns)[:, None], None) for delta in self.deltas]
             self._fill(features, slice(start, start + part.num_rows), encoded)
         return self._with_ngrams(features, lambda p, ngrams: _encode_ngrams(ngrams, table[self.columns[p].name]))
 
@@ -121,6 +125,9 @@ class FeaturePipeline:
         encoded = [
             _encode_texts(encoder, [_cell(row[position]) for row in rows]) for position, encoder in self._encoders
         ]
+        for delta in self.deltas:
+            texts = ([_cell(row[position]) for row in rows] for position in (delta.first, delta.second))
+            encoded.append((delta.between(*texts)[:, None], None))
         self._fill(features, slice(None), encoded)
         return features
 
@@ -132,6 +139,8 @@ class FeaturePipeline:
             for position, read in self._readers:
                 value = row[position]
                 read(value if type(value) is str else render.as_text(value), numbers, codes)
+            for delta in self.deltas:
+                numbers.append(delta.days(_cell(row[delta.first]), _cell(row[delta.second])))
         return self._with(
             np.array(numbers, np.float32).reshape(len(rows), len(self._numeric_names)),
             np.array(codes, np.int32).reshape(len(rows), len(self._categorical_names)),
@@ -145,9 +154,10 @@ class FeaturePipeline:
         states = [(position, *encoder.state()) for position, encoder in self._encoders]
         description = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION_WITH_DELTAS if self.deltas else VERSION,
             "columns": [asdict(column) for column in self.columns],
             "encoders": {str(position): state for position, state, _ in states},
+            **({"deltas": [[delta.first, delta.second] for delta in self.deltas]} if self.deltas else {}),
         }
         arrays = {f"{position}.{name}": array for position, _, named in states for name, array in named.items()}
         (directory / _DESCRIPTION).write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
@@ -159,16 +169,19 @@ class FeaturePipeline:
         from safetensors.numpy import load_file
 
         described = json.loads((directory / _DESCRIPTION).read_text(encoding="utf-8"))
-        if (described.get("format"), described.get("version")) != (FORMAT, VERSION):
+        known = [(FORMAT, VERSION), (FORMAT, VERSION_WITH_DELTAS)]
+        if (described.get("format"), described.get("version")) not in known:
             raise ConfigurationError(
                 f"The feature pipeline in {directory} has format {described.get('format')!r} version "
-                f"{described.get('version')!r}; this release reads {FORMAT!r} version {VERSION}. "
+                f"{described.get('version')!r}; this release reads {FORMAT!r} up to version {VERSION_WITH_DELTAS}. "
                 "Use the release of Pilothouse that made the model."
             )
         columns = [Column(**column) for column in described["columns"]]
         arrays = load_file(directory / _ARRAYS)
         states = described["encoders"].items()
-        return cls(columns, [(int(p), _restored(columns[int(p)], state, arrays, p)) for p, state in states])
+        encoders = [(int(p), _restored(columns[int(p)], state, arrays, p)) for p, state in states]
+        kept = {tuple(pair) for pair in described.get("deltas", [])}
+        return cls(columns, encoders, [d for d in _deltas(columns, encoders) if (d.first, d.second) in kept])
 
     def _empty(self, rows: int) -> Features:
         return self._with(
@@ -202,6 +215,21 @@ class FeaturePipeline:
             if codes is not None:
                 features.categorical[rows, code_at] = codes
                 code_at += 1
+
+
+def _deltas(columns: list[Column], encoders: list[tuple[int, Encoder]]) -> list[Delta]:
+    """Those of all date columns."""
+    dated = [(p, columns[p].name, encoder) for p, encoder in encoders if isinstance(encoder, DateEncoder)]
+    return deltas.between(dated)
+
+
+def _varying(found: list[Delta], table: pa.Table, columns: list[Column]) -> list[Delta]:
+    return [delta for delta in found if deltas.varies(_days(delta, table.slice(0, SLICE_ROWS), columns))]
+
+
+def _days(delta: Delta, table: pa.Table, columns: list[Column]) -> npt.NDArray[np.float32]:
+    texts = (render.texts(render.chunk(table[columns[p].name])).to_pylist() for p in (delta.first, delta.second))
+    return delta.between(*texts)
 
 
 def _cell(value: Any) -> str:
