@@ -32,7 +32,7 @@ def test_a_stored_model_predicts_what_it_predicted(stored: Path, tmp_path: Path)
 
 
 def test_a_model_is_stored_for_every_engine_of_the_first_release() -> None:
-    wanted = sorted([*engines.ENGINES, "ensemble", "stacked"])
+    wanted = sorted([*engines.ENGINES, "ensemble", "stacked", "crossed"])
     assert [path.name for path in STORED if path.parent.name == "0.1.0"] == [f"{name}.tar.gz" for name in wanted]
 
 

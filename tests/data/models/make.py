@@ -47,6 +47,14 @@ def table() -> pa.Table:
     return pa.table({"x": [f"{v:.4f}" for v in x], "color": color, "day": day, "text": text, "y": y})
 
 
+def dated() -> pa.Table:
+    """The same with a number to cross and a date that lies days after the other."""
+    first, rng = table(), np.random.default_rng(1)
+    z = [f"{v:.3f}" for v in rng.uniform(1, 5, ROWS)]
+    due = [f"20{20 + i % 5}-{1 + i % 12:02}-{1 + i % 28:02} 06:00" for i in range(1, ROWS + 1)]
+    return first.add_column(3, "due", pa.array(due)).add_column(4, "z", pa.array(z))
+
+
 def main(release: str) -> None:
     target = Path(__file__).parent / release
     target.mkdir(exist_ok=True)
@@ -64,13 +72,19 @@ def main(release: str) -> None:
         (work / "stacked").mkdir()
         stacked = train.Trial("stacked", "lightgbm", {"max_rounds": 10}, 3, 0, "F1")
         train.run(replace(stacked, inputs=[str(work / name) for name in FEEDERS]), data, work / "stacked")
-        for name in [*names, "ensemble", "stacked"]:
+        (work / "crossed").mkdir()
+        crossing = train.Trial("crossed", "lightgbm", {"max_rounds": 10, "crosses": 2}, 3, 0, "F1")
+        train.run(
+            crossing, prepare(dated(), None, Reading("y", min_rows=100, folds=3), work / "dated"), work / "crossed"
+        )
+        for name in [*names, "ensemble", "stacked", "crossed"]:
+            questions = [[*q[:3], "2024-03-03", "2.5", *q[3:]] for q in QUESTIONS] if name == "crossed" else QUESTIONS
             if (target / f"{name}.tar.gz").exists():
                 continue
             pack(work / name / "model", target / f"{name}.tar.gz")
-            prediction = load_predictor(work / name / "model").predict(QUESTIONS)
+            prediction = load_predictor(work / name / "model").predict(questions)
             answers = {"labels": prediction.labels, "probabilities": np.asarray(prediction.probabilities).tolist()}
-            document = {"questions": QUESTIONS, **answers}
+            document = {"questions": questions, **answers}
             (target / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
