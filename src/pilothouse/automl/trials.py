@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.host_costs import HostCosts
 from pilothouse.automl.line import Line, Ticket
+from pilothouse.automl.roster import Roster
 from pilothouse.catalog import algorithms
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.launch.slots import memory_room, memory_share
@@ -23,7 +23,6 @@ from pilothouse.training import task
 from pilothouse.training.task import Outcome
 
 if TYPE_CHECKING:
-    from pilothouse.problems.tabular.progress import Progress
     from pilothouse.work.job import Job
 
 HOST_COSTS = "costs.json"
@@ -34,16 +33,12 @@ _OVER_LIMIT = (
 )
 _LEAST_FOR_ENSEMBLE = 2
 _MOST_COMBINED = 24
-_MOST_FEEDERS = 8
 _LAYERED_FROM = 100
 """Jobs of so many seconds keep time back for a second layer; shorter ones have it only if the first ends early."""
 
 _LAYER_SHARE = 0.18
 _LEAST_MARGIN, _MOST_MARGIN_SHARE = 0.5, 0.05
 """A trial must end this long before it is killed, in seconds and as a share of the job, or its work would be lost."""
-
-_PATIENCE, _LEAST_GAIN = 8, 0.0005
-"""No further candidates once the last 8 together lowered the blend's loss by less than this share."""
 
 
 class Trials:
@@ -59,9 +54,8 @@ class Trials:
         self._host = HostCosts(job.settings.home / HOST_COSTS)
         self._known = self._host.factors()
         self._costs = planning.Costs(self._facts, self._known)
+        self._roster = Roster(job, dataset)
         self._lock = threading.Lock()
-        self._progress: Progress | None = None
-        self._names: dict[str, CandidatePlan] = {}
         self._layer_reserve = 0.0
         self._margin = _LEAST_MARGIN
 
@@ -70,11 +64,11 @@ class Trials:
         plans = self._plans()
         first = [plan for plan in plans if plan.layer == 1 and plan.algorithm != planning.ENSEMBLE]
         stackers = [plan for plan in plans if plan.layer == 2]
-        self._begin(first + self._recorded_further() + stackers)
+        self._begin(first + self._roster.drawn_before() + stackers)
         self._layer_reserve = self._reserved_for(stackers)
-        self._train_all([plan for plan in self._names.values() if plan.layer == 1])
+        self._train_all(self._roster.first_layer())
         self._layer_reserve = 0.0
-        if len(self._feeders()) >= _LEAST_FOR_ENSEMBLE:
+        if len(self._roster.feeders()) >= _LEAST_FOR_ENSEMBLE:
             self._train_all(stackers)
         self._host.learn(self._costs.corrections())
         for plan in plans:
@@ -99,25 +93,14 @@ class Trials:
 
     def _begin(self, plans: list[CandidatePlan]) -> None:
         """Takes note of the plans, and of what an earlier run of this job finished."""
-        from pilothouse.problems.tabular.progress import Progress  # a job that waits for its data needs no numpy
-
-        self._progress = Progress(self._dataset)
+        self._roster.enlist(plans)
         for plan in plans:
-            self._names[plan.suffix] = plan
             if self._status(plan) == "Completed":
-                self._take_in(plan)
+                self._roster.take_in(plan, self._folder(plan))
         self._expect_combining()
 
-    def _take_in(self, plan: CandidatePlan) -> None:
-        """Lets a completed candidate count, if this machine still has its predictions whole."""
-        try:
-            if self._progress is not None:
-                self._progress.add(plan.suffix, self._folder(plan))
-        except (OSError, ValueError, EOFError):
-            self._job.log(f"Candidate {plan.suffix} is not combined: its predictions are not on this machine any more.")
-
     def _expect_combining(self) -> None:
-        count = min(len(self._progress or ()) + self._slots, _MOST_COMBINED)
+        count = min(self._roster.finished + self._slots, _MOST_COMBINED)
         self._budget.combining = combining_seconds(self._facts, count) * self._known.get(planning.ENSEMBLE, 1.0)
 
     def _reserved_for(self, stackers: list[CandidatePlan]) -> float:
@@ -157,42 +140,12 @@ class Trials:
             finally:
                 line.give_back(ticket, seconds)
 
-    def _recorded_further(self) -> list[CandidatePlan]:
-        """The candidates that an earlier run of this job drew after the planned ones."""
-        found: list[CandidatePlan] = []
-        while self._job.recorded(step := f"further-{len(found) + 1}"):
-            found.append(CandidatePlan(**self._job.once(step, dict)))
-        return found
-
     def _further(self) -> CandidatePlan | None:
-        """One more candidate around a good one, if the job has a time limit and candidates still gain."""
-        with self._lock:
-            layered = sum(plan.layer == 2 for plan in self._names.values())
-            most = algorithms.max_candidates(self._spec.max_candidates, self._spec.max_runtime) - layered - 1
-            if self._budget.job_seconds is None or len(self._names) - layered >= most or self._is_stalled():
-                return None
-            drawn = self._drawn()
-            if drawn is None:
-                return None
-            number = sum(1 for _ in self._recorded_further()) + 1
-            plan = CandidatePlan(**self._job.once(f"further-{number}", lambda: dict(vars(drawn))))
-            self._names[plan.suffix] = plan
-            return plan
-
-    def _is_stalled(self) -> bool:
-        return self._progress is None or self._progress.gain(_PATIENCE) < _LEAST_GAIN
-
-    def _drawn(self) -> CandidatePlan | None:
-        """A variant of a candidate; those with the most weight in the blend have the most variants."""
-        weights = self._progress.weights() if self._progress is not None else {}
-        varied = Counter(plan.algorithm for plan in self._names.values())
-        ranked = sorted(weights, key=lambda name: weights[name] / varied[self._names[name].algorithm], reverse=True)
-        for name in ranked:
-            model = self._names[name]
-            drawn = planning.further(model, varied[model.algorithm] + 1, 10_000 + 100 * len(self._names))
-            if model.layer == 1 and drawn is not None:
-                return drawn
-        return None
+        """One more candidate than planned, if the job has a time limit."""
+        if self._budget.job_seconds is None:
+            return None
+        most = algorithms.max_candidates(self._spec.max_candidates, self._spec.max_runtime)
+        return self._roster.further(most - 1)  # the ensemble is one of them
 
     def _leave_out(self, plan: CandidatePlan, reason: str) -> None:
         name = self._board.name_of(plan.suffix)
@@ -232,7 +185,7 @@ class Trials:
     def _trial(self, plan: CandidatePlan, name: str, threads: int) -> dict[str, Any]:
         document = plan.trial(name, self._board.metric, threads)
         if plan.layer > 1:
-            document["inputs"] = [str(self._folder(feeder)) for feeder in self._feeders()]
+            document["inputs"] = [str(self._folder(feeder)) for feeder in self._roster.feeders()]
         return document
 
     def _finished(self, plan: CandidatePlan, result: dict[str, Any], took: float) -> float:
@@ -242,7 +195,7 @@ class Trials:
             most = (self._budget.job_seconds or 0) * _MOST_MARGIN_SHARE
             self._margin = max(self._margin, min(1.2 * (took - inside), most))
             if self._status(plan) == "Completed":
-                self._take_in(plan)
+                self._roster.take_in(plan, self._folder(plan))
             self._expect_combining()
         return inside
 
@@ -258,19 +211,9 @@ class Trials:
         else:
             self._board.fail(name, late, status="Stopped")
 
-    def _feeders(self) -> list[CandidatePlan]:
-        """The finished first-layer candidates that a second layer learns from: those that the blend needs."""
-        return [plan for plan in self._ranked() if plan.layer == 1][:_MOST_FEEDERS]
-
-    def _ranked(self) -> list[CandidatePlan]:
-        """The finished candidates, those with the most weight in the blend first."""
-        with self._lock:
-            weights = self._progress.weights() if self._progress is not None else {}
-        return [self._names[name] for name in sorted(weights, key=lambda name: weights[name], reverse=True)]
-
     def _combine(self, plan: CandidatePlan) -> None:
         """The ensemble of what was finished. Its time is the part of the budget that training leaves alone."""
-        finished = self._ranked()[:_MOST_COMBINED]
+        finished = self._roster.ranked()[:_MOST_COMBINED]
         if len(finished) < _LEAST_FOR_ENSEMBLE or self._is_settled(plan) or self._budget.is_over():
             return
         name = self._board.name_of(plan.suffix)

@@ -1,0 +1,96 @@
+"""The candidates of a job by name, how much each counts, and further ones around those that count most."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pilothouse.problems.tabular import plan as planning
+from pilothouse.problems.tabular.plan import CandidatePlan
+
+if TYPE_CHECKING:
+    from pilothouse.problems.tabular.progress import Progress
+    from pilothouse.work.job import Job
+
+MOST_FEEDERS = 8
+
+_PATIENCE, _LEAST_GAIN = 8, 0.0005
+"""No further candidates once the last 8 together lowered the blend's loss by less than this share."""
+
+
+class Roster:
+    """Thread-safe. `dataset` is the job's prepared data, on some of whose rows the finished are blended."""
+
+    def __init__(self, job: Job, dataset: Path) -> None:
+        from pilothouse.problems.tabular.progress import Progress  # a job that waits for its data needs no numpy
+
+        self._job = job
+        self._lock = threading.Lock()
+        self._progress: Progress = Progress(dataset)
+        self._plans: dict[str, CandidatePlan] = {}
+
+    def enlist(self, plans: Sequence[CandidatePlan]) -> None:
+        """Takes note of planned candidates."""
+        self._plans |= {plan.suffix: plan for plan in plans}
+
+    def first_layer(self) -> list[CandidatePlan]:
+        """Those of the first layer, in the order in which they came."""
+        return [plan for plan in self._plans.values() if plan.layer == 1]
+
+    def take_in(self, plan: CandidatePlan, folder: Path) -> None:
+        """Lets a completed candidate count, if this machine still has its predictions whole in `folder`."""
+        try:
+            with self._lock:
+                self._progress.add(plan.suffix, folder)
+        except (OSError, ValueError, EOFError):
+            self._job.log(f"Candidate {plan.suffix} is not combined: its predictions are not on this machine any more.")
+
+    @property
+    def finished(self) -> int:
+        """How many count."""
+        return len(self._progress)
+
+    def ranked(self) -> list[CandidatePlan]:
+        """The finished candidates, those with the most weight in the blend first."""
+        with self._lock:
+            weights = self._progress.weights()
+        return [self._plans[name] for name in sorted(weights, key=lambda name: weights[name], reverse=True)]
+
+    def feeders(self) -> list[CandidatePlan]:
+        """The finished first-layer candidates that a second layer learns from: those that the blend needs."""
+        return [plan for plan in self.ranked() if plan.layer == 1][:MOST_FEEDERS]
+
+    def drawn_before(self) -> list[CandidatePlan]:
+        """The further candidates that an earlier run of this job drew."""
+        found: list[CandidatePlan] = []
+        while self._job.recorded(step := f"further-{len(found) + 1}"):
+            found.append(CandidatePlan(**self._job.once(step, dict)))
+        return found
+
+    def further(self, most: int) -> CandidatePlan | None:
+        """One more candidate around a good one, recorded; None if there are `most`, or they gain nothing any more."""
+        with self._lock:
+            if len(self._plans) >= most or self._progress.gain(_PATIENCE) < _LEAST_GAIN:
+                return None
+            drawn = self._drawn()
+            if drawn is None:
+                return None
+            step = f"further-{len(self.drawn_before()) + 1}"
+            plan = CandidatePlan(**self._job.once(step, lambda: dict(vars(drawn))))
+            self._plans[plan.suffix] = plan
+            return plan
+
+    def _drawn(self) -> CandidatePlan | None:
+        """A variant of a candidate; those with the most weight in the blend have the most variants."""
+        weights = self._progress.weights()
+        varied = Counter(plan.algorithm for plan in self._plans.values())
+        ranked = sorted(weights, key=lambda name: weights[name] / varied[self._plans[name].algorithm], reverse=True)
+        for name in ranked:
+            model = self._plans[name]
+            drawn = planning.further(model, varied[model.algorithm] + 1, 10_000 + 100 * len(self._plans))
+            if model.layer == 1 and drawn is not None:
+                return drawn
+        return None
