@@ -181,8 +181,15 @@ def test_a_trial_document_names_what_the_trial_needs() -> None:
 
 def test_numbers_are_crossed_where_there_are_two() -> None:
     crossing = {c.suffix for c in planned(replace(SMALL, numeric=2), max_candidates=60) if "crosses" in c.params}
-    assert len(crossing) == 2
+    assert crossing == {"lightgbm-2", "catboost-2", "xgboost-2"}
     assert not [c for c in planned(replace(SMALL, numeric=1), max_candidates=60) if "crosses" in c.params]
+
+
+def test_on_many_rows_trees_of_many_leaves_come_first() -> None:
+    first, *others = planned(replace(LARGE, rows=100_000, columns=10), max_candidates=60)
+    assert first.params["num_leaves"] > 255
+    assert others[0].params["max_depth"] > 12
+    assert "num_leaves" not in planned(replace(LARGE, rows=99_999, columns=10))[0].params
 
 
 def test_crosses_cost_time_and_memory() -> None:

@@ -195,16 +195,22 @@ def _target_factor(algorithm: str, facts: Facts) -> float:
     return 1.0 if facts.problem_type == BINARY else 1.0 + 0.7 * (facts.n_classes - 1)
 
 
+_LARGER_TREES = 0.35
+"""By what power of its leaves a tree costs more: larger trees take longer, but the fewer of them do."""
+
+
 def heaviness(candidate: CandidatePlan, n_classes: int) -> float:
     """How much more a variant costs than its algorithm's first configuration."""
     params = candidate.params
     if candidate.algorithm == "lightgbm":
-        size = max(0.6, params.get("num_leaves", 31) / 31) ** 0.8 * (2.5 if params.get("extra_trees") else 1.0)
+        size = max(0.6, params.get("num_leaves", 31) / 31) ** _LARGER_TREES * (
+            2.5 if params.get("extra_trees") else 1.0
+        )
         return float(size * (0.05 / params.get("learning_rate", 0.05)) ** 0.8)
     if candidate.algorithm == "catboost":
         return float(2.0 ** ((params.get("depth", 6) - 6) / 2) * (0.09 / _catboost_rate(params, n_classes)) ** 0.8)
     if candidate.algorithm == "xgboost":
-        size = max(0.6, 2.0 ** ((params.get("max_depth", 6) - 6) / 3))
+        size = max(0.6, 2.0 ** ((params.get("max_depth", 6) - 6) / 5))
         return float(size * (0.08 / params.get("learning_rate", 0.08)) ** 0.8)
     if candidate.algorithm in ("extra-trees", "randomforest"):
         features = params.get("max_features", 0.5)

@@ -18,6 +18,10 @@ FEW_ROWS = 10_000
 """Below so many training rows random cuts come first: they add more to an ensemble there than best cuts, and cost more
 rounds, which several classes multiply."""
 
+MANY_ROWS = 100_000
+"""From so many training rows on trees of hundreds of leaves, held back by penalties, come first: they need a tenth of
+the rounds, and rows are enough for what they find. What is slow for each row comes last."""
+
 MANY_ROWS_FOR_TREES = 20_000
 """From so many training rows on forests of hundreds of full trees are too large."""
 
@@ -71,6 +75,28 @@ _SAMPLED = {
     "colsample_bytree": 0.5,
     "reg_lambda": 3.0,
 }
+_MANY_LEAVES = {
+    "num_leaves": 511,
+    "learning_rate": 0.05,
+    "min_data_in_leaf": 5,
+    "feature_fraction": 0.5,
+    "lambda_l2": 10.0,
+}
+_MANY_CROSSED = {
+    "crosses": 6,
+    "num_leaves": 255,
+    "learning_rate": 0.1,
+    "min_data_in_leaf": 20,
+    "feature_fraction": 0.5,
+    "lambda_l2": 20.0,
+}
+_MANY_LEVELS = {
+    "max_depth": 14,
+    "learning_rate": 0.1,
+    "min_child_weight": 5.0,
+    "colsample_bytree": 0.5,
+    "reg_lambda": 10.0,
+}
 _BY_ENTROPY = {"n_estimators": 300, "criterion": "entropy"}
 _CROSSED = {"crosses": 6}
 _FULL_TREES = {"n_estimators": 300, "max_features": 0.5, "min_samples_leaf": 1}
@@ -78,7 +104,7 @@ _FULL_TREES = {"n_estimators": 300, "max_features": 0.5, "min_samples_leaf": 1}
 _PORTFOLIO: dict[str, list[Params]] = {
     "lightgbm": [{}, _CROSSED, _RANDOM_CUTS, _LARGE_LEAVES, _SMALL_LEAVES, _FAST_LARGE, _LARGE_RANDOM],
     "catboost": [{}, _CROSSED, _LEAVES, _COLUMNS, _SHALLOW, _DEEPER],
-    "xgboost": [{"max_depth": 4}, {}, _DEEP, _SAMPLED],
+    "xgboost": [{"max_depth": 4}, _CROSSED, {}, _DEEP, _SAMPLED],
     "extra-trees": [{}, {"max_features": 0.9}],
     "randomforest": [{}, {"max_features": 0.3}],
     "linear-learner": [{"l2": 1.0}, {"l2": 30.0}],
@@ -89,6 +115,11 @@ _PORTFOLIO: dict[str, list[Params]] = {
 
 _ON_FEW_ROWS: dict[str, list[Params]] = {
     "lightgbm": [_RANDOM_CUTS, _CROSSED, _LARGE_LEAVES, _SMALL_LEAVES, {}, _LARGE_RANDOM, _FAST_LARGE],
+}
+
+_ON_MANY_ROWS: dict[str, list[Params]] = {
+    "lightgbm": [_MANY_LEAVES, _MANY_CROSSED, {"learning_rate": 0.1}, _FAST_LARGE, _LARGE_LEAVES],
+    "xgboost": [_MANY_LEVELS, _CROSSED, {}, _DEEP, _SAMPLED],
 }
 
 _FOR_CLASSES: dict[str, list[Params]] = {
@@ -130,7 +161,7 @@ class Range:
 
 _SPACE: dict[str, dict[str, Range]] = {
     "lightgbm": {
-        "num_leaves": Range(6, 255, 31, whole=True),
+        "num_leaves": Range(6, 1023, 31, whole=True),
         "learning_rate": Range(0.015, 0.15, 0.05),
         "min_data_in_leaf": Range(2, 100, 20, whole=True),
         "feature_fraction": Range(0.3, 1.0, 0.6),
@@ -142,7 +173,7 @@ _SPACE: dict[str, dict[str, Range]] = {
         "random_strength": Range(0.2, 5, 1.0),
     },
     "xgboost": {
-        "max_depth": Range(3, 12, 6, whole=True),
+        "max_depth": Range(3, 16, 6, whole=True),
         "learning_rate": Range(0.02, 0.15, 0.08),
         "min_child_weight": Range(0.5, 30, 1.0),
         "colsample_bytree": Range(0.3, 1.0, 0.6),
@@ -164,7 +195,7 @@ def rounds(
     lists = _configurations(rows, n_classes)
     if numeric < 2:
         lists = {name: [params for params in own if "crosses" not in params] for name, own in lists.items()}
-    order = _ORDER if rows * columns < MANY_CELLS else _ORDER_ON_MANY_CELLS
+    order = _ORDER_ON_MANY_CELLS if rows * columns >= MANY_CELLS or rows >= MANY_ROWS else _ORDER
     chosen = [name for name in order if name in algorithms]
     most = max((len(lists[name]) for name in chosen), default=0)
     return [
@@ -179,6 +210,8 @@ def _configurations(rows: int, n_classes: int) -> dict[str, list[Params]]:
     lists = dict(_PORTFOLIO)
     if rows < FEW_ROWS and n_classes <= 2:
         lists |= _ON_FEW_ROWS
+    if rows >= MANY_ROWS:
+        lists |= _ON_MANY_ROWS
     if n_classes >= _MANY_CLASSES:
         lists |= _ON_MANY_CLASSES
     if n_classes > 2 and rows < MANY_ROWS_FOR_TREES:
