@@ -179,6 +179,15 @@ def test_a_trial_document_names_what_the_trial_needs() -> None:
     assert set(document) == {"name", "algorithm", "params", "folds", "seed", "metric", "threads"}
 
 
+def test_what_takes_little_of_the_time_comes_before_what_takes_much() -> None:
+    facts = Facts(13_000, 9, REGRESSION, 0, numeric=8)
+    suffixes = [c.suffix for c in planned(facts, max_candidates=60, budget=60.0)]
+    assert suffixes.index("xgboost-2") < suffixes.index("catboost-1") < suffixes.index("nn-torch-1")
+    assert suffixes.index("lightgbm-2") < suffixes.index("lightgbm-3")
+    unhurried = [c.suffix for c in planned(facts, max_candidates=60, budget=3600.0)]
+    assert unhurried == [c.suffix for c in planned(facts, max_candidates=60)]
+
+
 def test_numbers_are_crossed_where_there_are_two() -> None:
     crossing = {c.suffix for c in planned(replace(SMALL, numeric=2), max_candidates=60) if "crosses" in c.params}
     assert crossing == {"lightgbm-2", "catboost-2", "xgboost-2"}

@@ -182,16 +182,19 @@ def clipped(ratio: float) -> float:
     return min(_TRUSTED, max(1 / _TRUSTED, ratio)) if math.isfinite(ratio) and ratio > 0 else 1.0
 
 
+_REGRESSION_FACTOR = {"lightgbm": 1.3, "xgboost": 1.3, "catboost": 2.0, "linear-learner": 0.1}
+
+
 def _target_factor(algorithm: str, facts: Facts) -> float:
     """What the target costs: boosters grow a tree for each class, and go on for longer in regression; forests grow
     larger leaves for two classes.
     """
     if algorithm in ("nn-torch", "fastai"):
         return 1.0
+    if facts.problem_type == REGRESSION:
+        return _REGRESSION_FACTOR.get(algorithm, 1.0)
     if algorithm in ("extra-trees", "randomforest"):
         return 1.0 if facts.problem_type == BINARY else 3.0
-    if facts.problem_type == REGRESSION:
-        return 0.1 if algorithm == "linear-learner" else 4.0
     return 1.0 if facts.problem_type == BINARY else 1.0 + 0.7 * (facts.n_classes - 1)
 
 

@@ -24,6 +24,9 @@ _LEAST_SHARE = 0.35
 _MOST_HURRY = 3.0
 """How much faster than they like boosters learn at most, to be done in time."""
 
+_CHEAP_SHARE = 0.1
+"""What a candidate may take of the time of all slots to count as cheap."""
+
 _STACKS_FROM = 8
 _STACKS_ROWS = 1_000
 _CANDIDATES_PER_STACK = 6
@@ -55,7 +58,10 @@ def plan(
         CandidatePlan(f"{algorithm}-{number}", algorithm, _sized(facts, algorithm, params), seed=seed + 100 * i)
         for i, (algorithm, number, params) in enumerate(chosen)
     ]
-    k = _folds(facts, plans, costs or Costs(facts), budget_seconds, slots)
+    known = costs or Costs(facts)
+    k = _folds(facts, plans, known, budget_seconds, slots)
+    if budget_seconds is not None:
+        plans = _cheap_first(plans, known, k, budget_seconds * slots, len(algorithms))
     if ensembles and len(plans) >= 2:
         plans += stackers
         plans.append(CandidatePlan(ENSEMBLE, ENSEMBLE, {"metric": metric}, seed=seed))
@@ -91,6 +97,18 @@ def _folds(facts: Facts, plans: Sequence[CandidatePlan], costs: Costs, budget_se
             break
         k -= 1
     return k
+
+
+def _cheap_first(
+    plans: list[CandidatePlan], costs: Costs, k: int, seconds: float, algorithms: int
+) -> list[CandidatePlan]:
+    """Of the first and second configurations those that take a small share of the time come before the others.
+
+    One that takes much and helps little must not keep away many that take little.
+    """
+    early, late = plans[: 2 * algorithms], plans[2 * algorithms :]
+    cheap = {p.suffix for p in early if costs.seconds(replace(p, folds=k)) <= _CHEAP_SHARE * seconds}
+    return [p for p in early if p.suffix in cheap] + [p for p in early if p.suffix not in cheap] + late
 
 
 def further(model: CandidatePlan, number: int, seed: int) -> CandidatePlan | None:
