@@ -13,7 +13,8 @@ from pilothouse import engines
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.data.features import Features
 from pilothouse.engines.base import Array, Task
-from pilothouse.engines.crosses import LARGEST, CrossedModel, Crosses
+from pilothouse.engines.crosses import LARGEST, Crosses
+from pilothouse.engines.widened import WidenedModel
 
 TASKS = {
     REGRESSION: Task(REGRESSION, 0, "MSE"),
@@ -80,7 +81,7 @@ def test_trees_learn_a_ratio_better_with_crosses(name: str) -> None:
 def test_a_saved_model_makes_the_same_crosses_of_a_row_as_of_many(name: str, kind: str, tmp_path: Path) -> None:
     x, y = _ratio(kind)
     model = engines.engine(name).fit(x, y, None, TASKS[kind], CROSSED)
-    assert isinstance(model, CrossedModel)
+    assert isinstance(model, WidenedModel)
     model.save(tmp_path)
     loaded = engines.load(tmp_path, name)
     expected = model.predict(x)
@@ -93,7 +94,7 @@ def test_without_two_numbers_that_matter_there_are_none() -> None:
     x, y = _ratio(REGRESSION)
     flat = _features(np.column_stack([x.numeric[:, 1], np.zeros(len(x))]))
     model = engines.engine("lightgbm").fit(flat, y, None, TASKS[REGRESSION], CROSSED)
-    assert not isinstance(model, CrossedModel)
+    assert not isinstance(model, WidenedModel)
 
 
 def test_other_rows_choose_other_columns() -> None:

@@ -14,7 +14,8 @@ from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.data.features import Features
 from pilothouse.engines import statistics
 from pilothouse.engines.base import Array, Task
-from pilothouse.engines.statistics import StatisticsModel, TargetStatistics
+from pilothouse.engines.statistics import TargetStatistics
+from pilothouse.engines.widened import WidenedModel
 from pilothouse.problems.evaluate import evaluate
 
 TASKS = {
@@ -147,7 +148,7 @@ def test_statistics_are_finite_whatever_the_rows(data: st.DataObject) -> None:
 def test_a_saved_model_keeps_its_statistics(name: str, kind: str, tmp_path: Path) -> None:
     x, y = _known(kind)
     model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name], valid=(*_known(kind, 200, seed=1), None))
-    assert isinstance(model, StatisticsModel)
+    assert isinstance(model, WidenedModel)
     unseen, truth = _known(kind, 500, seed=2)
     before = model.predict(unseen)
     assert evaluate(kind, truth, before)["R2" if kind == REGRESSION else "Accuracy"] > 0.6

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilothouse.engines.base import Array, Engine, Labelled, Model, Task, matrix
+from pilothouse.engines.base import Array, Task, matrix
+from pilothouse.engines.widened import WidenedEngine
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -73,64 +74,20 @@ class Crosses:
         return cls(**load_file(directory / _FILE)) if (directory / _FILE).exists() else None
 
 
-class CrossedModel:
-    """A model on features with crosses."""
-
-    def __init__(self, crosses: Crosses, model: Model) -> None:
-        self.crosses = crosses
-        self.model = model
-
-    @property
-    def rounds(self) -> int | None:
-        """Those of the model."""
-        return self.model.rounds
-
-    @rounds.setter
-    def rounds(self, rounds: int | None) -> None:
-        self.model.rounds = rounds
-
-    def predict(self, x: Features, rounds: int | None = None) -> Array:
-        return self.model.predict(self.crosses.apply(x), rounds)
-
-    def save(self, directory: Path) -> None:
-        self.model.save(directory)
-        self.crosses.save(directory)
-
-
-class WithCrosses:
+class WithCrosses(WidenedEngine):
     """An engine that gives another one crosses where it is asked for them."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.name = engine.name
+    own_params = (PARAM,)
 
-    def fit(
-        self,
-        x: Features,
-        y: Array,
-        w: Array | None,
-        task: Task,
-        params: dict[str, Any],
-        *,
-        valid: Labelled | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-        threads: int = 1,
-        deadline: float | None = None,
-    ) -> Model:
-        own = {name: value for name, value in params.items() if name != PARAM}
-        how: dict[str, Any] = {"rounds": rounds, "seed": seed, "threads": threads, "deadline": deadline}
+    def widening(
+        self, x: Features, y: Array, w: Array | None, task: Task, params: dict[str, Any], seed: int, threads: int
+    ) -> tuple[Crosses, Features] | None:
         columns = int(params.get(PARAM, 0))
         crosses = Crosses.fit(x, y, w, task, columns, seed, threads) if columns >= 2 else None
-        if crosses is None:
-            return self.engine.fit(x, y, w, task, own, valid=valid, **how)
-        watched = None if valid is None else (crosses.apply(valid[0]), *valid[1:])
-        return CrossedModel(crosses, self.engine.fit(crosses.apply(x), y, w, task, own, valid=watched, **how))
+        return None if crosses is None else (crosses, crosses.apply(x))
 
-    def load(self, directory: Path) -> Model:
-        model = self.engine.load(directory)
-        crosses = Crosses.load(directory)
-        return model if crosses is None else CrossedModel(crosses, model)
+    def stored(self, directory: Path) -> Crosses | None:
+        return Crosses.load(directory)
 
 
 def _gains(x: Features, y: Array, w: Array | None, task: Task, seed: int, threads: int) -> Array:

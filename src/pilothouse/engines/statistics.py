@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pilothouse.engines.base import Array, Engine, Labelled, Model, Task
+from pilothouse.engines.base import Array, Task
+from pilothouse.engines.widened import WidenedEngine
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -87,63 +88,16 @@ class TargetStatistics:
         return cls(**load_file(directory / _FILE)) if (directory / _FILE).exists() else None
 
 
-class StatisticsModel:
-    """A model on features with target statistics."""
-
-    def __init__(self, statistics: TargetStatistics, model: Model) -> None:
-        self.statistics = statistics
-        self.model = model
-
-    @property
-    def rounds(self) -> int | None:
-        """Those of the model."""
-        return self.model.rounds
-
-    @rounds.setter
-    def rounds(self, rounds: int | None) -> None:
-        self.model.rounds = rounds
-
-    def predict(self, x: Features, rounds: int | None = None) -> Array:
-        return self.model.predict(self.statistics.apply(x), rounds)
-
-    def save(self, directory: Path) -> None:
-        self.model.save(directory)
-        self.statistics.save(directory)
-
-
-class WithStatistics:
+class WithStatistics(WidenedEngine):
     """An engine that gives another one target statistics where there are categories of many levels."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.name = engine.name
+    def widening(
+        self, x: Features, y: Array, w: Array | None, task: Task, params: dict[str, Any], seed: int, threads: int
+    ) -> tuple[TargetStatistics, Features] | None:
+        return TargetStatistics.fit(x, y, w, task, seed)
 
-    def fit(
-        self,
-        x: Features,
-        y: Array,
-        w: Array | None,
-        task: Task,
-        params: dict[str, Any],
-        *,
-        valid: Labelled | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-        threads: int = 1,
-        deadline: float | None = None,
-    ) -> Model:
-        how: dict[str, Any] = {"rounds": rounds, "seed": seed, "threads": threads, "deadline": deadline}
-        fitted = TargetStatistics.fit(x, y, w, task, seed)
-        if fitted is None:
-            return self.engine.fit(x, y, w, task, params, valid=valid, **how)
-        statistics, widened = fitted
-        watched = None if valid is None else (statistics.apply(valid[0]), *valid[1:])
-        return StatisticsModel(statistics, self.engine.fit(widened, y, w, task, params, valid=watched, **how))
-
-    def load(self, directory: Path) -> Model:
-        model = self.engine.load(directory)
-        statistics = TargetStatistics.load(directory)
-        return model if statistics is None else StatisticsModel(statistics, model)
+    def stored(self, directory: Path) -> TargetStatistics | None:
+        return TargetStatistics.load(directory)
 
 
 def candidates(x: Features, task: Task) -> list[int]:

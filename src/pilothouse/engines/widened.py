@@ -1,0 +1,93 @@
+"""Engines that train on more columns than the data have: made of the training rows, and kept with the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pilothouse.engines.base import Array, Engine, Labelled, Model, Task
+
+if TYPE_CHECKING:
+    from pilothouse.data.features import Features
+
+
+class Widening(Protocol):
+    """What was learnt of training rows and makes further columns of any."""
+
+    def apply(self, x: Features) -> Features:
+        """`x` with the further columns."""
+
+    def save(self, directory: Path) -> None:
+        """Write it into `directory`, beside the model."""
+
+
+class WidenedModel:
+    """A model on features with further columns."""
+
+    def __init__(self, widening: Widening, model: Model) -> None:
+        self.widening = widening
+        self.model = model
+
+    @property
+    def rounds(self) -> int | None:
+        """Those of the model."""
+        return self.model.rounds
+
+    @rounds.setter
+    def rounds(self, rounds: int | None) -> None:
+        self.model.rounds = rounds
+
+    def predict(self, x: Features, rounds: int | None = None) -> Array:
+        return self.model.predict(self.widening.apply(x), rounds)
+
+    def save(self, directory: Path) -> None:
+        self.model.save(directory)
+        self.widening.save(directory)
+
+
+class WidenedEngine:
+    """An engine that gives another one further columns. Subclasses say which, and what of `params` is theirs."""
+
+    own_params: tuple[str, ...] = ()
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.name = engine.name
+
+    def widening(
+        self, x: Features, y: Array, w: Array | None, task: Task, params: dict[str, Any], seed: int, threads: int
+    ) -> tuple[Widening, Features] | None:
+        """What is learnt of the training rows, and these rows with their columns; None if there is nothing to add."""
+        raise NotImplementedError
+
+    def stored(self, directory: Path) -> Widening | None:
+        """What was saved in `directory`; None if nothing was."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        x: Features,
+        y: Array,
+        w: Array | None,
+        task: Task,
+        params: dict[str, Any],
+        *,
+        valid: Labelled | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        deadline: float | None = None,
+    ) -> Model:
+        passed = {name: value for name, value in params.items() if name not in self.own_params}
+        how: dict[str, Any] = {"rounds": rounds, "seed": seed, "threads": threads, "deadline": deadline}
+        fitted = self.widening(x, y, w, task, params, seed, threads)
+        if fitted is None:
+            return self.engine.fit(x, y, w, task, passed, valid=valid, **how)
+        widening, widened = fitted
+        watched = None if valid is None else (widening.apply(valid[0]), *valid[1:])
+        return WidenedModel(widening, self.engine.fit(widened, y, w, task, passed, valid=watched, **how))
+
+    def load(self, directory: Path) -> Model:
+        model = self.engine.load(directory)
+        widening = self.stored(directory)
+        return model if widening is None else WidenedModel(widening, model)
