@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     jobs: int = Field(default=2, ge=1, description="Jobs that run at the same time; more wait in order.")
     min_rows: int = Field(default=500, ge=2, description="Fewest usable training rows that an AutoML job accepts.")
     memory_fraction: float = Field(default=0.8, gt=0, le=1, description="Share of the machine's memory for trials.")
+    stop_grace: float = Field(default=120, ge=0, description="Seconds from SIGTERM to SIGKILL of a training program.")
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property

@@ -28,6 +28,8 @@ PRELOAD = (
     "pilothouse.work.task",
     "pilothouse.automl.job",
     "pilothouse.automl.tasks",
+    "pilothouse.training.job",
+    "pilothouse.training.program",
     "pilothouse.problems.tabular.read",
     "pilothouse.problems.tabular.train",
     "pilothouse.problems.tabular.ensemble",

@@ -1,0 +1,29 @@
+"""The built-in training algorithms: what their logs are read for, by AWS's names of the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+XGBOOST_METRICS = (
+    "accuracy", "auc", "aucpr", "balanced_accuracy", "error", "f1", "f1_binary", "f1_macro", "logloss", "mae",
+    "map", "mape", "merror", "mlogloss", "mse", "ndcg", "precision", "r2", "recall", "rmse",
+)  # fmt: skip
+"""The metrics that eval_metric may name; for the training and the validation channel they make AWS's 40."""
+
+MAXIMIZED = frozenset(
+    {
+        "accuracy", "auc", "aucpr", "balanced_accuracy", "f1", "f1_binary", "f1_macro", "map", "ndcg", "precision",
+        "r2", "recall",
+    }
+)  # fmt: skip
+
+
+def metric_definitions(algorithm: str | None) -> tuple[tuple[str, str], ...]:
+    """(name, regex) of all that the algorithm may report; its log holds those that its eval_metric asks for."""
+    return tuple(_xgboost()) if algorithm == "xgboost" else ()
+
+
+def _xgboost() -> Iterator[tuple[str, str]]:
+    for part in ("train", "validation"):
+        for metric in XGBOOST_METRICS:
+            yield f"{part}:{metric}", rf"^\[[0-9]+\].*#011{part}-{metric}:(\S+)"

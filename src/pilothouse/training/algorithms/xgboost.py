@@ -1,0 +1,139 @@
+"""The built-in XGBoost, as a program under the container contract: AWS's hyperparameters, metrics and files.
+
+Its log has XGBoost's own lines, "[3]\\ttrain-rmse:0.31\\tvalidation-rmse:0.35"; its model is `xgboost-model`, UBJSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pilothouse.contract.opt_ml import OptMl
+from pilothouse.errors import DataError, PilothouseError
+from pilothouse.training.algorithms import measures
+from pilothouse.training.algorithms.labelled import Labelled, read
+from pilothouse.training.algorithms.xgboost_parameters import Parameters, parse
+
+MODEL = "xgboost-model"
+
+
+def main(base: str, threads: int) -> None:
+    """Trains on the channels train and, if there is one, validation. What goes wrong goes into the failure file."""
+    folders = OptMl(Path(base))
+    try:
+        _train(folders, threads)
+    except PilothouseError as error:
+        _fail(folders, error.message)
+    except (ValueError, MemoryError) as error:  # XGBoost's own errors are ValueErrors
+        _fail(folders, f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _train(folders: OptMl, threads: int) -> None:
+    import xgboost
+
+    parameters = parse(_document(folders, "hyperparameters"))
+    channels = _document(folders, "inputdataconfig")
+    if "train" not in channels:
+        raise DataError("The built-in XGBoost needs a channel named train.")
+    weighted = parameters.csv_weights
+    parts = {
+        name: read(folders.channel(name), channels[name].get("ContentType"), weighted)
+        for name in ("train", "validation")
+        if name in channels
+    }
+    width = max(part.width for part in parts.values())
+    data = {name: _matrix(part.widened(width), threads) for name, part in parts.items()}
+    booster = xgboost.train(
+        {**parameters.booster, "nthread": parameters.booster.get("nthread", threads)},
+        data["train"],
+        parameters.rounds,
+        evals=[(matrix, name) for name, matrix in data.items()],
+        custom_metric=_custom(parameters),
+        maximize=None,
+        callbacks=[_Printer(), *_stopping(parameters, list(parts))],
+        verbose_eval=False,
+    )
+    booster.set_param({"nthread": 0})
+    path = folders.model / f"{MODEL}.ubj"
+    booster.save_model(path)
+    path.rename(folders.model / MODEL)
+
+
+def _document(folders: OptMl, name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folders.config / f"{name}.json").read_text())
+    return document
+
+
+def _matrix(part: Labelled, threads: int) -> Any:
+    import xgboost
+
+    return xgboost.DMatrix(part.values, label=part.labels, weight=part.weights, nthread=threads)
+
+
+def _custom(parameters: Parameters) -> Callable[[Any, Any], list[tuple[str, float]]] | None:
+    """The metrics of AWS's list that XGBoost itself lacks."""
+    chosen = parameters.custom_metrics
+    if not chosen:
+        return None
+    objective = str(parameters.booster["objective"])
+
+    def measure(raw: Any, data: Any) -> list[tuple[str, float]]:
+        labels, weights = data.get_label(), data.get_weight()
+        predicted = measures.predictions(np.asarray(raw), objective)
+        return [(name, measures.measure(name, labels, predicted, weights if len(weights) else None)) for name in chosen]
+
+    return measure
+
+
+def _stopping(parameters: Parameters, parts: list[str]) -> list[Any]:
+    import xgboost
+
+    if parameters.patience is None:
+        return []
+    if "validation" not in parts:
+        raise DataError("early_stopping_rounds needs a channel named validation.")
+    return [
+        xgboost.callback.EarlyStopping(
+            parameters.patience, data_name="validation", maximize=parameters.maximized, save_best=True
+        )
+    ]
+
+
+def _Printer() -> Any:  # noqa: N802 - a class that can be made only once XGBoost is imported
+    import xgboost
+
+    class Printer(xgboost.callback.TrainingCallback):  # type: ignore[misc]
+        """Prints each round as XGBoost does, all digits that matter included."""
+
+        def after_iteration(self, _model: Any, epoch: int, evals_log: dict[str, Any]) -> bool:
+            fields = [
+                f"{part}-{metric}:{_last(values):.5f}"
+                for part, metrics in evals_log.items()
+                for metric, values in metrics.items()
+            ]
+            print("\t".join([f"[{epoch}]", *fields]), flush=True)
+            return False
+
+    return Printer()
+
+
+def _last(values: Any) -> float:
+    value = values[-1]
+    return float(value[0] if isinstance(value, tuple) else value)
+
+
+def _first_line(error: Exception) -> str:
+    """What XGBoost says, without its stack trace and the place in its source."""
+    text = str(error).strip().splitlines() or [""]
+    return text[0].partition("] ")[2].rpartition(": ")[2] or text[0] if text[0].startswith("[") else text[0]
+
+
+def _fail(folders: OptMl, message: str) -> None:
+    folders.output.mkdir(parents=True, exist_ok=True)
+    (folders.output / "failure").write_text(message)
+    print(message, flush=True)
+    raise SystemExit(1)
