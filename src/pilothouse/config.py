@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,6 +35,9 @@ class Settings(BaseSettings):
     min_rows: int = Field(default=500, ge=2, description="Fewest usable training rows that an AutoML job accepts.")
     memory_fraction: float = Field(default=0.8, gt=0, le=1, description="Share of the machine's memory for trials.")
     stop_grace: float = Field(default=120, ge=0, description="Seconds from SIGTERM to SIGKILL of a training program.")
+    isolation: Literal["auto", "bubblewrap", "process"] = Field(
+        default="auto", description="How training programs are kept apart: bubblewrap where it works, always, or never."
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property

@@ -125,7 +125,7 @@ def settle(folder: Path) -> list[str]:
             removed.append(str(path.relative_to(folder)))
         else:
             os.link(target, path)
-    return removed
+    return sorted(removed)
 
 
 def _odd(folder: Path) -> Iterator[Path]:

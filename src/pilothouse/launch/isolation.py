@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pilothouse.errors import LaunchFailed
+
 _PROBE_SECONDS = 10
 _ROOT = "/opt/ml"
 _PROCESS = "a process of its own under limits"
@@ -39,9 +41,19 @@ class Cell:
     network: bool = True
 
 
+def isolation(wanted: str = "auto") -> Isolation:
+    """The level that this host allows, if `wanted` is "auto". `LaunchFailed` if "bubblewrap" is wanted and fails."""
+    if wanted == "process":
+        return Isolation("process", f"{_PROCESS}, as PILOTHOUSE_ISOLATION says")
+    found = _found()
+    if wanted == "bubblewrap" and not found.wraps:
+        raise LaunchFailed(f"PILOTHOUSE_ISOLATION asks for bubblewrap, but programs can only run as {found.meaning}.")
+    return found
+
+
 @cache
-def isolation() -> Isolation:
-    """The level that this host allows; tried out once in a process."""
+def _found() -> Isolation:
+    """What works here; tried out once in a process."""
     program = shutil.which("bwrap")
     if program is None:
         return Isolation(

@@ -1,4 +1,4 @@
-"""What a running program has to say, in a file of JSON lines: [time, line] for a log, [time, name, value] for metrics."""
+"""What a running program says, in a file of JSON lines: [time, line] for its log, [time, name, value] for metrics."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 from dataclasses import dataclass, field
 
@@ -65,7 +64,7 @@ def _reason(end: End, failure: str | None, command: Command, installing: bool) -
     if installing:
         return f"AlgorithmError: InstallRequirementsError: pip could not install it all: {words}, {_exit_code(end)}"
     how = f"ExitCode {end.code}" if end.signal is None else f"Killed by {_name(end.signal)}"
-    shown = (shlex.join(command.argv) or command.target or "")[:_LONGEST_WORDS]
+    shown = command.shown[:_LONGEST_WORDS]
     said = f'\nErrorMessage "{words}"' if words else ""
     return f'AlgorithmError: ExecuteUserScriptError:\n{how}{said}\nCommand "{shown}", {_exit_code(end)}'
 

@@ -38,9 +38,10 @@ _REMEMBERED = 40
 
 @dataclass(frozen=True)
 class Command:
-    """One thing to run: `argv`, or the function `target` ("module:function") with a folder."""
+    """One thing to run: `argv`, or the function `target` ("module:function"); `shown` is what people call it."""
 
     argv: tuple[str, ...] = ()
+    shown: str = ""
     folder: str = "/"
     environment: dict[str, str] = field(default_factory=dict)
     target: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +59,7 @@ class Runs:
         self._directory = directory
         self._threads = threads
         self._mode = training_images.mode(spec)
-        self._isolation = isolation.isolation()
+        self._isolation = isolation.isolation(job.settings.isolation)
 
     def run(self, stop_asked: Callable[[], bool], checkpoints: Checkpoints | None, on_point: OnPoint | None) -> Outcome:
         """Runs the program to its end, or takes over a run that ended before this process could say so."""
@@ -193,7 +194,8 @@ class Runs:
         target = f"pilothouse.training.algorithms.{self._mode}:main"
         arguments = {"base": str(self._folders.base), "threads": self._threads or len(os.sched_getaffinity(0))}
         folder, variables = str(self._folders.base), self._variables()
-        return (Command(target=target, arguments=arguments, folder=folder, environment=variables),)
+        shown = f"the built-in {self._mode}"
+        return (Command((), shown, folder, variables, target, arguments),)
 
     def _script(self) -> tuple[Command, ...]:
         path = self._folders.code / source.REQUIREMENTS
@@ -217,13 +219,13 @@ class Runs:
         own: bool = False,
     ) -> Command:
         """`argv` in the working directory `folder`; `own`: it is a program of Pilothouse's, which has to be found."""
-        variables = self._variables()
+        variables, shown = self._variables(), shlex.join(argv)
         if own and "PYTHONPATH" in os.environ:
             variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
         if self._isolation.wraps:
             cell = Cell(self._folders.base, self._job.settings.home, readable, writable, not self._spec.isolated)
             argv, folder = isolation.wrapped(argv, cell, folder), "/"
-        return Command(tuple(argv), folder, variables)
+        return Command(tuple(argv), shown, folder, variables)
 
     @property
     def _root(self) -> str:

@@ -13,7 +13,8 @@ from pilothouse.training.algorithms import measures
 
 _OBJECTIVES = (
     "reg:squarederror", "reg:linear", "reg:logistic", "reg:squaredlogerror", "reg:pseudohubererror",
-    "reg:absoluteerror", "reg:gamma", "reg:tweedie", "binary:logistic", "binary:logitraw", "binary:hinge", "count:poisson", "multi:softmax",
+    "reg:absoluteerror", "reg:gamma", "reg:tweedie",
+    "binary:logistic", "binary:logitraw", "binary:hinge", "count:poisson", "multi:softmax",
     "multi:softprob", "rank:pairwise", "rank:ndcg", "rank:map", "survival:cox", "survival:aft",
 )  # fmt: skip
 _MOST_ROUNDS = 1_000_000
