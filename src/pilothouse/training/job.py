@@ -106,7 +106,9 @@ class Training:
         self._go_on()
         self._take_possession()
         runs = Runs(self._job, self.spec, self.record, self._folders, self._directory, self._threads)
-        if not (self._directory / "trained").exists():
+        if not (runs.ended() or (self._directory / "trained").exists()):
+            if runs.begun():
+                self.record.enter("Interrupted")
             self._download()
         outcome = Outcome(**self._once("train", lambda: self._train(runs)))
         runs.repeat_metrics(outcome)

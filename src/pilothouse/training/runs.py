@@ -65,14 +65,11 @@ class Runs:
         """Runs the program to its end, or takes over a run that ended before this process could say so."""
         earlier = self._earlier()
         used = sum(_seconds(folder) for folder in earlier)
-        if earlier and (earlier[-1] / END).exists():
+        if self.ended():
             self._recall(earlier[-1])
             return replace(self._judged(earlier[-1], Exit(code=0), on_point), seconds=used)
         if used >= self._spec.max_runtime:
             return Outcome(*outcomes.LATE, seconds=used)
-        if earlier:
-            self._record.enter("Interrupted")
-            self._folders.renew_outputs()
         with self._job.slot(stop_asked) as held:
             if not held:
                 return Outcome(*outcomes.STOPPED, seconds=used)
@@ -84,6 +81,15 @@ class Runs:
             process = self._job.start(self._program(folder, self._spec.max_runtime - used))
             ended = self._follow(process, folder, stop_asked, checkpoints, on_point)
         return replace(self._judged(folder, ended, on_point), seconds=used + _seconds(folder))
+
+    def begun(self) -> bool:
+        """Whether there has been a run."""
+        return bool(self._earlier())
+
+    def ended(self) -> bool:
+        """Whether the last run came to its end, so that `run` takes that over."""
+        earlier = self._earlier()
+        return bool(earlier) and (earlier[-1] / END).exists()
 
     def repeat_metrics(self, outcome: Outcome) -> None:
         """Lets the row's record know the metrics of a run that an earlier process saw end."""

@@ -81,10 +81,10 @@ def _custom(parameters: Parameters) -> Callable[[Any, Any], list[tuple[str, floa
         return None
     objective = str(parameters.booster["objective"])
 
-    def measure(raw: Any, data: Any) -> list[tuple[str, float]]:
+    def measure(predicted: Any, data: Any) -> list[tuple[str, float]]:
         labels, weights = data.get_label(), data.get_weight()
-        predicted = measures.predictions(np.asarray(raw), objective)
-        return [(name, measures.measure(name, labels, predicted, weights if len(weights) else None)) for name in chosen]
+        weights = weights if len(weights) else None
+        return [(name, measures.measure(name, labels, np.asarray(predicted), weights, objective)) for name in chosen]
 
     return measure
 
