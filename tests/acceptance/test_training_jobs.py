@@ -232,7 +232,7 @@ def test_a_script_finds_what_the_contract_says(either: Trainer) -> None:
         *("listed/train/a.csv", "listed/trainer.csv"),
     }
     assert either.unpacked(job["ModelArtifacts"]["S3ModelArtifacts"]) == {"weights": b"1,2\n", "link": b"1,2\n"}
-    assert any("passwd, pipe" in line for line in either.log("contract"))
+    assert any("model/passwd, model/pipe" in line for line in either.log("contract"))
 
 
 def test_a_failure_file_becomes_the_reason(trainer: Trainer) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from pilothouse.catalog.training_jobs import Channel
@@ -73,29 +74,30 @@ class Checkpoints:
             self._sent[path] = _stamp(path)
 
     def push(self) -> int:
-        """Brings what is new or has changed in the folder to S3; how many files that were."""
-        changed = [(path, stamp) for path, stamp in self._files() if self._sent.get(path) != stamp]
-        for path, stamp in changed:
-            if self._send(path):
-                self._sent[path] = stamp
-        return len(changed)
+        """Brings what is new or has changed in the folder to S3; how many files that were.
 
-    def _send(self, path: Path) -> bool:
+        The program goes on meanwhile, and links that it makes are not followed.
+        """
+        count = 0
+        for parent, _, names, descriptor in os.fwalk(self._folder):
+            for name in names:
+                count += self._send(Path(parent, name), descriptor)
+        return count
+
+    def _send(self, path: Path, folder: int) -> bool:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            file = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
         except OSError:  # gone by now, or a link
             return False
-        with os.fdopen(descriptor, "rb") as stream:
+        with os.fdopen(file, "rb") as stream:
+            status = os.fstat(file)
+            stamp = status.st_size, status.st_mtime_ns
+            if not stat.S_ISREG(status.st_mode) or self._sent.get(path) == stamp:
+                return False
             address = self._place.join(path.relative_to(self._folder).as_posix())
             self._objects.put(address.bucket, address.key, stream)
+            self._sent[path] = stamp
         return True
-
-    def _files(self) -> Iterator[tuple[Path, tuple[int, int]]]:
-        for parent, _, names in os.walk(self._folder):
-            for name in names:
-                path = Path(parent, name)
-                if path.is_file() and not path.is_symlink():
-                    yield path, _stamp(path)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -54,7 +54,11 @@ class OptMl:
         return self.base / (path or "checkpoints")
 
     def lay_out(self, job: TrainingJob) -> None:
-        """Makes the folders that are missing, and the configuration files anew."""
+        """Makes the folders that are missing, and the configuration files anew.
+
+        A program may have run here before: nothing that it left leads out of the folder.
+        """
+        settle(self.base)
         for folder in (self.config, self.data, self.code, self.checkpoints(job)):
             folder.mkdir(parents=True, exist_ok=True)
         self.renew_outputs()
@@ -73,15 +77,20 @@ class OptMl:
         for folder in (self.model, self.output_data, self.home):
             folder.mkdir(parents=True, exist_ok=True)
 
+    def settle(self) -> list[str]:
+        """Makes plain files and folders of what the ended program left; what of its outputs had to be taken out."""
+        removed = settle(self.base)
+        for folder in (self.model, self.output_data):
+            folder.mkdir(parents=True, exist_ok=True)
+        return [name for name in removed if name.startswith(("model", "output"))]
+
     def failure(self) -> str | None:
         """What the program wrote into its failure file, as far as it counts; None if nothing."""
         path = self.output / "failure"
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
+        if path.is_symlink() or not path.is_file():
             return None
-        with os.fdopen(descriptor, "rb") as stream:
-            text = stream.read(_MOST_BYTES_OF_FAILURE) if path.is_file() else b""
+        with path.open("rb") as stream:
+            text = stream.read(_MOST_BYTES_OF_FAILURE)
         return text.decode(errors="replace").strip()[:_LONGEST_FAILURE] or None
 
 

@@ -31,6 +31,7 @@ def check(context: Context, request: Document) -> None:
 def definition(job: TrainingJob) -> None:
     """The rules on the program and its metrics, which hold for each trial of a tuning job too."""
     mode = _image(job)
+    _texts(job)
     _names(job.channels)
     if built_in_training.metric_definitions(mode) and job.metrics:
         raise ValidationError(
@@ -70,6 +71,16 @@ def _image(job: TrainingJob) -> training_images.Mode:
             "does, or give ContainerEntrypoint."
         )
     return mode
+
+
+def _texts(job: TrainingJob) -> None:
+    """Variables and arguments of a process end at a NUL."""
+    given = {"HyperParameters": job.hyperparameters.items(), "Environment": job.environment.items()}
+    words = {member: [text for pair in pairs for text in pair] for member, pairs in given.items()}
+    words |= {"ContainerEntrypoint": list(job.entrypoint), "ContainerArguments": list(job.arguments)}
+    for member, texts in words.items():
+        if any("\0" in text for text in texts):
+            raise ValidationError(f"{member} holds a NUL character, which cannot reach a program. Take it out.")
 
 
 def _names(channels: tuple[Channel, ...]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pilothouse import clock
 from pilothouse.catalog import training_images
 from pilothouse.catalog.training_jobs import KIND, TrainingJob
-from pilothouse.contract import channels, opt_ml, pack
+from pilothouse.contract import channels, pack
 from pilothouse.contract.channels import Checkpoints
 from pilothouse.contract.opt_ml import OptMl
 from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error
@@ -165,10 +165,6 @@ class Training:
         return {}
 
     def _send(self, folder: Path, name: str, *, always: bool) -> None:
-        removed = opt_ml.settle(folder)
-        if removed:
-            text = f"Left out of {name}, being no plain files: {', '.join(removed)}"
-            self.record.log("upload", [(clock.now(), text)])
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if not files and not always:
             return

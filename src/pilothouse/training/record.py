@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _LONGEST_REASON = 1024
 _PUBLISH = 1.0
 MESSAGES = {
-    "Pending": "Waiting for one of this machine's trial slots",
     "Downloading": "Downloading input data",
     "Interrupted": "The training was interrupted and begins again",
     "Training": "Training in progress",

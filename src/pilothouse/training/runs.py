@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 ENTRY = "pilothouse.training.program:main"
 ENVIRONMENTS = "environments"
 _POLL = 0.1
+_LONGEST_LINE = 4096
 _CHECKPOINTS_EVERY = 10.0
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS")
 _KEPT_PREFIXES = ("PIP_", "CUDA_", "NVIDIA_")
@@ -151,6 +152,10 @@ class Runs:
         while self._pass_on(events, folder, on_point):
             pass
         metrics = self._record.metrics()
+        removed = self._folders.settle()
+        if removed:
+            text = f"Not uploaded, because they are no plain files: {', '.join(removed)}"[:_LONGEST_LINE]
+            self._record.log(_stream(folder), [(clock.now(), text)])
         if not (folder / END).exists():
             return Outcome("Failed", "Failed", outcomes.lost(ended), _seconds(folder), metrics)
         end = End(**json.loads((folder / END).read_text()))
