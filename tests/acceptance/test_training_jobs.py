@@ -418,3 +418,59 @@ def test_the_aws_command_runs_a_job(trainer: Trainer, aws_for: Callable[[Any], C
     again = trainer.ended("by-command", "print('again')")
     assert again["TrainingJobStatus"] == "Completed"
     assert "again" in trainer.log("by-command")
+
+
+def test_a_wrapped_program_sees_nothing_of_the_installation(trainer: Trainer) -> None:
+    home = trainer.server.home.resolve()
+    script = (
+        "import os, pathlib\n"
+        f"home = pathlib.Path({str(home)!r})\n"
+        "print('home', [p.name for p in home.iterdir()] if home.exists() else [])\n"
+        "print('few processes', sum(name.isdigit() for name in os.listdir('/proc')) < 4)\n"
+        "for place in ('/usr/x', '/etc/x', '/opt/ml/x', '/tmp/x'):\n"
+        "    try: open(place, 'w'); print('wrote', place)\n"
+        "    except OSError as error: print('refused', place)\n"
+        "print([line for line in open('/proc/self/status') if line.startswith('CapEff')][0])\n"
+    )
+    job = trainer.ended("wrapped", script)
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    log = trainer.log("wrapped")
+    if "in bubblewrap" not in log[0]:
+        pytest.skip(log[0])
+    assert log[1:] == [
+        "home []",
+        "few processes True",
+        *("refused /usr/x", "refused /etc/x", "wrote /opt/ml/x", "wrote /tmp/x"),
+        "CapEff:\t0000000000000000",
+    ]
+
+
+def test_an_isolated_program_has_no_network(trainer: Trainer) -> None:
+    script = "import socket; print(sorted(name for _, name in socket.if_nameindex()))"
+    trainer.ended("offline", script, EnableNetworkIsolation=True)
+    log = trainer.log("offline")
+    assert log[1] == "['lo']" if "in bubblewrap" in log[0] else "has no effect" in log[1]
+
+
+def test_a_job_that_waits_for_a_slot_can_be_stopped(start_server: Callable[..., Any]) -> None:
+    queue = Trainer(start_server(PILOTHOUSE_SLOTS="1"))
+    queue.create("holds", "import time; print('ready'); time.sleep(600)")
+    queue.wait("holds", true=lambda _: "ready" in queue.log("holds"))
+    queue.create("waits", "print('never')")
+    queue.wait("waits", true=lambda job: len(job["SecondaryStatusTransitions"]) <= 2)
+    queue.sagemaker.stop_training_job(TrainingJobName="waits")
+    job = queue.wait("waits")
+    assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
+    assert "never" not in queue.log("waits")
+    assert queue.describe("holds")["TrainingJobStatus"] == "InProgress"
+
+
+def test_data_that_is_gone_by_now_is_the_clients_error(trainer: Trainer) -> None:
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": trainer.put("odd/folder//file", "x")}}
+    job = trainer.ended("odd", "", InputDataConfig=[{"ChannelName": "train", "DataSource": source}])
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")  # named outright, it is a file
+    source["S3DataSource"]["S3Uri"] = f"s3://{BUCKET}/odd/"
+    job = trainer.ended("odder", "", InputDataConfig=[{"ChannelName": "train", "DataSource": source}])
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: ")
+    assert "cannot be a file of its channel" in job["FailureReason"]

@@ -146,7 +146,7 @@ def test_shell_scripts_and_channels_of_source_run(shop: Shop) -> None:
         "lr": "0.5",
     }
     channels = [{"ChannelName": "code", "DataSource": {"S3DataSource": channel}}]
-    job = shop.ended("shell", "sagemaker-base-python:1", given, InputDataConfig=channels)
+    job = shop.ended("shell", "huggingface-pytorch-training:2.1", given, InputDataConfig=channels)
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert "args --lr 0.5" in shop.log("shell")
 

@@ -130,7 +130,7 @@ def test_the_killed_process_around_a_program_fails_its_job_in_words(start_server
     assert not psutil.pid_exists(program.pid)
 
 
-@pytest.mark.parametrize("victim", ["job", "server", "server told to end"])
+@pytest.mark.parametrize("victim", ["job", "nursery", "server", "server told to end"])
 def test_a_program_begins_again_from_its_checkpoints(start_server: Callable[..., Any], victim: str) -> None:
     server = start_server()
     create(server, "again", SLOW, CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints"})
@@ -140,6 +140,8 @@ def test_a_program_begins_again_from_its_checkpoints(start_server: Callable[...,
         nursery = psutil.Process(server.process.pid).children()[0]
         [job_process] = [p for p in nursery.children() if p.name() == "again" and program not in p.children(True)]
         job_process.kill()
+    elif victim == "nursery":
+        psutil.Process(server.process.pid).children()[0].kill()
     elif victim == "server":
         server.kill()
         server.start()

@@ -12,7 +12,7 @@ Mode = Literal["script", "entrypoint", "xgboost"]
 SCRIPT = "pilothouse/script:1"
 """Pilothouse's own image: the local Python, for people without an AWS image."""
 
-_SCRIPT = ("pilothouse/script", "sagemaker-scikit-learn", "pytorch-training", "sagemaker-base-python")
+_SCRIPT = ("pilothouse/script", "sagemaker-scikit-learn", "pytorch-training", "huggingface-pytorch-training")
 _BUILT_IN: dict[str, Mode] = {"sagemaker-xgboost": "xgboost", "xgboost": "xgboost"}
 _REGISTRY = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/")
 

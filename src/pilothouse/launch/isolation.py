@@ -32,10 +32,13 @@ class Isolation:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a wrapped program may see: its own folder `base` as /opt/ml, not `hidden`, `readable` and `writable`."""
+    """What a wrapped program may see: its own folder `base` as /opt/ml, of `hidden` what is `readable` or `writable`.
+
+    Without `network` it has only an interface of its own to talk to itself.
+    """
 
     base: Path
-    hidden: Path
+    hidden: tuple[Path, ...]
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
     network: bool = True
@@ -67,19 +70,21 @@ def _found() -> Isolation:
     if done.returncode != 0:
         reason = done.stderr.decode(errors="replace").strip()[:200]
         return Isolation("process", f"{_PROCESS}; bubblewrap does not work here: {reason}")
-    return Isolation("bubblewrap", "bubblewrap: its own processes and /tmp, the file system read-only, the home hidden")
+    return Isolation(
+        "bubblewrap", "a process in bubblewrap: no other processes, the file system read-only, the home hidden"
+    )
 
 
 def wrapped(argv: Sequence[str], cell: Cell, folder: str) -> list[str]:
     """The command that runs `argv` in `cell`, in the working directory `folder` as seen from inside."""
     return [
         shutil.which("bwrap") or "bwrap",
-        *("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
+        *("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--cap-drop", "ALL"),
         *([] if cell.network else ["--unshare-net"]),
         *("--ro-bind", "/", "/", *_devices(), "--proc", "/proc", "--tmpfs", "/tmp"),  # noqa: S108
-        *("--tmpfs", str(cell.hidden)),
-        *_visible(cell),
         *_mounted(cell.base),
+        *(word for folder in cell.hidden for word in ("--tmpfs", str(folder))),
+        *_visible(cell),
         *("--chdir", folder, "--"),
         *argv,
     ]
@@ -93,7 +98,7 @@ def _devices() -> list[str]:
 
 def _visible(cell: Cell) -> list[str]:
     """What /tmp and the hidden folder would cover: this Python with its libraries, and what the cell asks for."""
-    covered = (Path("/tmp"), cell.hidden)  # noqa: S108
+    covered = (Path("/tmp"), *cell.hidden)  # noqa: S108
     own = [path for path in _python() if any(path.is_relative_to(folder) for folder in covered)]
     binds: list[str] = []
     for path in [*own, *cell.readable]:

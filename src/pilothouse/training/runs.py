@@ -23,6 +23,7 @@ from pilothouse.credentials import Credentials
 from pilothouse.launch import isolation
 from pilothouse.launch.base import Exit, Process, Program
 from pilothouse.launch.confined import Limits
+from pilothouse.launch.handle import ADDRESS
 from pilothouse.launch.isolation import Cell
 from pilothouse.launch.slots import memory_share
 from pilothouse.training import outcome as outcomes
@@ -234,9 +235,14 @@ class Runs:
         if own and "PYTHONPATH" in os.environ:
             variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
         if self._isolation.wraps:
-            cell = Cell(self._folders.base, self._job.settings.home, readable, writable, not self._spec.isolated)
+            cell = Cell(self._folders.base, self._hidden(), readable, writable, not self._spec.isolated)
             argv, folder = isolation.wrapped(argv, cell, folder), "/"
         return Command(tuple(argv), shown, folder, variables)
+
+    def _hidden(self) -> tuple[Path, ...]:
+        """The home, and where the nursery listens: who talks to it can run anything outside."""
+        nursery = os.environ.get(ADDRESS)
+        return (self._job.settings.home.resolve(), *([Path(nursery).parent] if nursery else []))
 
     @property
     def _root(self) -> str:
