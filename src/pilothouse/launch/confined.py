@@ -6,17 +6,17 @@ import ctypes
 import os
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
+from pilothouse.errors import LaunchFailed
 from pilothouse.launch import processes
 
 _PR_SET_PDEATHSIG = 1
-_NOT_EXECUTABLE = 127
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -34,20 +34,45 @@ class Limits:
     processes: int = 512
 
 
-def start(argv: Sequence[str], *, folder: str, environment: Mapping[str, str], output: int, limits: Limits) -> int:
+def limit(limits: Limits) -> None:
+    """Puts this process under `limits`, and so all that it starts from now on."""
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_DATA: limits.data_bytes,
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_CPU: limits.cpu_seconds,
+    }
+    if os.getuid() != 0:
+        wanted[resource.RLIMIT_NPROC] = _tasks_of_user() + 8 * limits.processes  # threads count too
+    for which, most in wanted.items():
+        _, hard = resource.getrlimit(which)
+        value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(which, (value, value))
+
+
+def start(argv: Sequence[str], *, folder: str, environment: Mapping[str, str], output: int) -> int:
     """Starts `argv` in `folder`, stdout and stderr to the descriptor `output`; its pid, also its session's.
 
-    A program that can't be executed says why on `output` and ends with code 127.
+    `LaunchFailed` if it can't be executed. The caller waits for the pid.
     """
+    try:
+        started = subprocess.Popen(  # vfork: this process has many pages, and none is copied
+            list(argv),
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise LaunchFailed(f"The program cannot be started: {error.strerror}: {error.filename}") from error
+    started.returncode = 0  # others wait for it
+    return started.pid
 
-    def become() -> NoReturn:
-        os.chdir(folder)
-        os.execvpe(argv[0], list(argv), dict(environment))  # noqa: S606 - no shell is wanted
 
-    return fork(become, output=output, limits=limits)
-
-
-def fork(become: Callable[[], object], *, output: int, limits: Limits) -> int:
+def fork(become: Callable[[], object], *, output: int) -> int:
     """Calls `become` in a child as `start` makes them; the child ends with 0 when it returns, with 1 if it raises."""
     parent = os.getpid()
     pid = os.fork()
@@ -56,14 +81,10 @@ def fork(become: Callable[[], object], *, output: int, limits: Limits) -> int:
     code = 1
     try:
         _separate(parent, output)
-        _limit(limits)
         become()
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-    except OSError as error:
-        os.write(2, f"The program cannot be started: {error.strerror}: {error.filename}\n".encode())
-        code = _NOT_EXECUTABLE
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
@@ -82,27 +103,7 @@ def _separate(parent: int, output: int) -> None:
     os.dup2(null, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.closerange(3, _highest_descriptor() + 1)
-
-
-def _highest_descriptor() -> int:
-    return max(int(name) for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
-
-
-def _limit(limits: Limits) -> None:
-    wanted = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_DATA: limits.data_bytes,
-        resource.RLIMIT_FSIZE: limits.file_bytes,
-        resource.RLIMIT_CPU: limits.cpu_seconds,
-    }
-    if os.getuid() != 0:
-        wanted[resource.RLIMIT_NPROC] = _tasks_of_user() + 8 * limits.processes  # threads count too
-    for which, most in wanted.items():
-        _, hard = resource.getrlimit(which)
-        value = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        with suppress(OSError, ValueError):
-            resource.setrlimit(which, (value, value))
+    os.closerange(3, max(int(name) for name in os.listdir("/proc/self/fd")) + 1)  # noqa: PTH208
 
 
 def _tasks_of_user() -> int:
@@ -116,8 +117,20 @@ def _tasks_of_user() -> int:
 
 
 def family(pid: int) -> set[int]:
-    """The program `pid` and all that descends from it, wherever it went, that this process can see."""
-    return processes.family(processes.table(), [pid, *_adopted(pid)])
+    """The program `pid` and all that descends from it, wherever it went; zombies too.
+
+    This process must be a subreaper with no other children, so that what lost its parent is a child of it.
+    """
+    return processes.family(processes.table(), {pid, *_children()})
+
+
+def _children() -> list[int]:
+    """This process's children, without a look at all processes."""
+    me = os.getpid()
+    try:
+        return [int(word) for word in Path(f"/proc/{me}/task/{me}/children").read_text().split()]
+    except OSError:  # a kernel that does not tell
+        return [found.pid for found in processes.table().values() if found.parent == me]
 
 
 def terminate(pid: int) -> None:
@@ -134,20 +147,18 @@ def destroy(pid: int, patience: float) -> bool:
     while True:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)  # at once, so that those which fork can't get away
-        seen = processes.table()
-        left = {p for p in processes.family(seen, [pid, *_adopted(pid)]) if p in seen and not seen[p].zombie}
-        if not left:
+        if all(_is_gone(child) for child in _children()):  # whoever lost its parent is a child of this process
             return True
+        left = [member for member in family(pid) if not _is_gone(member)]
         if time.monotonic() > deadline:
-            return False
+            return not left
         processes.kill(left)
-        time.sleep(0.005)
+        time.sleep(0.002)
 
 
-def _adopted(pid: int) -> list[int]:
-    """Other children of this process, which must be a subreaper: what the program left without a parent."""
-    me = os.getpid()
-    return [found.pid for found in processes.table().values() if found.parent == me and found.pid != pid]
+def _is_gone(pid: int) -> bool:
+    found = processes.entry(pid)
+    return found is None or found.zombie
 
 
 def _command(pid: int) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 
 from pilothouse.contract.output import Allowance, Lines
 from pilothouse.contract.scrape import Scraper
+from pilothouse.errors import LaunchFailed
 from pilothouse.launch import confined
 from pilothouse.launch.confined import Limits
 from pilothouse.training.events import EventWriter, now
@@ -34,6 +35,7 @@ _JUMP = 64  # threads that this host may gain before it is looked at whose they 
 _DRAIN = 2.0
 _PATIENCE = 20.0
 _REMEMBERED = 40
+_NOT_EXECUTABLE = 127 << 8  # as a wait status
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class End:
 def main(task: dict[str, Any]) -> None:
     """Runs a `Task`'s document to its end."""
     keeper = _Keeper(Task.of(task))
+    confined.limit(keeper.task.limits)
     end = keeper.run()
     path = Path(keeper.task.directory) / END
     temporary = path.with_suffix(".tmp")
@@ -146,18 +149,22 @@ class _Keeper:
             self._cut = self._cut or "stop"
             return 0
         reader, writer = os.pipe()
-        self._pid = self._start(command, writer)
-        os.close(writer)
+        try:
+            self._pid = self._start(command, writer)
+        except LaunchFailed as error:
+            self._take(f"{error.message}\n".encode())
+            os.close(reader)
+            return _NOT_EXECUTABLE
+        finally:
+            os.close(writer)
         status = self._attend(reader)
         os.close(reader)
         return status
 
     def _start(self, command: Command, output: int) -> int:
-        limits = self.task.limits
         if command.target is None:
-            argv, environment = command.argv, command.environment
-            return confined.start(argv, folder=command.folder, environment=environment, output=output, limits=limits)
-        return confined.fork(lambda: _call(command), output=output, limits=limits)
+            return confined.start(command.argv, folder=command.folder, environment=command.environment, output=output)
+        return confined.fork(lambda: _call(command), output=output)
 
     def _attend(self, reader: int) -> int:
         """Reads and watches until the program has ended and its output is read; its wait status."""
