@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import xgboost
 
+from pilothouse.launch.unshared import works
+
 pytestmark = pytest.mark.slow
 
 BUCKET = "programs"
@@ -71,8 +73,10 @@ class Shop:
             return {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}  # type: ignore[union-attr]
 
 
-@pytest.fixture(scope="module", params=["auto", "process"])
+@pytest.fixture(scope="module", params=["auto", "process", "unshare"])
 def shop(request: pytest.FixtureRequest, start_shared_server: Callable[..., Any]) -> Shop:
+    if request.param == "unshare" and works() is not None:
+        pytest.skip(f"unshare does not work here: {works()}")
     return Shop(start_shared_server(PILOTHOUSE_ISOLATION=request.param))
 
 
@@ -220,7 +224,7 @@ def test_the_built_in_xgboost_reads_libsvm_and_stops_early(shop: Shop) -> None:
     ],
 )
 def test_the_built_in_xgboost_says_what_is_wrong(shop: Shop, name: str, changes: dict[str, str], reason: str) -> None:
-    if shop.server.extra["PILOTHOUSE_ISOLATION"] == "process":
+    if shop.server.extra["PILOTHOUSE_ISOLATION"] != "auto":
         pytest.skip("built-in algorithms are not wrapped")
     parts = channels(shop, name, "text/csv", {"train": b"5,1,2\n7,2,3\n"})
     job = shop.ended(f"xgb-{name}", XGBOOST, {"num_round": "2", **changes}, InputDataConfig=parts)

@@ -206,7 +206,7 @@ class Runs:
             return
         yield f"Pilothouse runs this program as {self._isolation.meaning}."
         if self._spec.isolated and not self._isolation.wraps:
-            yield "EnableNetworkIsolation has no effect: without bubblewrap the program can reach the network."
+            yield "EnableNetworkIsolation has no effect: without namespaces the program can reach the network."
 
     def _definitions(self) -> tuple[tuple[str, str], ...]:
         return built_in_training.metric_definitions(self._mode) or self._spec.metrics
@@ -250,7 +250,7 @@ class Runs:
             variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
         if self._isolation.wraps:
             cell = Cell(self._folders.base, self._hidden(), readable, writable, not self._spec.isolated)
-            argv, folder = isolation.wrapped(argv, cell, folder), "/"
+            argv, folder = isolation.wrapped(argv, cell, folder, self._isolation.level), "/"
         return Command(tuple(argv), shown, folder, variables)
 
     def _hidden(self) -> tuple[Path, ...]:
