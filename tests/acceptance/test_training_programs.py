@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
+from safetensors.numpy import load
 
 from pilothouse.launch.unshared import works
 
@@ -240,3 +241,27 @@ def test_an_xgboost_image_runs_a_script_too(shop: Shop) -> None:
     job = shop.ended("script", XGBOOST, given, Algorithm=definitions)
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert job["FinalMetricDataList"][0]["Value"] >= 1
+
+
+def test_the_built_in_linear_learner_trains_and_reports_by_awss_names(shop: Shop) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(800, 3)) * [1, 10, 0.1] + [0, 5, 1]
+    y = (x @ [1.0, 0.2, -10.0] + 9 + random.logistic(scale=0.3, size=800) > 0).astype(float)
+    table = np.column_stack([y, x])
+    parts = channels(shop, "linear", "text/csv", {"train": csv(table[:500]), "validation": csv(table[500:])})
+    given = {"predictor_type": "binary_classifier", "epochs": "20", "mini_batch_size": "50", "feature_dim": "3"}
+    job = shop.ended(
+        "linear", "382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1", given, InputDataConfig=parts
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    metrics = {m["MetricName"]: m["Value"] for m in job["FinalMetricDataList"]}
+    assert metrics["validation:binary_classification_accuracy"] > 0.85
+    assert metrics["validation:objective_loss"] < 0.4
+    assert {"train:objective_loss", "validation:roc_auc_score", "validation:binary_f_beta"} <= set(metrics)
+    model = shop.model(job)
+    arrays = load(model["weights.safetensors"])
+    predicted = table[500:, 1:] @ arrays["weights"][:, 0] + arrays["bias"][0] > 0
+    accuracy = np.mean(predicted == table[500:, 0])
+    assert metrics["validation:binary_classification_accuracy"] == pytest.approx(accuracy)
+    listed = {d["Name"] for d in job["AlgorithmSpecification"]["MetricDefinitions"]}
+    assert set(metrics) <= listed

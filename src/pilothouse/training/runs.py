@@ -202,7 +202,7 @@ class Runs:
 
     def _opening(self) -> Iterator[str]:
         """What the log begins with: how the program is kept apart."""
-        if self._mode == "xgboost":
+        if self._mode in training_images.BUILT_IN:
             return
         yield f"Pilothouse runs this program as {self._isolation.meaning}."
         if self._spec.isolated and not self._isolation.wraps:
@@ -217,7 +217,7 @@ class Runs:
             return (self._command(source.entry_point(self._spec, self._root), self._root),)
         if self._mode == "script":
             return self._script()
-        target = f"pilothouse.training.algorithms.{self._mode}:main"
+        target = f"pilothouse.training.algorithms.{str(self._mode).replace('-', '_')}:main"
         arguments = {"base": str(self._folders.base), "threads": self._threads or len(os.sched_getaffinity(0))}
         folder, variables = str(self._folders.base), self._variables()
         shown = f"the built-in {self._mode}"
@@ -260,7 +260,8 @@ class Runs:
 
     @property
     def _root(self) -> str:
-        return ROOT if self._isolation.wraps and self._mode != "xgboost" else str(self._folders.base)
+        inside = self._isolation.wraps and self._mode not in training_images.BUILT_IN
+        return ROOT if inside else str(self._folders.base)
 
     def _variables(self) -> dict[str, str]:
         settings = self._job.settings
