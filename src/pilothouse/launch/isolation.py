@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -117,13 +118,18 @@ def _visible(cell: Cell) -> list[str]:
 
 
 def _own(covered: Sequence[Path]) -> list[Path]:
-    """What of this Python and its libraries lies in the folders `covered`."""
-    return [path for path in _python() if any(path.is_relative_to(folder) for folder in covered)]
+    """What of this Python and its libraries lies in the folders `covered`, and does not hold one of them."""
+    return [
+        path
+        for path in _python()
+        if any(path.is_relative_to(folder) for folder in covered)
+        and not any(folder.is_relative_to(path) for folder in covered)  # the working directory may be anywhere
+    ]
 
 
 def _python() -> Iterable[Path]:
     paths = {sys.prefix, sys.base_prefix, *sys.path}
-    return sorted(path for path in map(Path, paths) if path.is_absolute() and path.exists())
+    return sorted(path for path in map(Path, paths) if path.is_absolute() and os.access(path, os.R_OK))
 
 
 def _mounted(base: Path) -> list[str]:
