@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shlex
 import sys
 import time
@@ -183,7 +184,7 @@ class Runs:
         settings = self._job.settings
         data = memory_share(settings)
         limits = Limits(
-            data_bytes=2 * data,
+            data_bytes=resource.RLIM_INFINITY if _gpus() else 2 * data,  # CUDA maps far more than it uses
             file_bytes=self._spec.volume_gib << 30,
             cpu_seconds=int(len(os.sched_getaffinity(0)) * (seconds + settings.stop_grace)) + 60,
         )
