@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 ENTRY = "pilothouse.training.program:main"
 ENVIRONMENTS = "environments"
+LOG = "keeper.log"
 _LOOK = 0.1
 _SHORTEST_WAIT, _LONGEST_WAIT, _WAIT_SHARE = 0.005, 0.1, 0.05
 _LONGEST_LINE = 4096
@@ -173,7 +174,7 @@ class Runs:
             text = f"Not uploaded, because they are no plain files: {', '.join(removed)}"[:_LONGEST_LINE]
             self._record.log(_stream(folder), [(clock.now(), text)])
         if not (folder / END).exists():
-            return Outcome("Failed", "Failed", outcomes.lost(ended), _seconds(folder), metrics)
+            return Outcome("Failed", "Failed", outcomes.lost(ended, _lines(folder / LOG)), _seconds(folder), metrics)
         end = End(**json.loads((folder / END).read_text()))
         commands = self._commands()
         number = min(end.failed_command or 0, len(commands) - 1)
@@ -197,9 +198,7 @@ class Runs:
             grace=settings.stop_grace,
             own=tuple(self._opening()),
         )
-        return Program(
-            target=ENTRY, arguments={"task": task.document()}, log=folder / "keeper.log", label=self._record.name
-        )
+        return Program(target=ENTRY, arguments={"task": task.document()}, log=folder / LOG, label=self._record.name)
 
     def _opening(self) -> Iterator[str]:
         """What the log begins with: how the program is kept apart."""
@@ -300,6 +299,10 @@ def _seconds(folder: Path) -> float:
         return float((folder / SECONDS).read_text())
     except (OSError, ValueError):
         return 0.0
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
 
 
 def _stream(folder: Path) -> str:
