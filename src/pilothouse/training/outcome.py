@@ -45,7 +45,7 @@ def judged(end: End, failure: str | None, command: Command, installing: bool) ->
 
 
 def lost(ended: Exit, words: list[str]) -> str:
-    """The reason when the process around the program ended without a word: killed, or by the fault that `words` tell."""
+    """The reason when the process around the program ended without a word: killed, or by the fault in `words`."""
     if ended.code is not None:
         said = telling(words)[:_LONGEST_WORDS]
         return f"InternalServerError: The process around the program {ended.describe()}. Last line of its log: {said}"
