@@ -43,6 +43,20 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "ListCandidatesForAutoMLJob": {"AutoMLJobName": "one"},
         "DescribeProcessingJob": {"ProcessingJobName": "one-a"},
         "ListProcessingJobs": {},
+        "CreateTrainingJob": {
+            "TrainingJobName": "train",
+            "AlgorithmSpecification": {"TrainingImage": "sagemaker-xgboost:1.7-1", "TrainingInputMode": "File"},
+            "HyperParameters": {"num_round": "3"},
+            "InputDataConfig": [{"ChannelName": "train", "DataSource": SOURCE, "ContentType": "text/csv"}],
+            "OutputDataConfig": OUTPUT,
+            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+            "RoleArn": ROLE,
+        },
+        "DescribeTrainingJob": {"TrainingJobName": "train"},
+        "ListTrainingJobs": {"StatusEquals": "Completed"},
+        "StopTrainingJob": {"TrainingJobName": "other"},
+        "DeleteTrainingJob": {"TrainingJobName": "train"},
         "AddTags": {"ResourceArn": JOB_ARN, "Tags": [{"Key": "stage", "Value": "b"}]},
         "ListTags": {"ResourceArn": JOB_ARN},
         "DeleteTags": {"ResourceArn": JOB_ARN, "TagKeys": ["stage"]},
@@ -65,7 +79,10 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "GetLogEvents": {"logGroupName": "/aws/sagemaker/AutoMLJobs", "logStreamName": "one/job"},
     },
     "sts": {"GetCallerIdentity": {}},
-    "iam": {"GetRole": {"RoleName": "someone"}},
+    "iam": {
+        "GetRole": {"RoleName": "someone"},
+        "SimulatePrincipalPolicy": {"PolicySourceArn": ROLE, "ActionNames": ["s3:GetObject", "logs:PutLogEvents"]},
+    },
 }
 IN_ORDER = [(service, operation) for service, calls in CALLS.items() for operation in calls]
 EXTENDED = ("LogLoss", "InferenceLatency")
@@ -130,6 +147,23 @@ def faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
         yield f"{path} is {value}"
 
 
+def trained(store: Any) -> None:
+    """An ended training job, as its job process leaves it, and another that runs."""
+    one = {"Status": "Completed", "StartTime": now(), "EndTime": now(), "StatusMessage": "Training job completed"}
+    state = {
+        "SecondaryStatus": "Completed",
+        "SecondaryStatusTransitions": [one],
+        "TrainingStartTime": now(),
+        "TrainingEndTime": now(),
+        "TrainingTimeInSeconds": 1,
+        "BillableTimeInSeconds": 1,
+        "FinalMetricDataList": [{"MetricName": "train:rmse", "Value": 0.5, "Timestamp": now()}],
+        "_private": "is not shown",
+    }
+    row = store.update("training-job", "train", status="Completed", state=state)
+    store.insert("training-job", "other", {**row.request, "TrainingJobName": "other"}, status="InProgress")
+
+
 def method(client: Any, operation: str) -> Callable[..., Any]:
     names = {api_name: python for python, api_name in client.meta.method_to_api_mapping.items()}
     return getattr(client, names[operation])  # type: ignore[no-any-return]
@@ -141,6 +175,8 @@ def test_an_answer_is_what_the_service_model_promises(api: Any, service: str, op
     answer = method(client, operation)(**CALLS[service][operation])
     if operation == "CreateAutoMLJob":
         written_by_the_job(api.context.store)
+    if operation == "CreateTrainingJob":
+        trained(api.context.store)
     assert answer.pop("ResponseMetadata")["HTTPStatusCode"] == 200
     shape = client.meta.service_model.operation_model(operation).output_shape
     if shape is None:

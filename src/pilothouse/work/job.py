@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -143,6 +144,19 @@ class Job:
             if slot is None or cut_off is not None:
                 return Exit(reason=cut_off or STOPPED)
             return self._watch(self.launcher.launch(self._limited(program)), deadline)
+
+    @contextmanager
+    def slot(self, give_up: Callable[[], bool]) -> Iterator[bool]:
+        """Holds a trial slot for the block, for programs that are not simply killed: see `start`.
+
+        Yields False, without a slot, once `give_up()` says so while it waits.
+        """
+        with self._slots.hold(give_up) as slot:
+            yield slot is not None
+
+    def start(self, program: Program) -> Process:
+        """Starts `program`, by default with a slot's equal share of memory; it ends with this process."""
+        return self.launcher.launch(self._limited(program))
 
     def _watch(self, process: Process, deadline: float | None) -> Exit:
         while True:

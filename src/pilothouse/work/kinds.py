@@ -31,6 +31,13 @@ KINDS: dict[str, JobKind] = {
             log_group="/aws/sagemaker/AutoMLJobs",
             secondary_status="AutoMLJobSecondaryStatus",
         ),
+        JobKind(
+            "training-job",
+            target="pilothouse.training.job:run",
+            log_group="/aws/sagemaker/TrainingJobs",
+            end_time="TrainingEndTime",
+            secondary_status="SecondaryStatus",
+        ),
     )
 }
 
