@@ -12,7 +12,7 @@ _RESERVE_MOST_SHARE = 0.25
 _END_OF_JOB = 0.5
 """Seconds from the last result to the job's terminal status."""
 
-_OVERTIME = 2.5
+_OVERTIME = 3.5
 """The ensemble may be so many seconds late: less than what a job may be late, and better than no ensemble."""
 
 

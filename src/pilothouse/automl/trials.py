@@ -100,8 +100,10 @@ class Trials:
         self._expect_combining()
 
     def _expect_combining(self) -> None:
+        """Where candidates' own ends take long, the host is busy, and the ensemble's end will take as long."""
         count = min(self._roster.finished + self._slots, _MOST_COMBINED)
-        self._budget.combining = combining_seconds(self._facts, count) * self._known.get(planning.ENSEMBLE, 1.0)
+        expected = combining_seconds(self._facts, count) * self._known.get(planning.ENSEMBLE, 1.0)
+        self._budget.combining = expected + self._margin
 
     def _reserved_for(self, stackers: list[CandidatePlan]) -> float:
         """Seconds that the first layer leaves to the second."""
