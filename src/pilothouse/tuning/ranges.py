@@ -11,7 +11,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pilothouse.catalog.tuning_ranges import CategoricalRange, ContinuousRange, IntegerRange, Range, Value
+from pilothouse.catalog.tuning_ranges import (
+    CategoricalRange,
+    ContinuousRange,
+    IntegerRange,
+    Range,
+    Value,
+    combinations,
+)
 
 Point = tuple[float, ...]
 """A place in the unit cube: a coordinate from 0 to 1 for each range."""
@@ -22,6 +29,11 @@ class Space:
     """The ranges of one training job definition, in a fixed order."""
 
     ranges: tuple[Range, ...]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it has a countable number of points."""
+        return math.isfinite(combinations(self.ranges))
 
     def values(self, point: Sequence[float]) -> dict[str, str]:
         """The texts that a training job at this point is given, by hyperparameter."""
