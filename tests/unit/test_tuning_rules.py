@@ -85,6 +85,13 @@ def test_a_training_job_is_given_static_and_tuned_values_and_the_objectives_name
     assert only.hyperparameters({"depth": "3"}) == {"epochs": "27", "depth": "3", "_tuning_objective_metric": "acc"}
 
 
+def test_training_jobs_are_tried_again_as_often_as_asked() -> None:
+    document = request()
+    assert [TuningJob.of(document).retries(each) for each in TuningJob.of(document).definitions] == [0]
+    document["TrainingJobDefinition"]["RetryStrategy"] = {"MaximumRetryAttempts": 5}
+    assert [TuningJob.of(document).retries(each) for each in TuningJob.of(document).definitions] == [5]
+
+
 def test_several_definitions_have_ranges_and_objectives_of_their_own() -> None:
     job = tuning_rules.check(several())
     assert [(each.name, each.objective, each.ranges) for each in job.definitions] == [
@@ -232,6 +239,7 @@ def test_autotune_fills_ranges_limits_and_criteria() -> None:
         "gpu": CategoricalRange("gpu", ("true", "false")),
     }
     assert only.static["optimizer"] == "adam"
+    assert job.retries(only) == 3
     assert (job.limits.jobs, job.early_stopping, job.criteria.on_convergence) == (60, True, True)
 
 

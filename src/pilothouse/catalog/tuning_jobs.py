@@ -143,6 +143,11 @@ class TuningJob:
             autotune=automatic,
         )
 
+    def retries(self, definition: Definition) -> int:
+        """How often a training job that failed for no fault of its own is tried again."""
+        asked: int | None = definition.document.get("RetryStrategy", {}).get("MaximumRetryAttempts")
+        return asked if asked is not None else autotune.MOST_RETRIES if self.autotune else 0
+
     @property
     def combinations(self) -> float:
         """How many points there are over all definitions."""

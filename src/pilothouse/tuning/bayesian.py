@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 from scipy.stats import qmc
+from threadpoolctl import ThreadpoolController
 
 from pilothouse.catalog.tuning_ranges import CategoricalRange, ContinuousRange, Range, number
 from pilothouse.tuning import acquisition, estimator
@@ -47,7 +48,9 @@ class Bayesian:
         """See `Proposer`."""
         source = generator(self.seed, place)
         tried = tried_points(self.space, known)
-        for point in self._proposed(place, known, source):
+        with _threads().limit(limits=1):  # matrices are small, and cores belong to the trials
+            points = self._proposed(place, known, source)
+        for point in points:
             if (snapped := self.space.snapped(point)) not in tried:
                 return snapped
         return unseen(self.space, source, known)
@@ -156,6 +159,11 @@ class _ModelSide:
 
     def _cell(self, unit: float) -> int:
         return min(int(unit * len(self.ranks)), len(self.ranks) - 1)
+
+
+@functools.cache
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def bounded(losses: Sequence[float]) -> list[float]:
