@@ -220,6 +220,44 @@ def test_a_trials_values_do_not_depend_on_results(seed: int, strategy: str, coun
         told.tell(number, float(number % 5))
 
 
+NUMBERS = st.integers(1, 10**6)
+BOUNDS = st.tuples(NUMBERS, NUMBERS).map(sorted)
+SCALINGS = st.sampled_from(["Auto", "Linear", "Logarithmic"])
+RANGES = st.fixed_dictionaries(
+    {
+        "IntegerParameterRanges": st.lists(st.tuples(BOUNDS, SCALINGS), max_size=3),
+        "ContinuousParameterRanges": st.lists(st.tuples(BOUNDS, SCALINGS), max_size=3),
+        "CategoricalParameterRanges": st.lists(st.lists(st.text(max_size=3), min_size=1, max_size=5, unique=True)),
+    }
+).filter(lambda ranges: any(ranges.values()))
+
+
+def _documents(drawn: dict[str, Any]) -> dict[str, Any]:
+    def named(kind: str, i: int, each: Any) -> dict[str, Any]:
+        name = {"Name": f"{kind[0]}{kind[1]}{i}"}
+        if kind.startswith("Categorical"):
+            return {**name, "Values": each}
+        (low, high), scaling = each
+        return {**name, "MinValue": str(low), "MaxValue": str(high), "ScalingType": scaling}
+
+    return {kind: [named(kind, i, each) for i, each in enumerate(ranges[:3])] for kind, ranges in drawn.items()}
+
+
+@given(RANGES, st.sampled_from(["Bayesian", "Random"]), st.lists(st.floats() | st.none(), min_size=12, max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_any_ranges_and_any_results_are_taken(
+    drawn: dict[str, Any], strategy: str, results: list[float | None]
+) -> None:
+    job = _with_ranges(strategy, _documents(drawn))
+    [definition] = job.definitions
+    search = Search(job, 1)
+    for number, result in enumerate(results):
+        trial = search.ask()
+        assert trial is not None
+        assert all(each.holds(each.value(trial.values[each.name])) for each in definition.ranges)
+        search.tell(number, result)
+
+
 def test_the_seed_is_the_requests_or_comes_from_the_salt() -> None:
     job = tuning_job("Random")
     assert seed_of(job, "a") == seed_of(job, "a") != seed_of(job, "b")

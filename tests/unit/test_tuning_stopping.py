@@ -52,6 +52,16 @@ def test_a_value_that_is_no_number_is_worse_than_any_median(median: MedianRule) 
     assert median.report(9, 1, math.inf) == "stop"
 
 
+def test_a_trial_that_is_started_again_is_judged_from_its_first_step_on(median: MedianRule) -> None:
+    for losses in ([50.0, 60.0, 70.0], [1.0, 2.0, 3.0]):
+        ended_later = [median.report(9, step, loss) for step, loss in enumerate(losses, 1)]
+    assert ended_later == ["go", "go", "go"]
+    median.end(9)
+    assert [median.report(10, 3, loss) for loss in (2.0, 1e9)] == ["go", "go"]  # two have reached the step
+    ended(median, 11, [0.0, 0.0, 0.0])
+    assert [median.report(12, 3, loss) for loss in (2.0, 2.5)] == ["go", "stop"]  # of 7/3, 2 and 0
+
+
 def test_never_means_never() -> None:
     assert NeverStopping().report(1, 1, math.inf) == "go"
 

@@ -15,7 +15,7 @@ from pilothouse.errors import ValidationError
 from pilothouse.tuning.knowledge import Finding
 from pilothouse.tuning.search import Search
 from pilothouse.tuning.trial import Trial
-from pilothouse.tuning.warmstart import Inheritance, inherited
+from pilothouse.tuning.warmstart import Inheritance, inherited, overall_best
 
 IDENTICAL, TRANSFER = "IdenticalDataAndAlgorithm", "TransferLearning"
 
@@ -209,6 +209,15 @@ def test_a_warm_started_search_is_restored_like_any_other() -> None:
             search.tell(number, value)
             trials.append(Trial(number, 0, trial.values, "Completed", value=value, ended=number))
         assert Search.restored(job, 1, trials, kept).ask() == search.ask()
+
+
+def test_the_overall_best_is_the_job_s_own_among_equals() -> None:
+    job, old = TuningJob.of(request()), parent().job
+    theirs = parents_trials()
+    best = min(theirs, key=lambda trial: trial.value or 0)
+    assert overall_best(job, [], []) is None
+    assert overall_best(job, [], [(old, []), (old, theirs)]) == (1, best)
+    assert overall_best(job, [best], [(old, theirs)]) == (None, best)
 
 
 def test_a_search_without_parents_inherits_nothing() -> None:

@@ -21,9 +21,10 @@ def best_points(process: Process, pending: Array, cells: Cells, source: np.rando
 
     The best of many random points and of points around the best findings, then of ever narrower clouds around those.
     """
-    goal, means = _goal(process)
     believer = process.with_pending(pending) if len(pending) else process
-    leaders = process.points[np.argsort(means, kind="stable")[:_STARTS]]
+    means, _ = believer.expects(believer.points)
+    goal = float(means.min())
+    leaders = believer.points[np.argsort(means, kind="stable")[:_STARTS]]
     widths = np.minimum(_WIDEST, 0.5 / np.sqrt(process.weights))
     points = _snapped(np.vstack([source.random((_ANYWHERE, len(cells))), _cloud(leaders, widths, source)]), cells)
     merits = _merits(believer, points, goal)
@@ -33,11 +34,6 @@ def best_points(process: Process, pending: Array, cells: Cells, source: np.rando
         points, merits = np.vstack([points, found]), np.concatenate([merits, _merits(believer, found, goal)])
         widths = widths * _NARROWER
     return [tuple(points[i].tolist()) for i in np.argsort(-merits, kind="stable")]
-
-
-def _goal(process: Process) -> tuple[float, Array]:
-    means, _ = process.expects(process.points)
-    return float(means.min()), means
 
 
 def _merits(process: Process, points: Array, goal: float) -> Array:

@@ -44,6 +44,7 @@ class Process:
     @classmethod
     def fitted(cls, points: Array, values: Array, unordered: npt.NDArray[np.bool_]) -> Process:
         """The process for these values, float64 [n], n at least 2. `LinAlgError` if the numbers allow none."""
+        values = values / (float(np.abs(values).max()) or 1.0)  # so that no square is too large for a float
         spread = float(values.std())
         values = (values - values.mean()) / (spread if spread > 0 else 1.0)
         sides, chosen = points.shape[1], _telling(values)

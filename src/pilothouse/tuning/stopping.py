@@ -37,26 +37,26 @@ class MedianRule:
 
     For each earlier trial the running average of its values up to the same step is taken. A trial whose value is worse
     than the median of those is stopped. Earlier trials are those that have ended, however they did; until three of them
-    reached the step there is no median.
+    reached the step there is no median. A trial whose steps begin again has been started again.
     """
 
     def __init__(self) -> None:
-        self._running: dict[int, list[tuple[int, float]]] = {}
-        self._sums: dict[int, tuple[int, float]] = {}
+        self._running: dict[int, list[tuple[int, float, float]]] = {}
         self._earlier: dict[int, list[float]] = {}
 
     def report(self, number: int, step: int, loss: float) -> Advice:
         """See `Stopper`."""
-        count, total = self._sums.get(number, (0, 0.0))
-        self._sums[number] = count + 1, total + loss
-        self._running.setdefault(number, []).append((step, (total + loss) / (count + 1)))
+        so_far = self._running.setdefault(number, [])
+        if so_far and step <= so_far[-1][0]:
+            so_far.clear()
+        total = (so_far[-1][1] if so_far else 0.0) + loss
+        so_far.append((step, total, total / (len(so_far) + 1)))
         earlier = self._earlier.get(step, [])
         return "stop" if len(earlier) >= _LEAST_EARLIER and loss > _middle(earlier) else "go"
 
     def end(self, number: int) -> None:
         """See `Stopper`."""
-        self._sums.pop(number, None)
-        for step, average in self._running.pop(number, []):
+        for step, _, average in self._running.pop(number, []):
             bisect.insort(self._earlier.setdefault(step, []), average)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pilothouse.catalog.tuning_jobs import Definition, TuningJob
+from pilothouse.tuning.completion import best
 from pilothouse.tuning.knowledge import Finding
 from pilothouse.tuning.ranges import Point, Space
 from pilothouse.tuning.trial import Trial
@@ -65,6 +66,21 @@ def inherited(job: TuningJob, parents: Sequence[tuple[TuningJob, Sequence[Trial]
     return (
         {i: Inheritance.of(job, definition, parents) for i, definition in enumerate(job.definitions)} if parents else {}
     )
+
+
+def overall_best(
+    job: TuningJob, trials: Sequence[Trial], parents: Sequence[tuple[TuningJob, Sequence[Trial]]]
+) -> tuple[int | None, Trial] | None:
+    """The best trial of the job and its parents, the job's own among equals, with the place of the parent that has it,
+    or None for the job. None if nobody has a finite objective.
+    """
+    ranked = []
+    for place, (owner, theirs) in [(None, (job, trials)), *enumerate(parents)]:
+        found = best(owner, theirs)
+        objective = owner.definitions[found.definition].objective if found else None
+        if found is not None and objective is not None and found.value is not None:
+            ranked.append((objective.loss(found.value), place, found))
+    return min(ranked, key=lambda each: each[0])[1:] if ranked else None
 
 
 def _findings(definition: Definition, parent: TuningJob, trials: Sequence[Trial]) -> list[Finding]:
