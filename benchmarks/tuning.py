@@ -5,6 +5,9 @@ random, beside Optuna's samplers and Syne Tune's schedulers with their default s
 environment that this script makes. Optuna's Gaussian process needs torch here. Each run appends a JSON line: all losses
 in order and the seconds of each ask. A run that fails is a line with the reason.
 
+`python benchmarks/tuning.py --stopping` instead compares what early stopping saves: the same random points of XGBoost,
+whose rounds are its epochs, trained to the end, with the median rule, and with Hyperband.
+
 `python benchmarks/tuning.py --table tuning.jsonl` prints the best loss so far by number of trials as Markdown.
 """
 
@@ -19,7 +22,7 @@ from typing import Any
 
 from peers_bench.environments import Environments
 from peers_bench.running import machine
-from tuning_bench import report
+from tuning_bench import report, stopping
 from tuning_bench.tasks import TASKS, Task
 from tuning_bench.tools import SYNE_TUNE, TOOLS, Tool
 
@@ -29,8 +32,9 @@ Line = dict[str, Any]
 def main() -> None:
     options = _parser().parse_args()
     if options.table is None:
-        _run(options)
-    print(report.markdown(_lines(options.table or options.out)))
+        (_stopping if options.stopping else _run)(options)
+    lines = _lines(options.table or options.out)
+    print(stopping.markdown(lines) if any("policy" in line for line in lines) else report.markdown(lines))
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -50,6 +54,13 @@ def _run(options: argparse.Namespace) -> None:
                     line["failed"] = f"{type(error).__name__}: {error}"
                 _append(options.out, line)
                 print(_summary(line), file=sys.stderr, flush=True)
+
+
+def _stopping(options: argparse.Namespace) -> None:
+    for task in options.tasks:
+        for seed in range(options.seeds):
+            for line in stopping.compared(TASKS[task], seed, options.trials):
+                _append(options.out, {**line, "machine": machine()})
 
 
 def _searched(search: Tool, task: Task, trials: int) -> Line:
@@ -73,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tasks", type=_names(TASKS), default=list(TASKS), help=f"of {', '.join(TASKS)} (all)")
     parser.add_argument("--tools", type=_names(TOOLS), default=list(TOOLS), help=f"of {', '.join(TOOLS)} (all)")
     parser.add_argument("--out", type=Path, default=Path("tuning.jsonl"), help="where the lines go (tuning.jsonl)")
+    parser.add_argument("--stopping", action="store_true", help="compare early stopping; wants an --out of its own")
     parser.add_argument("--resume", action="store_true", help="leave out what --out has already, but for failures")
     parser.add_argument("--envs", type=Path, default=Path("~/.cache/pilothouse-peers"), help="for the environment")
     parser.add_argument("--table", type=Path, metavar="RESULTS", help="print these results, run nothing")

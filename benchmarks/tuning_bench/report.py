@@ -43,7 +43,7 @@ def _task(task: str, lines: Sequence[Line], marks: Sequence[int]) -> str:
         seconds = [second for line in own if line["tool"] == tool for second in line["ask_seconds"]]
         rows.append([tool, str(len(_bests(own, tool, 1))), *cells, f"{statistics.fmean(seconds) * 1e3:.0f}"])
     heading = [f"{own[0]['metric']} after", "seeds", *(f"{mark} trials" for mark in marks), "ask, mean, ms"]
-    return f"### {task}\n\n{_table(heading, rows)}"
+    return f"### {task}\n\n{table(heading, rows)}"
 
 
 def _ranks(lines: Sequence[Line], marks: Sequence[int]) -> str:
@@ -57,7 +57,7 @@ def _ranks(lines: Sequence[Line], marks: Sequence[int]) -> str:
     for tool in tools:
         ranks = [[_rank(tool, {t: min(line["losses"][:m]) for t, line in run.items()}) for run in whole] for m in marks]
         rows.append([tool, *(f"{statistics.fmean(each):.2f}" if each else "–" for each in ranks)])
-    return f"### Average rank\n\n{_table(['', *(f'{mark} trials' for mark in marks)], rows)}"
+    return f"### Average rank\n\n{table(['', *(f'{mark} trials' for mark in marks)], rows)}"
 
 
 def _rank(tool: str, losses: dict[str, float]) -> float:
@@ -76,5 +76,6 @@ def _cell(values: Sequence[float], bold: bool) -> str:
     return f"**{text}**" if bold else text
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The rows as a Markdown table."""
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])

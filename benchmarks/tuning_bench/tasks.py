@@ -54,6 +54,23 @@ class Task:
             losses.append(self._measured(y[held_out], booster.predict(xgboost.DMatrix(x[held_out]))))
         return float(np.mean(losses))
 
+    def curve(self, values: Mapping[str, str], rounds: int) -> list[float]:
+        """The mean loss over the folds after each of so many rounds; `num_round` of the values plays no part."""
+        x, y = self.load()
+        params = {name: float(text) for name, text in values.items() if name != "num_round"}
+        params["max_depth"] = int(params["max_depth"])
+        fixed = {"nthread": 1, "seed": 0, "verbosity": 0, **self._objective}
+        curves = []
+        for train, held_out in self._split(x, y):
+            matrices = [xgboost.DMatrix(x[rows], y[rows]) for rows in (train, held_out)]
+            found: dict[str, Any] = {}
+            watched = [(matrices[1], "valid")]
+            xgboost.train(
+                {**fixed, **params}, matrices[0], rounds, evals=watched, evals_result=found, verbose_eval=False
+            )
+            curves.append(next(iter(found["valid"].values())))
+        return [float(loss) for loss in np.mean(curves, axis=0)]
+
     @property
     def metric(self) -> str:
         """What the loss is."""

@@ -51,3 +51,21 @@ def test_every_task_has_a_loss_for_a_point_that_each_local_tool_asks_for() -> No
         loss = TASKS["diabetes"].loss({**values, "num_round": "10"})
         assert 40 < loss < 200
         search.tell(number, loss)
+
+
+def test_early_stopping_is_compared_on_the_same_points() -> None:
+    from tuning_bench import stopping
+    from tuning_bench.tasks import Task
+
+    class Falling(Task):
+        """Losses that fall to a level of their own, in the order of their first hyperparameter."""
+
+        def curve(self, values: Any, rounds: int) -> list[float]:
+            return [float(values["eta"]) + 1 / step for step in range(1, rounds + 1)]
+
+    lines = list(stopping.compared(Falling("falling", lambda: None, 0, 2), 0, 30))
+    whole, median, hyperband = lines
+    assert whole["rounds"] == 30 * stopping.ROUNDS
+    assert hyperband["rounds"] < median["rounds"] < whole["rounds"]
+    assert whole["best"] == median["best"]
+    assert "| falling | none | 1 | 100% |" in stopping.markdown(lines)
