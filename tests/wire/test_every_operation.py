@@ -79,7 +79,10 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "GetLogEvents": {"logGroupName": "/aws/sagemaker/AutoMLJobs", "logStreamName": "one/job"},
     },
     "sts": {"GetCallerIdentity": {}},
-    "iam": {"GetRole": {"RoleName": "someone"}},
+    "iam": {
+        "GetRole": {"RoleName": "someone"},
+        "SimulatePrincipalPolicy": {"PolicySourceArn": ROLE, "ActionNames": ["s3:GetObject", "logs:PutLogEvents"]},
+    },
 }
 IN_ORDER = [(service, operation) for service, calls in CALLS.items() for operation in calls]
 EXTENDED = ("LogLoss", "InferenceLatency")

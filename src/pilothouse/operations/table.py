@@ -63,5 +63,6 @@ SERVED: Mapping[str, Mapping[str, Operation]] = {
     },
     "iam": {
         "GetRole": identity.get_role,
+        "SimulatePrincipalPolicy": identity.simulate_principal_policy,
     },
 }

@@ -174,7 +174,8 @@ class Training:
                 self._job.objects.upload(path, f"{prefix}/{name}/{path.relative_to(folder).as_posix()}")
             return
         archive = self._directory / f"{name}.tar.gz"
-        pack.pack(folder, archive)
+        with archive.open("wb") as stream:  # scratch, so that it need not be on disk before it goes on
+            pack.pack(folder, stream)
         self._job.objects.upload(archive, f"{prefix}/{name}.tar.gz")
         archive.unlink()
 

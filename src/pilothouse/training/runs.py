@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 ENTRY = "pilothouse.training.program:main"
 ENVIRONMENTS = "environments"
-_POLL = 0.1
+_LOOK = 0.1
+_SHORTEST_WAIT, _LONGEST_WAIT, _WAIT_SHARE = 0.005, 0.1, 0.05
 _LONGEST_LINE = 4096
 _CHECKPOINTS_EVERY = 10.0
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS")
@@ -110,20 +111,33 @@ class Runs:
         on_point: OnPoint | None,
     ) -> Exit:
         events = EventReader(folder / EVENTS)
-        stopping, next_checkpoints = False, time.monotonic() + _CHECKPOINTS_EVERY
-        while (ended := process.wait(_POLL)) is None:
+        begun = time.monotonic()
+        stopping, next_look, next_checkpoints = False, begun, begun + _CHECKPOINTS_EVERY
+        while (ended := self._ended(process, folder, time.monotonic() - begun)) is None:
+            moment = time.monotonic()
+            if moment < next_look:
+                continue
+            next_look = moment + _LOOK
             self._pass_on(events, folder, on_point)
             self._record.publish()
             if not stopping and stop_asked():
                 stopping = True
                 self._record.enter("Stopping")
                 process.terminate()
-            if checkpoints is not None and time.monotonic() >= next_checkpoints:
+            if checkpoints is not None and moment >= next_checkpoints:
                 checkpoints.push()
-                next_checkpoints = time.monotonic() + _CHECKPOINTS_EVERY
+                next_checkpoints = moment + _CHECKPOINTS_EVERY
         if checkpoints is not None:
             checkpoints.push()
         return ended
+
+    def _ended(self, process: Process, folder: Path, elapsed: float) -> Exit | None:
+        """How it ended, or None after a moment of waiting: a short one as long as the program is young.
+
+        With its last file all is told, so nobody waits for the keeper to be gone as well.
+        """
+        ended = process.wait(min(_LONGEST_WAIT, max(_SHORTEST_WAIT, elapsed * _WAIT_SHARE)))
+        return ended or (Exit(code=0) if (folder / END).exists() else None)
 
     def _pass_on(self, events: EventReader, folder: Path, on_point: OnPoint | None) -> bool:
         """Brings what is new to the log and the record; whether there was something."""
