@@ -69,7 +69,7 @@ class Runs:
         earlier = self._earlier()
         used = sum(_seconds(folder) for folder in earlier)
         if self.ended():
-            self._recall(earlier[-1])
+            self._recall(earlier[-1], on_point)
             return replace(self._judged(earlier[-1], Exit(code=0), on_point), seconds=used)
         if used >= self._spec.max_runtime:
             return Outcome(*outcomes.LATE, seconds=used)
@@ -153,14 +153,16 @@ class Runs:
             return True
         return False
 
-    def _recall(self, folder: Path) -> None:
-        """Lets the record know the points that an earlier process has passed on."""
+    def _recall(self, folder: Path, on_point: OnPoint | None) -> None:
+        """Repeats the points that an earlier process has passed on."""
         events = EventReader(folder / EVENTS)
         end = events.place
         events.rewind()
         while events.place < end:
             for name, value, at in events.read().points:
                 self._record.measured(name, value, at)
+                if on_point is not None:
+                    on_point(name, value, at)
 
     def _judged(self, folder: Path, ended: Exit, on_point: OnPoint | None) -> Outcome:
         events = EventReader(folder / EVENTS)
