@@ -256,6 +256,37 @@ def test_stop_ends_all_training_jobs_and_then_the_job(
     assert len(tuner.sagemaker.list_training_jobs(NameContains="stopped-00")["TrainingJobSummaries"]) == 2
 
 
+def test_a_training_job_that_somebody_stops_is_one_of_the_trials(tuner: Tuner) -> None:
+    script = HEAD + 'print("acc=1", flush=True)\ntime.sleep(600 if given.kind == "a" else 0)\n'
+    tuner.create("meddled", script, kinds(*"abc"), None, config={"Strategy": "Grid"}, parallel=1)
+    tuner.wait("meddled", lambda job: tuner.programs())
+    [first] = tuner.trials("meddled")
+    tuner.sagemaker.stop_training_job(TrainingJobName=first["TrainingJobName"])
+    job = tuner.wait("meddled")
+    assert job["HyperParameterTuningJobStatus"] == "Completed"
+    assert counters(job) == {"Completed": 2, "Stopped": 1, "Succeeded": 3}
+
+
+def test_what_fails_for_no_fault_of_the_script_is_tried_again_and_counted_apart(tuner: Tuner) -> None:
+    tuner.s3.create_bucket(Bucket="short-lived")
+    tuner.s3.put_object(Bucket="short-lived", Key="there", Body=b"")
+    script = HEAD + 'print("acc=1", flush=True)\ntime.sleep(3)\n'
+    changes = {"OutputDataConfig": {"S3OutputPath": "s3://short-lived/out"}}
+    retries = {"RetryStrategy": {"MaximumRetryAttempts": 1}}
+    tuner.create("retried", script, X, 1, definition={**changes, **retries})
+    tuner.wait("retried", lambda job: tuner.programs())
+    tuner.s3.delete_object(Bucket="short-lived", Key="there")
+    tuner.s3.delete_bucket(Bucket="short-lived")
+    job = tuner.wait("retried")
+    assert job["HyperParameterTuningJobStatus"] == "Failed"
+    assert counters(job) == {"RetryableError": 1, "Failed": 1}
+    [trial] = tuner.trials("retried")
+    assert trial["FailureReason"].startswith("InternalServerError")
+    statuses = [one["Status"] for one in tuner.training(trial)["SecondaryStatusTransitions"]]
+    assert statuses.count("Restarting") == 1
+    assert statuses.count("Training") == 1
+
+
 def test_a_script_that_never_prints_the_metric_fails_the_job_in_words(tuner: Tuner) -> None:
     job = tuner.ended("mute", HEAD + 'print("accuracy: 1")\n', X, 2)
     assert job["HyperParameterTuningJobStatus"] == "Failed"

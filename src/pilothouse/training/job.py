@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 OnPoint = Callable[[str, float, float], None]
 _STOP_CACHE = 0.3
+_RETRY_PAUSE = 1.0
 _LOST = (
     "InternalServerError: what the program left on this machine is gone before it could be uploaded. "
     "Create the job again under a new name."
@@ -118,6 +119,7 @@ class Training:
             except Exception:
                 self._job.log(traceback.format_exc())
                 self.record.enter("Restarting")
+                time.sleep(_RETRY_PAUSE)
         return self._story()
 
     def _story(self) -> Outcome:
