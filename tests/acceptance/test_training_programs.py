@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xgboost
+from safetensors.numpy import load
+
+from pilothouse.launch.unshared import works
 
 pytestmark = pytest.mark.slow
 
@@ -71,9 +74,17 @@ class Shop:
             return {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}  # type: ignore[union-attr]
 
 
-@pytest.fixture(scope="module", params=["auto", "process"])
+@pytest.fixture(scope="module", params=["auto", "process", "unshare"])
 def shop(request: pytest.FixtureRequest, start_shared_server: Callable[..., Any]) -> Shop:
+    if request.param == "unshare" and works() is not None:
+        pytest.skip(f"unshare does not work here: {works()}")
     return Shop(start_shared_server(PILOTHOUSE_ISOLATION=request.param))
+
+
+@pytest.fixture(scope="module")
+def once(start_shared_server: Callable[..., Any]) -> Shop:
+    """For the built-in algorithms, which are not wrapped."""
+    return Shop(start_shared_server())
 
 
 def archive(files: dict[str, bytes]) -> bytes:
@@ -173,40 +184,40 @@ def csv(table: np.ndarray) -> bytes:
     return "\n".join(",".join(map(repr, row)) for row in table.tolist()).encode()
 
 
-def test_the_built_in_xgboost_trains_on_csv_and_reports_by_awss_names(shop: Shop) -> None:
+def test_the_built_in_xgboost_trains_on_csv_and_reports_by_awss_names(once: Shop) -> None:
     train, validation = rows(600, 1), rows(300, 2)
     given = {
         "objective": "binary:logistic", "num_round": "30", "eta": "0.3", "max_depth": "3",
         "eval_metric": "auc,logloss,accuracy,f1", "_tuning_objective_metric": "validation:auc",
     }  # fmt: skip
-    parts = channels(shop, "binary", "text/csv", {"train": csv(train), "validation": csv(validation)})
-    job = shop.ended("binary", XGBOOST, given, InputDataConfig=parts)
+    parts = channels(once, "binary", "text/csv", {"train": csv(train), "validation": csv(validation)})
+    job = once.ended("binary", XGBOOST, given, InputDataConfig=parts)
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     metrics = {m["MetricName"]: m["Value"] for m in job["FinalMetricDataList"]}
     names = ("auc", "logloss", "accuracy", "f1")
     assert set(metrics) == {f"{part}:{name}" for part in ("train", "validation") for name in names}
     assert 0.8 < metrics["validation:auc"] <= metrics["train:auc"] <= 1
 
-    booster = xgboost.Booster(model_file=bytearray(shop.model(job)["xgboost-model"]))
+    booster = xgboost.Booster(model_file=bytearray(once.model(job)["xgboost-model"]))
     predicted = booster.predict(xgboost.DMatrix(validation[:, 1:]))
     assert metrics["validation:accuracy"] == pytest.approx(np.mean((predicted > 0.5) == validation[:, 0]), abs=1e-5)
-    lines = [line for line in shop.log("binary") if line.startswith("[")]
+    lines = [line for line in once.log("binary") if line.startswith("[")]
     assert len(lines) == 30
     assert lines[0].startswith("[0]\ttrain-auc:")
     definitions = {d["Name"] for d in job["AlgorithmSpecification"]["MetricDefinitions"]}
     assert {"validation:auc", "validation:rmse", "train:mlogloss"} <= definitions
 
 
-def test_the_built_in_xgboost_reads_libsvm_and_stops_early(shop: Shop) -> None:
+def test_the_built_in_xgboost_reads_libsvm_and_stops_early(once: Shop) -> None:
     def libsvm(table: np.ndarray) -> bytes:
         lines = [f"{row[0]:g} " + " ".join(f"{i}:{v}" for i, v in enumerate(row[1:]) if v > -1) for row in table]
         return "\n".join(lines).encode()
 
-    parts = channels(shop, "libsvm", None, {"train": libsvm(rows(300, 3)), "validation": libsvm(rows(100, 4))})
+    parts = channels(once, "libsvm", None, {"train": libsvm(rows(300, 3)), "validation": libsvm(rows(100, 4))})
     given = {"num_round": "500", "objective": "reg:linear", "early_stopping_rounds": "5", "eval_metric": "rmse"}
-    job = shop.ended("libsvm", "xgboost:1", given, InputDataConfig=parts)
+    job = once.ended("libsvm", "xgboost:1", given, InputDataConfig=parts)
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
-    assert len([line for line in shop.log("libsvm") if line.startswith("[")]) < 200
+    assert len([line for line in once.log("libsvm") if line.startswith("[")]) < 200
 
 
 @pytest.mark.parametrize(
@@ -219,11 +230,9 @@ def test_the_built_in_xgboost_reads_libsvm_and_stops_early(shop: Shop) -> None:
         ("labels", {"objective": "binary:logistic"}, "XGBoostError: "),
     ],
 )
-def test_the_built_in_xgboost_says_what_is_wrong(shop: Shop, name: str, changes: dict[str, str], reason: str) -> None:
-    if shop.server.extra["PILOTHOUSE_ISOLATION"] == "process":
-        pytest.skip("built-in algorithms are not wrapped")
-    parts = channels(shop, name, "text/csv", {"train": b"5,1,2\n7,2,3\n"})
-    job = shop.ended(f"xgb-{name}", XGBOOST, {"num_round": "2", **changes}, InputDataConfig=parts)
+def test_the_built_in_xgboost_says_what_is_wrong(once: Shop, name: str, changes: dict[str, str], reason: str) -> None:
+    parts = channels(once, name, "text/csv", {"train": b"5,1,2\n7,2,3\n"})
+    job = once.ended(f"xgb-{name}", XGBOOST, {"num_round": "2", **changes}, InputDataConfig=parts)
     assert job["TrainingJobStatus"] == "Failed"
     assert job["FailureReason"].startswith("AlgorithmError: ")
     assert reason in job["FailureReason"]
@@ -236,3 +245,27 @@ def test_an_xgboost_image_runs_a_script_too(shop: Shop) -> None:
     job = shop.ended("script", XGBOOST, given, Algorithm=definitions)
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert job["FinalMetricDataList"][0]["Value"] >= 1
+
+
+def test_the_built_in_linear_learner_trains_and_reports_by_awss_names(once: Shop) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(800, 3)) * [1, 10, 0.1] + [0, 5, 1]
+    y = (x @ [1.0, 0.2, -10.0] + 9 + random.logistic(scale=0.3, size=800) > 0).astype(float)
+    table = np.column_stack([y, x])
+    parts = channels(once, "linear", "text/csv", {"train": csv(table[:500]), "validation": csv(table[500:])})
+    given = {"predictor_type": "binary_classifier", "epochs": "20", "mini_batch_size": "50", "feature_dim": "3"}
+    job = once.ended(
+        "linear", "382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1", given, InputDataConfig=parts
+    )
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    metrics = {m["MetricName"]: m["Value"] for m in job["FinalMetricDataList"]}
+    assert metrics["validation:binary_classification_accuracy"] > 0.85
+    assert metrics["validation:objective_loss"] < 0.4
+    assert {"train:objective_loss", "validation:roc_auc_score", "validation:binary_f_beta"} <= set(metrics)
+    model = once.model(job)
+    arrays = load(model["weights.safetensors"])
+    predicted = table[500:, 1:] @ arrays["weights"][:, 0] + arrays["bias"][0] > 0
+    accuracy = np.mean(predicted == table[500:, 0])
+    assert metrics["validation:binary_classification_accuracy"] == pytest.approx(accuracy)
+    listed = {d["Name"] for d in job["AlgorithmSpecification"]["MetricDefinitions"]}
+    assert set(metrics) <= listed

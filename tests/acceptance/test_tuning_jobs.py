@@ -362,28 +362,38 @@ def test_a_warm_start_goes_on_from_its_parent(tuner: Tuner) -> None:
     assert transfer["BestTrainingJob"]["TunedHyperParameters"] == before["BestTrainingJob"]["TunedHyperParameters"]
 
 
-def test_the_built_in_xgboost_measures_the_objective(tuner: Tuner) -> None:
+BOOST = {"IntegerParameterRanges": [{"Name": "max_depth", "MinValue": "1", "MaxValue": "3"}]}
+LINEAR = {"ContinuousParameterRanges": [{"Name": "l1", "MinValue": "1e-6", "MaxValue": "1e-2"}]}
+
+
+@pytest.mark.parametrize(
+    ("image", "static", "ranges", "metric"),
+    [
+        ("sagemaker-xgboost:1.7-1", {"num_round": "3", "objective": "binary:logistic"}, BOOST, "validation:auc"),
+        ("linear-learner:1", {"predictor_type": "binary_classifier"}, LINEAR, "validation:binary_f_beta"),
+    ],
+)
+def test_a_built_in_algorithm_measures_the_objective(
+    tuner: Tuner, image: str, static: dict[str, str], ranges: dict[str, Any], metric: str
+) -> None:
     rows = "\n".join(f"{i % 2},{i % 7},{i % 2 + i % 3}" for i in range(60))
     for channel in ("train", "validation"):
         tuner.s3.put_object(Bucket=BUCKET, Key=f"rows/{channel}/rows.csv", Body=rows.encode())
-    source = {"S3DataType": "S3Prefix"}
-    request = tuner.request(
-        "boost", PARABOLA, {"IntegerParameterRanges": [{"Name": "max_depth", "MinValue": "1", "MaxValue": "3"}]}
-    )
-    request["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["MetricName"] = "validation:auc"
+    name = f"built-in-{image[:6]}"
+    request = tuner.request(name, PARABOLA, ranges, metric=metric)
     request["TrainingJobDefinition"].update(
-        StaticHyperParameters={"num_round": "3", "objective": "binary:logistic"},
-        AlgorithmSpecification={"TrainingImage": "sagemaker-xgboost:1.7-1", "TrainingInputMode": "File"},
+        StaticHyperParameters=static,
+        AlgorithmSpecification={"TrainingImage": image, "TrainingInputMode": "File"},
         InputDataConfig=[
             {
                 "ChannelName": channel,
                 "ContentType": "text/csv",
-                "DataSource": {"S3DataSource": {**source, "S3Uri": f"s3://{BUCKET}/rows/{channel}/"}},
+                "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/rows/{channel}/"}},
             }
             for channel in ("train", "validation")
         ],
     )
     tuner.sagemaker.create_hyper_parameter_tuning_job(**request)
-    job = tuner.wait("boost")
+    job = tuner.wait(name)
     assert counters(job) == {"Completed": 3, "Succeeded": 3}
-    assert job["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["MetricName"] == "validation:auc"
+    assert job["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["MetricName"] == metric

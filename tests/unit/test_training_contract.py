@@ -12,7 +12,7 @@ import pytest
 
 from pilothouse.catalog.training_jobs import Channel, TrainingJob, below_root
 from pilothouse.contract import environment
-from pilothouse.contract.channels import Checkpoints, fetch, relative
+from pilothouse.contract.channels import Checkpoints, fetch, relative, share
 from pilothouse.contract.environment import Surroundings, arguments, located
 from pilothouse.contract.opt_ml import OptMl, settle
 from pilothouse.errors import DataError
@@ -89,6 +89,23 @@ def test_a_key_that_is_a_file_and_a_folder_fails_in_words(objects: DirectoryObje
 def test_a_channel_that_is_gone_fails_in_words(objects: DirectoryObjects, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Data download for the channel train failed: No S3 objects found"):
         fetched(objects, tmp_path / "here", channel("s3://data/none"))
+
+
+def test_jobs_that_share_have_one_copy_that_none_of_them_changes(objects: DirectoryObjects, tmp_path: Path) -> None:
+    objects.put("data", "p/deep/a", b"old")
+    objects.put("data", "p/b", b"b")
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    for folder in (one, two):
+        share(objects, channel("s3://data/p/"), folder, tmp_path / "common", lambda: None)
+    assert (one / "deep/a").stat().st_ino == (two / "deep/a").stat().st_ino
+    assert (one / "b").stat().st_mode & 0o777 == 0o444
+    objects.put("data", "p/deep/a", b"newer")
+    objects.delete("data", "p/b")
+    share(objects, channel("s3://data/p/"), three, tmp_path / "common", lambda: None)
+    assert ((one / "deep/a").read_bytes(), (three / "deep/a").read_bytes()) == (b"old", b"newer")
+    assert not (three / "b").exists()
+    share(objects, channel("s3://data/p/"), one, tmp_path / "common", lambda: None)
+    assert (one / "deep/a").read_bytes() == b"newer"
 
 
 def test_the_root_of_a_prefix_is_the_folder_it_lies_in(objects: DirectoryObjects) -> None:

@@ -10,6 +10,12 @@ XGBOOST_METRICS = (
 )  # fmt: skip
 """The metrics that eval_metric may name; for the training and the validation channel they make AWS's 40."""
 
+LINEAR_METRICS = (
+    "absolute_loss", "binary_classification_accuracy", "binary_f_beta", "macro_f_beta", "macro_precision",
+    "macro_recall", "mse", "multiclass_accuracy", "precision", "recall", "rmse", "roc_auc_score",
+)  # fmt: skip
+"""What the linear learner reports of the validation and the test channel, as far as its predictor_type has it."""
+
 MAXIMIZED = frozenset(
     {
         "accuracy", "auc", "aucpr", "balanced_accuracy", "f1", "f1_binary", "f1_macro", "map", "ndcg", "precision",
@@ -20,10 +26,20 @@ MAXIMIZED = frozenset(
 
 def metric_definitions(algorithm: str | None) -> tuple[tuple[str, str], ...]:
     """(name, regex) of all that the algorithm may report; its log holds those that its eval_metric asks for."""
-    return tuple(_xgboost()) if algorithm == "xgboost" else ()
+    made = {"xgboost": _xgboost, "linear-learner": _linear_learner}.get(algorithm or "")
+    return tuple(made()) if made else ()
 
 
 def _xgboost() -> Iterator[tuple[str, str]]:
     for part in ("train", "validation"):
         for metric in XGBOOST_METRICS:
             yield f"{part}:{metric}", rf"^\[[0-9]+\].*#011{part}-{metric}:(\S+)"
+
+
+def _linear_learner() -> Iterator[tuple[str, str]]:
+    begin = r"#quality_metric: host=\S+, "
+    for part in ("train", "validation", "test"):
+        yield f"{part}:objective_loss", rf"{begin}epoch=\S+, {part} \S+_objective <loss>=(\S+)"
+    for part in ("validation", "test"):
+        for metric in LINEAR_METRICS:
+            yield f"{part}:{metric}", rf"{begin}{part} {metric} <score>=(\S+)"

@@ -7,13 +7,20 @@ from typing import Literal
 
 from pilothouse.catalog.training_jobs import TrainingJob
 
-Mode = Literal["script", "entrypoint", "xgboost"]
+Mode = Literal["script", "entrypoint", "xgboost", "linear-learner"]
 
 SCRIPT = "pilothouse/script:1"
 """Pilothouse's own image: the local Python, for people without an AWS image."""
 
 _SCRIPT = ("pilothouse/script", "sagemaker-scikit-learn", "pytorch-training", "huggingface-pytorch-training")
-_BUILT_IN: dict[str, Mode] = {"sagemaker-xgboost": "xgboost", "xgboost": "xgboost"}
+_BUILT_IN: dict[str, Mode] = {
+    "sagemaker-xgboost": "xgboost",
+    "xgboost": "xgboost",
+    "linear-learner": "linear-learner",
+}
+BUILT_IN = frozenset(_BUILT_IN.values())
+"""The modes that are a built-in algorithm."""
+
 _REGISTRY = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/")
 
 

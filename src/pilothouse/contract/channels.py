@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from pilothouse import names
 from pilothouse.catalog.training_jobs import Channel
 from pilothouse.errors import DataError, S3Error, ValidationError
 from pilothouse.objects import manifest, transfer, uri
@@ -15,8 +17,8 @@ from pilothouse.objects.base import ObjectInfo, Objects
 _LONGEST_NAME = 255
 
 
-def fetch(objects: Objects, channel: Channel, folder: Path, go_on: Callable[[], None]) -> None:
-    """Copies a channel's objects into `folder`, named by their keys below the prefix.
+def fetch(objects: Objects, channel: Channel, folder: Path, go_on: Callable[[], None]) -> list[Path]:
+    """Copies a channel's objects into `folder`, named by their keys below the prefix; their paths in it.
 
     `go_on` is called between files, and may raise. `DataError` if an object can't be read or can't be a file.
     """
@@ -24,11 +26,32 @@ def fetch(objects: Objects, channel: Channel, folder: Path, go_on: Callable[[], 
     try:
         infos = manifest.expand(objects, channel.data_type, channel.uri, empty=True)
         root = manifest.root(objects, channel.data_type, channel.uri, infos)
+        paths = []
         for info in infos:
             go_on()
-            _copy(objects, info, folder / relative(info, root))
+            paths.append(relative(info, root))
+            _copy(objects, info, folder / paths[-1])
+        return paths
     except (S3Error, ValidationError) as error:
         raise DataError(f"Data download for the channel {channel.name} failed: {error.message}") from error
+
+
+def share(objects: Objects, channel: Channel, folder: Path, common: Path, go_on: Callable[[], None]) -> None:
+    """As `fetch`, by way of the folder `common`, so that many jobs at once have the channel on disk one time.
+
+    Its files, which are read-only, are linked into `folder`. An object that is replaced meanwhile comes anew; who has
+    the old one keeps it.
+    """
+    held = common / names.digest(f"{channel.data_type} {channel.uri}", 32)
+    held.mkdir(parents=True, exist_ok=True)
+    with held.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for path in fetch(objects, channel, held, go_on):
+            (held / path).chmod(0o444)
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            os.link(held / path, target)
 
 
 def relative(info: ObjectInfo, root: str) -> Path:
@@ -79,8 +102,8 @@ class Checkpoints:
         The program goes on meanwhile, and links that it makes are not followed.
         """
         count = 0
-        for parent, _, names, descriptor in os.fwalk(self._folder):
-            for name in names:
+        for parent, _, files, descriptor in os.fwalk(self._folder):
+            for name in files:
                 count += self._send(Path(parent, name), descriptor)
         return count
 

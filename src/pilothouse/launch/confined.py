@@ -134,9 +134,9 @@ def _children() -> list[int]:
 
 
 def terminate(pid: int) -> None:
-    """SIGTERM to the program and its descendants, but not to the bubblewrap around it, which would take it along."""
+    """SIGTERM to the program and its descendants, but not to what wraps them, which would take them along."""
     for member in family(pid):
-        if _command(member) != "bwrap":
+        if _command(member) not in ("bwrap", "unshare"):
             with suppress(ProcessLookupError):
                 os.kill(member, signal.SIGTERM)
 

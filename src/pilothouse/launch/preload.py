@@ -30,6 +30,8 @@ PRELOAD = (
     "pilothouse.automl.tasks",
     "pilothouse.training.job",
     "pilothouse.training.program",
+    "pilothouse.training.algorithms.linear_learner",
+    "pilothouse.training.algorithms.xgboost",
     "pilothouse.problems.tabular.read",
     "pilothouse.problems.tabular.train",
     "pilothouse.problems.tabular.ensemble",

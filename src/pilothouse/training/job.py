@@ -50,7 +50,8 @@ class Training:
     `once` does and records a step, `stopped` says whether the job's owner wants an end; a stop request on the row
     itself is seen too. `on_point` hears each metric (name, value, epoch seconds) as it comes, `on_begin` that the
     program begins anew, and `closing` gives state to be written along with the terminal status. `threads` limits the
-    libraries of a program that shares the machine; None leaves it to them.
+    libraries of a program that shares the machine; None leaves it to them. `inputs` is a folder that jobs with the same
+    channels share, so that none fetches what another has.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Training:
         on_begin: Callable[[], None] | None = None,
         closing: Callable[[], dict[str, Any]] | None = None,
         threads: int | None = None,
+        inputs: Path | None = None,
     ) -> None:
         self._job = job
         self._directory = directory
@@ -73,6 +75,7 @@ class Training:
         self._on_point, self._on_begin = on_point, on_begin
         self._closing = closing
         self._threads = threads
+        self._inputs = inputs
         self.record = Record(job, name)
         self.spec = TrainingJob.of(self.record.row.request)
         self._folders = OptMl(directory / "ml")
@@ -157,7 +160,11 @@ class Training:
             self.record.note("Downloading")
         self._folders.lay_out(self.spec)
         for channel in self.spec.channels:
-            channels.fetch(self._job.objects, channel, self._folders.channel(channel.name), self._go_on)
+            folder = self._folders.channel(channel.name)
+            if self._inputs is None:
+                channels.fetch(self._job.objects, channel, folder, self._go_on)
+            else:
+                channels.share(self._job.objects, channel, folder, self._inputs, self._go_on)
         if training_images.mode(self.spec) == "script":
             source.fetch(self._job.objects, self.spec, self._folders)
         checkpoints = self._checkpoints()

@@ -38,14 +38,17 @@ def judged(end: End, failure: str | None, command: Command, installing: bool) ->
     if end.cut == "time":
         return (*LATE, None)
     if end.cut is not None:
-        return "Failed", "Failed", f"AlgorithmError: The program {end.cut}. {_exit_code(end)}"
+        return "Failed", "Failed", f"AlgorithmError: The program {end.cut}, {_exit_code(end)}"
     if end.code == 0:
         return "Completed", "Completed", None
     return "Failed", "Failed", _reason(end, failure, command, installing)
 
 
-def lost(ended: Exit) -> str:
-    """The reason when the process around the program was killed itself, by the memory limit or from outside."""
+def lost(ended: Exit, words: list[str]) -> str:
+    """The reason when the process around the program ended without a word: killed, or by the fault in `words`."""
+    if ended.code is not None:
+        said = telling(words)[:_LONGEST_WORDS]
+        return f"InternalServerError: The process around the program {ended.describe()}. Last line of its log: {said}"
     if ended.reason:
         return (
             f"AlgorithmError: The program {ended.reason}, so it was killed. Give it less data or smaller batches, or "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shlex
 import sys
 import time
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 ENTRY = "pilothouse.training.program:main"
 ENVIRONMENTS = "environments"
+LOG = "keeper.log"
 _LOOK = 0.1
 _SHORTEST_WAIT, _LONGEST_WAIT, _WAIT_SHARE = 0.005, 0.1, 0.05
 _LONGEST_LINE = 4096
@@ -174,7 +176,7 @@ class Runs:
             text = f"Not uploaded, because they are no plain files: {', '.join(removed)}"[:_LONGEST_LINE]
             self._record.log(_stream(folder), [(clock.now(), text)])
         if not (folder / END).exists():
-            return Outcome("Failed", "Failed", outcomes.lost(ended), _seconds(folder), metrics)
+            return Outcome("Failed", "Failed", outcomes.lost(ended, _lines(folder / LOG)), _seconds(folder), metrics)
         end = End(**json.loads((folder / END).read_text()))
         commands = self._commands()
         number = min(end.failed_command or 0, len(commands) - 1)
@@ -185,7 +187,7 @@ class Runs:
         settings = self._job.settings
         data = memory_share(settings)
         limits = Limits(
-            data_bytes=2 * data,
+            data_bytes=resource.RLIM_INFINITY if _gpus() else 2 * data,  # CUDA maps far more than it uses
             file_bytes=self._spec.volume_gib << 30,
             cpu_seconds=int(len(os.sched_getaffinity(0)) * (seconds + settings.stop_grace)) + 60,
         )
@@ -198,17 +200,15 @@ class Runs:
             grace=settings.stop_grace,
             own=tuple(self._opening()),
         )
-        return Program(
-            target=ENTRY, arguments={"task": task.document()}, log=folder / "keeper.log", label=self._record.name
-        )
+        return Program(target=ENTRY, arguments={"task": task.document()}, log=folder / LOG, label=self._record.name)
 
     def _opening(self) -> Iterator[str]:
         """What the log begins with: how the program is kept apart."""
-        if self._mode == "xgboost":
+        if self._mode in training_images.BUILT_IN:
             return
         yield f"Pilothouse runs this program as {self._isolation.meaning}."
         if self._spec.isolated and not self._isolation.wraps:
-            yield "EnableNetworkIsolation has no effect: without bubblewrap the program can reach the network."
+            yield "EnableNetworkIsolation has no effect: without namespaces the program can reach the network."
 
     def _definitions(self) -> tuple[tuple[str, str], ...]:
         return built_in_training.metric_definitions(self._mode) or self._spec.metrics
@@ -219,7 +219,7 @@ class Runs:
             return (self._command(source.entry_point(self._spec, self._root), self._root),)
         if self._mode == "script":
             return self._script()
-        target = f"pilothouse.training.algorithms.{self._mode}:main"
+        target = f"pilothouse.training.algorithms.{str(self._mode).replace('-', '_')}:main"
         arguments = {"base": str(self._folders.base), "threads": self._threads or len(os.sched_getaffinity(0))}
         folder, variables = str(self._folders.base), self._variables()
         shown = f"the built-in {self._mode}"
@@ -252,7 +252,7 @@ class Runs:
             variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
         if self._isolation.wraps:
             cell = Cell(self._folders.base, self._hidden(), readable, writable, not self._spec.isolated)
-            argv, folder = isolation.wrapped(argv, cell, folder), "/"
+            argv, folder = isolation.wrapped(argv, cell, folder, self._isolation.level), "/"
         return Command(tuple(argv), shown, folder, variables)
 
     def _hidden(self) -> tuple[Path, ...]:
@@ -262,7 +262,8 @@ class Runs:
 
     @property
     def _root(self) -> str:
-        return ROOT if self._isolation.wraps and self._mode != "xgboost" else str(self._folders.base)
+        inside = self._isolation.wraps and self._mode not in training_images.BUILT_IN
+        return ROOT if inside else str(self._folders.base)
 
     def _variables(self) -> dict[str, str]:
         settings = self._job.settings
@@ -300,6 +301,10 @@ def _seconds(folder: Path) -> float:
         return float((folder / SECONDS).read_text())
     except (OSError, ValueError):
         return 0.0
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
 
 
 def _stream(folder: Path) -> str:

@@ -109,6 +109,7 @@ class Trials:
             on_begin=listener.began,
             on_point=listener.heard,
             closing=lambda: self._ledger.closing(listener.reports),
+            inputs=self._job.directory / "inputs",
             threads=max(1, len(os.sched_getaffinity(0)) // self.workers),
         )
         self._job.failpoint("trial", "before")

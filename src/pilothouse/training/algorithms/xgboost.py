@@ -5,67 +5,44 @@ Its log has XGBoost's own lines, "[3]\\ttrain-rmse:0.31\\tvalidation-rmse:0.35";
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pilothouse.contract.opt_ml import OptMl
-from pilothouse.errors import DataError, PilothouseError
-from pilothouse.training.algorithms import measures
-from pilothouse.training.algorithms.labelled import Labelled, read
+from pilothouse.errors import DataError
+from pilothouse.training.algorithms import container, measures
+from pilothouse.training.algorithms.container import Given
+from pilothouse.training.algorithms.labelled import Labelled
 from pilothouse.training.algorithms.xgboost_parameters import Parameters, parse
 
 MODEL = "xgboost-model"
 
 
 def main(base: str, threads: int) -> None:
-    """Trains on the channels train and, if there is one, validation. What goes wrong goes into the failure file."""
-    folders = OptMl(Path(base))
-    try:
-        _train(folders, threads)
-    except PilothouseError as error:
-        _fail(folders, error.message)
-    except (ValueError, MemoryError) as error:  # XGBoost's own errors are ValueErrors
-        _fail(folders, f"{type(error).__name__}: {_first_line(error)}")
+    """Trains on the channels train and, if there is one, validation."""
+    container.run(_train, base, threads)
 
 
-def _train(folders: OptMl, threads: int) -> None:
+def _train(given: Given) -> None:
     import xgboost
 
-    parameters = parse(_document(folders, "hyperparameters"))
-    channels = _document(folders, "inputdataconfig")
-    if "train" not in channels:
-        raise DataError("The built-in XGBoost needs a channel named train.")
-    weighted = parameters.csv_weights
-    parts = {
-        name: read(folders.channel(name), channels[name].get("ContentType"), weighted)
-        for name in ("train", "validation")
-        if name in channels
-    }
-    width = max(part.width for part in parts.values())
-    data = {name: _matrix(part.widened(width), threads) for name, part in parts.items()}
+    parameters, threads = parse(given.hyperparameters), given.threads
+    parts = given.parts("XGBoost", ("train", "validation"), parameters.csv_weights)
+    data = {name: _matrix(part, threads) for name, part in parts.items()}
     booster = xgboost.train(
         {**parameters.booster, "nthread": parameters.booster.get("nthread", threads)},
         data["train"],
         parameters.rounds,
         evals=[(matrix, name) for name, matrix in data.items()],
         custom_metric=_custom(parameters),
-        maximize=None,
         callbacks=[_Printer(), *_stopping(parameters, list(parts))],
         verbose_eval=False,
     )
     booster.set_param({"nthread": 0})
-    path = folders.model / f"{MODEL}.ubj"
+    path = given.folders.model / f"{MODEL}.ubj"
     booster.save_model(path)
-    path.rename(folders.model / MODEL)
-
-
-def _document(folders: OptMl, name: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((folders.config / f"{name}.json").read_text())
-    return document
+    path.rename(given.folders.model / MODEL)
 
 
 def _matrix(part: Labelled, threads: int) -> Any:
@@ -124,16 +101,3 @@ def _Printer() -> Any:  # noqa: N802 - a class that can be made only once XGBoos
 def _last(values: Any) -> float:
     value = values[-1]
     return float(value[0] if isinstance(value, tuple) else value)
-
-
-def _first_line(error: Exception) -> str:
-    """What XGBoost says, without its stack trace and the place in its source."""
-    text = str(error).strip().splitlines() or [""]
-    return text[0].partition("] ")[2].rpartition(": ")[2] or text[0] if text[0].startswith("[") else text[0]
-
-
-def _fail(folders: OptMl, message: str) -> None:
-    folders.output.mkdir(parents=True, exist_ok=True)
-    (folders.output / "failure").write_text(message)
-    print(message, flush=True)
-    raise SystemExit(1)

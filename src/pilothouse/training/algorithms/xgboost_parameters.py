@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pilothouse.catalog.built_in_training import MAXIMIZED, XGBOOST_METRICS
 from pilothouse.errors import DataError
 from pilothouse.training.algorithms import measures
+from pilothouse.training.algorithms.container import chosen, is_machinery, real, whole
 
 _OBJECTIVES = (
     "reg:squarederror", "reg:linear", "reg:logistic", "reg:squaredlogerror", "reg:pseudohubererror",
@@ -64,9 +64,9 @@ _NOT_SERVED = ("_kfold", "_num_cv_round", "external_memory")
 
 
 def parse(given: Mapping[str, str]) -> Parameters:
-    """Reads hyperparameters.json's content. `DataError` names the first value that cannot be used."""
-    values = {_SYNONYMS.get(name, name): _plain(value) for name, value in given.items() if not _is_machinery(name)}
-    rounds = _whole("num_round", values.pop("num_round", None), 1, _MOST_ROUNDS)
+    """Reads hyperparameters, given as text. `DataError` names the first value that cannot be used."""
+    values = {_SYNONYMS.get(name, name): value for name, value in given.items() if not is_machinery(name)}
+    rounds = whole("num_round", values.pop("num_round", None), 1, _MOST_ROUNDS)
     patience = values.pop("early_stopping_rounds", None)
     weights = values.pop("csv_weights", "0")
     metrics = [name.strip() for name in values.pop("eval_metric", "").strip("[]").replace('"', "").split(",")]
@@ -89,24 +89,11 @@ def parse(given: Mapping[str, str]) -> Parameters:
     return Parameters(
         booster,
         rounds,
-        None if patience is None else _whole("early_stopping_rounds", patience, 1, _MOST_ROUNDS),
+        None if patience is None else whole("early_stopping_rounds", patience, 1, _MOST_ROUNDS),
         weights == "1",
         custom,
         judged.partition("@")[0] in MAXIMIZED,
     )
-
-
-def _is_machinery(name: str) -> bool:
-    return name.startswith(("sagemaker_", "_tuning_"))
-
-
-def _plain(value: str) -> str:
-    """The text of a value, without the quotes that SDK v2 puts around strings."""
-    try:
-        decoded = json.loads(value)
-    except ValueError:
-        return value
-    return decoded if isinstance(decoded, str) else value
 
 
 def _value(name: str, text: str) -> Any:
@@ -115,39 +102,16 @@ def _value(name: str, text: str) -> Any:
     if name in _NOT_SERVED:
         raise DataError(f"The hyperparameter {name} is not served by this version of Pilothouse. Leave it out.")
     if name in _INTEGERS:
-        return _whole(name, text, *_INTEGERS[name])
+        return whole(name, text, *_INTEGERS[name])
     if name in _FLOATS:
-        return _real(name, text, *_FLOATS[name])
+        return real(name, text, *_FLOATS[name])
     if name in _CHOICES:
-        if text not in _CHOICES[name]:
-            raise DataError(f"Hyperparameter {name}: {text!r} is not one of {', '.join(_CHOICES[name])}.")
-        return text
+        return chosen(name, text, _CHOICES[name])
     if name in _TEXTS:
         return text
     raise DataError(
         f"Extraneous hyperparameter found: {name}. It is none of the built-in XGBoost's; correct or remove it."
     )
-
-
-def _whole(name: str, text: str | None, low: float, high: float) -> int:
-    if text is None:
-        raise DataError(f"The required hyperparameter {name} is missing.")
-    number = _real(name, text, low, high)
-    if number != int(number):
-        raise DataError(f"Hyperparameter {name}: {text!r} is not a whole number.")
-    return int(number)
-
-
-def _real(name: str, text: str, low: float | None, high: float | None) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise DataError(f"Hyperparameter {name}: {text!r} is not a number.") from None
-    if not ((low is None or number >= low) and (high is None or number <= high)):
-        raise DataError(
-            f"Hyperparameter {name}: {text} is not between {low} and {high if high is not None else 'infinity'}."
-        )
-    return number
 
 
 def _classes(booster: dict[str, Any]) -> None:
