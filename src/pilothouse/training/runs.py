@@ -80,7 +80,7 @@ class Runs:
                 return Outcome(*outcomes.STOPPED, seconds=used)
             folder = self._directory / f"run-{len(earlier) + 1}"
             folder.mkdir(parents=True)
-            (folder / "begun").write_text(str(clock.now()))
+            (folder / "begun").write_text(str(_beginning(earlier)))
             begun = self._record.row.state.get("TrainingStartTime") or clock.now()
             self._record.enter("Training", TrainingStartTime=begun)
             process = self._job.start(self._program(folder, self._spec.max_runtime - used))
@@ -305,6 +305,12 @@ def _seconds(folder: Path) -> float:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text(errors="replace").splitlines() if path.exists() else []
+
+
+def _beginning(earlier: list[Path]) -> float:
+    """When a run after those of the folders `earlier` begins: each in a second of its own, since that names its log."""
+    last = [int(float((folder / "begun").read_text())) for folder in earlier[-1:] if (folder / "begun").exists()]
+    return max([clock.now(), *(second + 1.0 for second in last)])
 
 
 def _stream(folder: Path) -> str:
