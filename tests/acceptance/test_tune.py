@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,21 @@ def test_a_script_is_tuned_and_the_best_values_told(folder: Path) -> None:
     assert "Best: acc 0.9000 of trial" in done.stdout
     assert "with --depth 5 --kind a" in done.stdout
     assert (folder / "best" / "model.txt").read_text() == "5 a"
+
+
+def test_ctrl_c_ends_the_tuning_and_tells_what_was_best_by_then(folder: Path) -> None:
+    (folder / "script.py").write_text(SCRIPT + "import time\ntime.sleep(600 if given.kind == 'b' else 0)\n")
+    options = ["--choice", "depth=5", "--choice", "kind=a,b", "--set", "level=0.9", "--strategy", "grid"]
+    options += ["--metric", "acc=acc: ([0-9.]+)", "--maximize", "acc", "--data", "offset.txt", "--parallel", "1"]
+    command = [sys.executable, "-m", "pilothouse", "tune", "script.py", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=200)
+    assert "001 Completed" in first
+    assert process.returncode == 0, errors
+    assert "Best: acc 0.9000 of trial 001" in rest
 
 
 def test_a_metric_that_never_comes_is_an_error_in_words(folder: Path) -> None:

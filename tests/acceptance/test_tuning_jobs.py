@@ -341,6 +341,18 @@ def test_definitions_of_their_own_take_turns(tuner: Tuner) -> None:
     assert names == ["one", "two", "one", "two"]
 
 
+def test_autotune_finds_the_ranges(tuner: Tuner) -> None:
+    hints = {"AutoParameters": [{"Name": "x", "ValueHint": "0.5"}, {"Name": "kind", "ValueHint": "a"}]}
+    job = tuner.ended("auto", PARABOLA, hints, 3, Autotune={"Mode": "Enabled"})
+    assert counters(job) == {"Completed": 3, "Succeeded": 3}
+    assert job["Autotune"] == {"Mode": "Enabled"}
+    for trial in tuner.trials("auto"):
+        assert set(trial["TunedHyperParameters"]) == {"x"}
+        given = tuner.training(trial)["HyperParameters"]
+        assert given["kind"] == "a"
+        assert 0.05 <= float(given["x"]) <= 5
+
+
 def test_a_warm_start_goes_on_from_its_parent(tuner: Tuner) -> None:
     before = tuner.ended("parent", PARABOLA, X, 4)
     for kind in ("IdenticalDataAndAlgorithm", "TransferLearning"):
