@@ -12,6 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
+from pilothouse import composition
+from pilothouse.catalog.tuning_trials import first_state
+from pilothouse.config import Settings
+
 pytestmark = pytest.mark.slow
 
 BUCKET = "tuning"
@@ -317,6 +321,19 @@ def test_a_target_ends_the_job_and_what_still_runs(tuner: Tuner) -> None:
     job = tuner.ended("target", script, kinds(*"abcdef"), None, config=target)
     assert job["HyperParameterTuningJobStatus"] == "Completed"
     assert counters(job) == {"Completed": 1, "Stopped": 1, "Succeeded": 2}
+
+
+def test_the_end_of_its_time_ends_the_job_and_what_still_runs(tuner: Tuner) -> None:
+    script = HEAD + 'print("acc=1", flush=True)\ntime.sleep(600)\n'
+    request = tuner.request("late", script)
+    request["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxRuntimeInSeconds"] = 5  # the API takes 120 or more
+    store = composition.store(Settings(home=tuner.server.home))
+    store.insert("hyper-parameter-tuning-job", "late", request, status="InProgress", state=first_state())
+    store.close()
+    job = tuner.wait("late")
+    assert job["HyperParameterTuningJobStatus"] == "Completed"
+    assert counters(job) == {"Stopped": 2, "Succeeded": 2}
+    assert 5 <= job["ConsumedResources"]["RuntimeInSeconds"] < 120
 
 
 def test_definitions_of_their_own_take_turns(tuner: Tuner) -> None:
