@@ -32,6 +32,7 @@ PRELOAD = (
     "pilothouse.training.program",
     "pilothouse.training.algorithms.linear_learner",
     "pilothouse.training.algorithms.xgboost",
+    "pilothouse.tuning.job",
     "pilothouse.problems.tabular.read",
     "pilothouse.problems.tabular.train",
     "pilothouse.problems.tabular.ensemble",

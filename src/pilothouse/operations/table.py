@@ -16,6 +16,7 @@ from pilothouse.operations import (
     processing,
     tags,
     training,
+    tuning,
 )
 from pilothouse.operations.context import Context
 
@@ -41,6 +42,12 @@ SERVED: Mapping[str, Mapping[str, Operation]] = {
         "ListTrainingJobs": training.list_training_jobs,
         "StopTrainingJob": training.stop_training_job,
         "DeleteTrainingJob": training.delete_training_job,
+        "CreateHyperParameterTuningJob": tuning.create_hyper_parameter_tuning_job,
+        "DescribeHyperParameterTuningJob": tuning.describe_hyper_parameter_tuning_job,
+        "ListHyperParameterTuningJobs": tuning.list_hyper_parameter_tuning_jobs,
+        "ListTrainingJobsForHyperParameterTuningJob": tuning.list_training_jobs_for_hyper_parameter_tuning_job,
+        "StopHyperParameterTuningJob": tuning.stop_hyper_parameter_tuning_job,
+        "DeleteHyperParameterTuningJob": tuning.delete_hyper_parameter_tuning_job,
         "CreateModel": models.create_model,
         "DescribeModel": models.describe_model,
         "ListModels": models.list_models,

@@ -74,7 +74,18 @@ def delete_training_job(context: Context, request: Document) -> None:
         raise ResourceNotFound("Requested resource not found.")
     if row.status in _ACTIVE:
         raise ResourceInUse(f"The training job {row.name} is {row.status}. Stop it, and delete it once it has ended.")
+    _must_not_be_a_running_trial(context, row)
     context.store.delete(KIND, row.name)
+
+
+def _must_not_be_a_running_trial(context: Context, row: Resource) -> None:
+    """A tuning job counts its trials by their rows."""
+    owner = context.store.get(*row.parent) if row.parent else None
+    if owner is not None and owner.status in _ACTIVE:
+        raise ResourceInUse(
+            f"The training job {row.name} belongs to {owner.kind} {owner.name}, which is {owner.status}. "
+            "Delete it once that has ended."
+        )
 
 
 def _existing(context: Context, request: Document) -> Resource:

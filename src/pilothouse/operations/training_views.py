@@ -7,7 +7,7 @@ from pilothouse.catalog.training_jobs import DEFAULT_MAX_RUNTIME, Document, Trai
 from pilothouse.operations.views import merged
 from pilothouse.store.store import Resource
 
-_FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
+FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
 _STOPPING = {"MaxRuntimeInSeconds": DEFAULT_MAX_RUNTIME}
 _CHANNEL = {"CompressionType": "None", "RecordWrapperType": "None"}
 
@@ -15,14 +15,14 @@ _CHANNEL = {"CompressionType": "None", "RecordWrapperType": "None"}
 def described(row: Resource) -> Document:
     """The row as DescribeTrainingJob answers, with the defaults that AWS fills in."""
     job = TrainingJob.of(row.request)
-    document = {**dict.fromkeys(_FLAGS, False), **merged(row)}
+    document = {**dict.fromkeys(FLAGS, False), **merged(row)}
     document.update(TrainingJobArn=row.arn, TrainingJobStatus=row.status)
     document["ModelArtifacts"] = {"S3ModelArtifacts": job.model_uri}
     document["StoppingCondition"] = _STOPPING | document.get("StoppingCondition", {})
     document["OutputDataConfig"] = {"KmsKeyId": "", "CompressionType": "GZIP", **document["OutputDataConfig"]}
-    document["AlgorithmSpecification"] = _algorithm(job, document.get("AlgorithmSpecification", {}))
+    document["AlgorithmSpecification"] = algorithm(job, document.get("AlgorithmSpecification", {}))
     if "InputDataConfig" in document:
-        document["InputDataConfig"] = [_channel(channel) for channel in document["InputDataConfig"]]
+        document["InputDataConfig"] = [channel(one) for one in document["InputDataConfig"]]
     return document
 
 
@@ -31,16 +31,18 @@ def summary(row: Resource) -> Document:
     return {**merged(row), "TrainingJobName": row.name, "TrainingJobArn": row.arn, "TrainingJobStatus": row.status}
 
 
-def _algorithm(job: TrainingJob, algorithm: Document) -> Document:
+def algorithm(job: TrainingJob, given: Document) -> Document:
+    """An AlgorithmSpecification, with the metrics of a built-in algorithm."""
     own = built_in_training.metric_definitions(training_images.mode(job))
-    shown = {"EnableSageMakerMetricsTimeSeries": False, **algorithm}
+    shown = {"EnableSageMakerMetricsTimeSeries": False, **given}
     if own:
         shown["MetricDefinitions"] = [{"Name": name, "Regex": regex} for name, regex in own]
     return shown
 
 
-def _channel(channel: Document) -> Document:
-    source = dict(channel["DataSource"])
+def channel(given: Document) -> Document:
+    """A Channel, with the defaults that AWS fills in."""
+    source = dict(given["DataSource"])
     if "S3DataSource" in source:
         source["S3DataSource"] = {"S3DataDistributionType": "FullyReplicated", **source["S3DataSource"]}
-    return {**_CHANNEL, **channel, "DataSource": source}
+    return {**_CHANNEL, **given, "DataSource": source}

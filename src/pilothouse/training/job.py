@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 OnPoint = Callable[[str, float, float], None]
 _STOP_CACHE = 0.3
+_RETRY_PAUSE = 1.0
 _LOST = (
     "InternalServerError: what the program left on this machine is gone before it could be uploaded. "
     "Create the job again under a new name."
@@ -47,7 +48,8 @@ class Training:
     """One training job: the row `name`, with scratch space in `directory`.
 
     `once` does and records a step, `stopped` says whether the job's owner wants an end; a stop request on the row
-    itself is seen too. `on_point` hears each metric (name, value, epoch seconds) as it comes. `threads` limits the
+    itself is seen too. `on_point` hears each metric (name, value, epoch seconds) as it comes, `on_begin` that the
+    program begins anew, and `closing` gives state to be written along with the terminal status. `threads` limits the
     libraries of a program that shares the machine; None leaves it to them. `inputs` is a folder that jobs with the same
     channels share, so that none fetches what another has.
     """
@@ -61,6 +63,8 @@ class Training:
         once: Once,
         stopped: Callable[[], bool],
         on_point: OnPoint | None = None,
+        on_begin: Callable[[], None] | None = None,
+        closing: Callable[[], dict[str, Any]] | None = None,
         threads: int | None = None,
         inputs: Path | None = None,
     ) -> None:
@@ -68,18 +72,20 @@ class Training:
         self._directory = directory
         self._once = once
         self._owner_stopped = stopped
-        self._on_point = on_point
+        self._on_point, self._on_begin = on_point, on_begin
+        self._closing = closing
         self._threads = threads
         self._inputs = inputs
         self.record = Record(job, name)
         self.spec = TrainingJob.of(self.record.row.request)
         self._folders = OptMl(directory / "ml")
         self._stop_seen = (float("-inf"), False)
+        self._retries: int = self.record.row.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
 
     def run(self) -> Outcome | None:
         """Tells the story and ends the row; how the program ended, or None if it did not come to that."""
         try:
-            outcome = self._story()
+            outcome = self._told()
         except StopRequested:
             self._finish("Stopped", "Stopped")
         except LeaseLost:
@@ -104,6 +110,20 @@ class Training:
             answer = row is None or row.stop_requested
             self._stop_seen = (time.monotonic(), answer)
         return answer
+
+    def _told(self) -> Outcome:
+        """The story, told again as often as RetryStrategy says while it fails for no fault of the client's."""
+        while self._retries > 0:
+            self._retries -= 1
+            try:
+                return self._story()
+            except (StopRequested, LeaseLost, JobFailed):
+                raise
+            except Exception:
+                self._job.log(traceback.format_exc())
+                self.record.enter("Restarting")
+                time.sleep(_RETRY_PAUSE)
+        return self._story()
 
     def _story(self) -> Outcome:
         self._go_on()
@@ -152,6 +172,8 @@ class Training:
             checkpoints.restore()
 
     def _train(self, runs: Runs) -> dict[str, Any]:
+        if self._on_begin is not None:
+            self._on_begin()
         outcome = runs.run(self.stop_asked, self._checkpoints(), self._on_point)
         (self._directory / "trained").touch()
         return asdict(outcome)
@@ -189,7 +211,8 @@ class Training:
     def _finish(self, status: str, secondary: str, *, reason: str | None = None, seconds: float = 0.0) -> None:
         for folder in (self._folders.base, *self._directory.glob("run-*")):
             shutil.rmtree(folder, ignore_errors=True)
-        self.record.finish(status, secondary, reason=reason, seconds=seconds)
+        also = self._closing() if self._closing is not None else {}
+        self.record.finish(status, secondary, reason=reason, seconds=seconds, also=also)
 
     def _go_on(self) -> None:
         if self.stop_asked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pilothouse import clock
@@ -17,6 +18,7 @@ _PUBLISH = 1.0
 MESSAGES = {
     "Downloading": "Downloading input data",
     "Interrupted": "The training was interrupted and begins again",
+    "Restarting": "Restarting the training after an internal error",
     "Training": "Training in progress",
     "Stopping": "Stopping the training job",
     "Uploading": "Uploading generated training model",
@@ -73,8 +75,19 @@ class Record:
         """The last value of each metric with its time, NaN and infinities as well."""
         return dict(self._metrics)
 
-    def finish(self, status: str, secondary: str, *, reason: str | None = None, seconds: float = 0.0) -> None:
-        """Gives the row its terminal status. `seconds`: how long the program ran, over all its beginnings."""
+    def finish(
+        self,
+        status: str,
+        secondary: str,
+        *,
+        reason: str | None = None,
+        seconds: float = 0.0,
+        also: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Gives the row its terminal status, and the state in `also`.
+
+        `seconds`: how long the program ran, over all its beginnings.
+        """
         at = clock.now()
         self._move(secondary, at, reason)
         self._transitions[-1]["EndTime"] = at
@@ -85,6 +98,7 @@ class Record:
             "TrainingEndTime": at,
             "FailureReason": reason[:_LONGEST_REASON] if reason else None,
             "FinalMetricDataList": self.final_metrics() or None,
+            **(also or {}),
         }
         if started is not None:
             state["TrainingTimeInSeconds"] = max(1, math.ceil(at - started))

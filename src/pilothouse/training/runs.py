@@ -71,7 +71,7 @@ class Runs:
         earlier = self._earlier()
         used = sum(_seconds(folder) for folder in earlier)
         if self.ended():
-            self._recall(earlier[-1])
+            self._recall(earlier[-1], on_point)
             return replace(self._judged(earlier[-1], Exit(code=0), on_point), seconds=used)
         if used >= self._spec.max_runtime:
             return Outcome(*outcomes.LATE, seconds=used)
@@ -80,7 +80,7 @@ class Runs:
                 return Outcome(*outcomes.STOPPED, seconds=used)
             folder = self._directory / f"run-{len(earlier) + 1}"
             folder.mkdir(parents=True)
-            (folder / "begun").write_text(str(clock.now()))
+            (folder / "begun").write_text(str(_beginning(earlier)))
             begun = self._record.row.state.get("TrainingStartTime") or clock.now()
             self._record.enter("Training", TrainingStartTime=begun)
             process = self._job.start(self._program(folder, self._spec.max_runtime - used))
@@ -155,14 +155,16 @@ class Runs:
             return True
         return False
 
-    def _recall(self, folder: Path) -> None:
-        """Lets the record know the points that an earlier process has passed on."""
+    def _recall(self, folder: Path, on_point: OnPoint | None) -> None:
+        """Repeats the points that an earlier process has passed on."""
         events = EventReader(folder / EVENTS)
         end = events.place
         events.rewind()
         while events.place < end:
             for name, value, at in events.read().points:
                 self._record.measured(name, value, at)
+                if on_point is not None:
+                    on_point(name, value, at)
 
     def _judged(self, folder: Path, ended: Exit, on_point: OnPoint | None) -> Outcome:
         events = EventReader(folder / EVENTS)
@@ -303,6 +305,12 @@ def _seconds(folder: Path) -> float:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text(errors="replace").splitlines() if path.exists() else []
+
+
+def _beginning(earlier: list[Path]) -> float:
+    """When a run after those of the folders `earlier` begins: each in a second of its own, since that names its log."""
+    last = [int(float((folder / "begun").read_text())) for folder in earlier[-1:] if (folder / "begun").exists()]
+    return max([clock.now(), *(second + 1.0 for second in last)])
 
 
 def _stream(folder: Path) -> str:

@@ -99,12 +99,12 @@ class Job:
         """
         if step in self._recorded:
             return deepcopy(self._recorded[step])
-        self._failpoint(step, "before")
+        self.failpoint(step, "before")
         result: dict[str, Any] = json.loads(json.dumps(do()))
-        self._failpoint(step, "unrecorded")
+        self.failpoint(step, "unrecorded")
         self._steps.record(self.lease, step, result)
         self._recorded[step] = result
-        self._failpoint(step, "after")
+        self.failpoint(step, "after")
         return deepcopy(result)
 
     def recorded(self, step: str) -> bool:
@@ -179,7 +179,7 @@ class Job:
             return program
         return replace(program, memory_limit=memory_share(self.settings))
 
-    def _failpoint(self, step: str, point: str) -> None:
+    def failpoint(self, step: str, point: str) -> None:
         """Dies by SIGKILL here, once, if PILOTHOUSE_FAILPOINT names this point; that is how drills kill a job."""
         if f"{step}:{point}" not in os.environ.get(FAILPOINT, "").split(","):
             return

@@ -76,6 +76,9 @@ def parse(given: Mapping[str, str]) -> Parameters:
         booster["objective"] = "reg:squarederror"
     _classes(booster)
     metrics = [name for name in metrics if name]
+    objective = given.get("_tuning_objective_metric", "").partition(":")[2]
+    if objective in XGBOOST_METRICS and objective not in metrics:
+        metrics.insert(0, objective)  # not the last one, which early stopping goes by
     _known(metrics)
     custom = tuple(name for name in metrics if name in measures.NAMES)
     own = [name for name in metrics if name not in custom]
