@@ -145,6 +145,21 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def start_shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ServerProcess]]:
+    """Starts servers that the tests of one module share, with options and variables of the module's choice."""
+    started: list[ServerProcess] = []
+
+    def start(*options: str, **environment: str) -> ServerProcess:
+        server = ServerProcess(tmp_path_factory.mktemp("shared") / "home", *options, **environment)
+        started.append(server)
+        return server.start()
+
+    yield start
+    for server in started:
+        server.stop()
+
+
 @pytest.fixture
 def aws(server: ServerProcess) -> Callable[..., Any]:
     """Runs the real `aws` command against `server`; its answer, parsed where it is JSON."""

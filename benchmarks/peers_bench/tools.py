@@ -19,6 +19,7 @@ ENVIRONMENTS: dict[str, list[list[str]]] = {
     "flaml": [["flaml[automl]", "catboost"]],
     "h2o": [["h2o", "numpy", "pandas", "pyarrow", "polars"]],
     "boosters": [_BOOSTERS],
+    "syne-tune": [["syne-tune==0.16.0", "huggingface_hub"]],
 }
 """What each environment holds: one `pip install` after another, each a list of requirements."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,6 +34,12 @@ class Settings(BaseSettings):
     jobs: int = Field(default=2, ge=1, description="Jobs that run at the same time; more wait in order.")
     min_rows: int = Field(default=500, ge=2, description="Fewest usable training rows that an AutoML job accepts.")
     memory_fraction: float = Field(default=0.8, gt=0, le=1, description="Share of the machine's memory for trials.")
+    stop_grace: float = Field(default=120, ge=0, description="Seconds from SIGTERM to SIGKILL of a training program.")
+    launcher: Literal["local"] = Field(default="local", description="What runs programs: local processes.")
+    isolation: Literal["auto", "bubblewrap", "unshare", "process"] = Field(
+        default="auto",
+        description="How training programs are kept apart: bubblewrap, unshare, process; auto: the first that works.",
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property

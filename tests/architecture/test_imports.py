@@ -13,6 +13,7 @@ HEAVY = [
     "lightgbm",
     "matplotlib",
     "numpy",
+    "optuna",
     "pandas",
     "polars",
     "pyarrow",
@@ -23,7 +24,7 @@ HEAVY = [
     "torch",
     "xgboost",
 ]
-BACK = ["automl", "contract", "data", "engines", "hosting", "launch", "problems", "training", "work"]
+BACK = ["automl", "contract", "data", "engines", "hosting", "launch", "problems", "training", "tuning", "work"]
 
 
 def loaded_by(module: str) -> set[str]:

@@ -64,6 +64,14 @@ class TestResources:
         assert store.get("candidate", "a") is None
         assert not store.delete(KIND, "job")
 
+    def test_children_that_are_kept_have_no_parent_any_more(self, store: Store) -> None:
+        store.insert(KIND, "Job", {})
+        for name in ("b", "a"):
+            store.insert("candidate", name, {}, parent=(KIND, "job"))
+        assert store.delete(KIND, "JOB", keep_children=True)
+        kept = store.find("candidate")
+        assert [(row.name, row.parent) for row in kept] == [("b", None), ("a", None)]
+
     def test_a_child_needs_its_parent(self, store: Store) -> None:
         with pytest.raises(ResourceNotFound):
             store.insert("candidate", "a", {}, parent=(KIND, "ghost"))

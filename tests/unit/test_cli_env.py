@@ -85,6 +85,12 @@ def test_a_wrong_setting_is_named(home: Home) -> None:
     assert "PILOTHOUSE_PORT is wrong" in result.stderr
 
 
+def test_a_launcher_that_is_not_there_is_refused(home: Home) -> None:
+    result = CliRunner().invoke(main, ["env", "--home", str(home.root)], env={"PILOTHOUSE_LAUNCHER": "docker"})
+    assert result.exit_code == 1
+    assert "PILOTHOUSE_LAUNCHER is wrong: Input should be 'local'." in result.stderr
+
+
 def test_variables_that_would_lead_elsewhere_are_unset() -> None:
     variables = {"AWS_SESSION_TOKEN": "x", "AWS_ENDPOINT_URL_S3": "x", "AWS_PROFILE": "x", "AWS_ENDPOINT_URL": "x"}
     assert in_the_way(variables) == ["AWS_ENDPOINT_URL_S3", "AWS_PROFILE", "AWS_SESSION_TOKEN"]

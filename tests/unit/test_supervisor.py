@@ -20,7 +20,11 @@ from pilothouse.work.kinds import JobKind
 from pilothouse.work.supervisor import FRUITLESS, Supervisor, unexpected_end
 
 KIND = "toy-job"
-KINDS = {KIND: JobKind(KIND, "toys:run", "/toys", secondary_status="ToySecondaryStatus")}
+CHILD = "toy-child"
+KINDS = {
+    KIND: JobKind(KIND, "toys:run", "/toys", secondary_status="ToySecondaryStatus", children=CHILD),
+    CHILD: JobKind(CHILD, "toys:run", "/toys", end_time="ChildEndTime"),
+}
 PATIENCE = 30
 
 
@@ -216,6 +220,22 @@ def test_a_job_that_keeps_dying_at_the_same_point_fails_with_a_reason(
     assert "signal 9 (SIGKILL)" in state["FailureReason"]
     assert state["ToySecondaryStatus"] == "Failed"
     assert state["EndTime"] > 0
+
+
+def test_what_a_job_that_is_given_up_had_under_way_fails_with_it(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    launcher.dies_at_once = True
+    add(store, "doomed")
+    for name, status in (("done", "Completed"), ("running", "InProgress"), ("stopping", "Stopping")):
+        store.insert(CHILD, name, {}, status=status, parent=(KIND, "doomed"))
+    supervise()
+    eventually(lambda: store.get(CHILD, "stopping").status == "Failed")
+    running, done = store.get(CHILD, "running"), store.get(CHILD, "done")
+    assert (running.status, done.status) == ("Failed", "Completed")
+    assert "was given up before this one had ended" in running.state["FailureReason"]
+    assert running.state["ChildEndTime"] > 0
+    assert done.state == {}
 
 
 def test_a_launch_that_fails_is_tried_again_and_is_not_held_against_the_job(

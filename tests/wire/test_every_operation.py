@@ -17,6 +17,7 @@ from pilothouse.operations.table import SERVED
 ROLE = "arn:aws:iam::000000000000:role/PilothouseRole"
 JOB_ARN = "arn:aws:sagemaker:us-east-1:000000000000:automl-job/one"
 SOURCE = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://oracle/data"}}
+OBJECTIVE = {"Type": "Minimize", "MetricName": "train:rmse"}
 OUTPUT = {"S3OutputPath": "s3://oracle/out"}
 CONTAINER = {"Image": images.TABULAR_INFERENCE, "ModelDataUrl": "s3://oracle/model.tar.gz", "Environment": {"A": "b"}}
 VARIANT = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
@@ -43,6 +44,46 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "ListCandidatesForAutoMLJob": {"AutoMLJobName": "one"},
         "DescribeProcessingJob": {"ProcessingJobName": "one-a"},
         "ListProcessingJobs": {},
+        "CreateTrainingJob": {
+            "TrainingJobName": "train",
+            "AlgorithmSpecification": {"TrainingImage": "sagemaker-xgboost:1.7-1", "TrainingInputMode": "File"},
+            "HyperParameters": {"num_round": "3"},
+            "InputDataConfig": [{"ChannelName": "train", "DataSource": SOURCE, "ContentType": "text/csv"}],
+            "OutputDataConfig": OUTPUT,
+            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+            "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+            "RoleArn": ROLE,
+        },
+        "DescribeTrainingJob": {"TrainingJobName": "train"},
+        "ListTrainingJobs": {"StatusEquals": "Completed"},
+        "StopTrainingJob": {"TrainingJobName": "other"},
+        "DeleteTrainingJob": {"TrainingJobName": "train"},
+        "CreateHyperParameterTuningJob": {
+            "HyperParameterTuningJobName": "tune",
+            "HyperParameterTuningJobConfig": {
+                "Strategy": "Bayesian",
+                "HyperParameterTuningJobObjective": OBJECTIVE,
+                "ResourceLimits": {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1},
+                "ParameterRanges": {"ContinuousParameterRanges": [{"Name": "eta", "MinValue": "0", "MaxValue": "1"}]},
+            },
+            "TrainingJobDefinition": {
+                "StaticHyperParameters": {"num_round": "3"},
+                "AlgorithmSpecification": {"TrainingImage": "sagemaker-xgboost:1.7-1", "TrainingInputMode": "File"},
+                "InputDataConfig": [{"ChannelName": "train", "DataSource": SOURCE, "ContentType": "text/csv"}],
+                "OutputDataConfig": OUTPUT,
+                "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+                "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+                "RoleArn": ROLE,
+            },
+        },
+        "DescribeHyperParameterTuningJob": {"HyperParameterTuningJobName": "tune"},
+        "ListHyperParameterTuningJobs": {"StatusEquals": "Completed"},
+        "ListTrainingJobsForHyperParameterTuningJob": {
+            "HyperParameterTuningJobName": "tune",
+            "SortBy": "FinalObjectiveMetricValue",
+        },
+        "DeleteHyperParameterTuningJob": {"HyperParameterTuningJobName": "tune"},
+        "StopHyperParameterTuningJob": {"HyperParameterTuningJobName": "other"},
         "AddTags": {"ResourceArn": JOB_ARN, "Tags": [{"Key": "stage", "Value": "b"}]},
         "ListTags": {"ResourceArn": JOB_ARN},
         "DeleteTags": {"ResourceArn": JOB_ARN, "TagKeys": ["stage"]},
@@ -65,7 +106,10 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "GetLogEvents": {"logGroupName": "/aws/sagemaker/AutoMLJobs", "logStreamName": "one/job"},
     },
     "sts": {"GetCallerIdentity": {}},
-    "iam": {"GetRole": {"RoleName": "someone"}},
+    "iam": {
+        "GetRole": {"RoleName": "someone"},
+        "SimulatePrincipalPolicy": {"PolicySourceArn": ROLE, "ActionNames": ["s3:GetObject", "logs:PutLogEvents"]},
+    },
 }
 IN_ORDER = [(service, operation) for service, calls in CALLS.items() for operation in calls]
 EXTENDED = ("LogLoss", "InferenceLatency")
@@ -130,6 +174,53 @@ def faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
         yield f"{path} is {value}"
 
 
+def trained(store: Any) -> None:
+    """An ended training job, as its job process leaves it, and another that runs."""
+    one = {"Status": "Completed", "StartTime": now(), "EndTime": now(), "StatusMessage": "Training job completed"}
+    state = {
+        "SecondaryStatus": "Completed",
+        "SecondaryStatusTransitions": [one],
+        "TrainingStartTime": now(),
+        "TrainingEndTime": now(),
+        "TrainingTimeInSeconds": 1,
+        "BillableTimeInSeconds": 1,
+        "FinalMetricDataList": [{"MetricName": "train:rmse", "Value": 0.5, "Timestamp": now()}],
+        "_private": "is not shown",
+    }
+    row = store.update("training-job", "train", status="Completed", state=state)
+    store.insert("training-job", "other", {**row.request, "TrainingJobName": "other"}, status="InProgress")
+
+
+def tuned(store: Any) -> None:
+    """An ended tuning job with a trial, as its job process leaves it, and another that runs."""
+    kind, trial = "hyper-parameter-tuning-job", {"number": 0, "definition": 0, "values": {"eta": "0.5"}}
+    store.insert(
+        "training-job",
+        "tune-001-0123abcd",
+        {},
+        status="Completed",
+        state={
+            "_trial": {**trial, "objective": OBJECTIVE},
+            "_objective": {"value": 0.5, "ended": 0},
+            "TrainingStartTime": now(),
+            "TrainingEndTime": now(),
+        },
+        parent=(kind, "tune"),
+    )
+    state = {
+        "_best": {"job": "tune-001-0123abcd"},
+        "_overall_best": {"job": "tune-001-0123abcd", "parent": "before"},
+        "HyperParameterTuningEndTime": now(),
+        "TuningJobCompletionDetails": {
+            "NumberOfTrainingJobsObjectiveNotImproving": 0,
+            "ConvergenceDetectedTime": now(),
+        },
+        "ConsumedResources": {"RuntimeInSeconds": 1},
+    }
+    row = store.update(kind, "tune", status="Completed", state=state)
+    store.insert(kind, "other", {**row.request, "HyperParameterTuningJobName": "other"}, status="InProgress")
+
+
 def method(client: Any, operation: str) -> Callable[..., Any]:
     names = {api_name: python for python, api_name in client.meta.method_to_api_mapping.items()}
     return getattr(client, names[operation])  # type: ignore[no-any-return]
@@ -141,6 +232,10 @@ def test_an_answer_is_what_the_service_model_promises(api: Any, service: str, op
     answer = method(client, operation)(**CALLS[service][operation])
     if operation == "CreateAutoMLJob":
         written_by_the_job(api.context.store)
+    if operation == "CreateTrainingJob":
+        trained(api.context.store)
+    if operation == "CreateHyperParameterTuningJob":
+        tuned(api.context.store)
     assert answer.pop("ResponseMetadata")["HTTPStatusCode"] == 200
     shape = client.meta.service_model.operation_model(operation).output_shape
     if shape is None:

@@ -10,7 +10,7 @@ import click
 import pilothouse
 from pilothouse.errors import PilothouseError
 
-COMMANDS = ("serve", "env", "keys", "doctor", "fit", "predict", "export", "demo")
+COMMANDS = ("serve", "env", "keys", "doctor", "fit", "tune", "predict", "export", "demo")
 
 
 class _Commands(click.Group):

@@ -64,7 +64,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "cores", f"{len(os.sched_getaffinity(0))}, {settings.slots} trials and {settings.jobs} jobs at a time"
     )
+    yield _trial("training programs", lambda: _isolation(settings))
     yield _server(settings)
+
+
+def _isolation(settings: Settings) -> Finding:
+    from pilothouse.launch.isolation import isolation
+
+    return Finding("training programs", f"run as {isolation(settings.isolation).meaning}")
 
 
 def _library(name: str) -> Finding:

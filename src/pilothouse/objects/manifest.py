@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pilothouse.errors import S3Error, ValidationError
@@ -17,15 +17,23 @@ _FORM = 'It must be a JSON array: first {"prefix": "s3://bucket/path/"}, then ke
 
 
 def expand(
-    objects: Objects, data_type: str, uri: str, *, region: str | None = None, role_arn: str | None = None
+    objects: Objects,
+    data_type: str,
+    uri: str,
+    *,
+    region: str | None = None,
+    role_arn: str | None = None,
+    empty: bool = False,
 ) -> list[ObjectInfo]:
-    """The objects of a data source of type S3Prefix or ManifestFile, by key, without folder markers and empty objects.
+    """The objects of a data source of type S3Prefix or ManifestFile, by key, without folder markers.
+
+    Objects without content are left out unless `empty` asks for them.
 
     `ValidationError` if there are none, if the manifest is not one, or if an object that it names is missing. `region`
     and `role_arn` only complete the sentence.
     """
     try:
-        infos = list(_data(objects, data_type, uri))
+        infos = list(_data(objects, data_type, uri, empty))
     except S3Error:
         infos = []
     if not infos:
@@ -38,7 +46,7 @@ def first(
 ) -> ObjectInfo:
     """The first of the objects that `expand` gives, with its errors but without looking at the objects after it."""
     try:
-        info = next(_data(objects, data_type, uri), None)
+        info = next(_data(objects, data_type, uri, False), None)
     except S3Error:
         info = None
     if info is None:
@@ -46,12 +54,24 @@ def first(
     return info
 
 
-def _data(objects: Objects, data_type: str, uri: str) -> Iterator[ObjectInfo]:
+def root(objects: Objects, data_type: str, uri: str, infos: Iterable[ObjectInfo]) -> str:
+    """The start of the keys of `infos`, which `expand` gave, that is no part of their files' names.
+
+    For a prefix it is the folder that the prefix names or lies in; for a manifest, the manifest's own prefix.
+    """
+    place = uris.parse(uri)
+    if data_type == "ManifestFile":
+        return uris.parse(_prefix(_document(objects, place, uri), uri)).key
+    folder = f"{place.key.rstrip('/')}/" if place.key else ""
+    return folder if all(info.key.startswith(folder) for info in infos) else place.key[: place.key.rfind("/") + 1]
+
+
+def _data(objects: Objects, data_type: str, uri: str, empty: bool) -> Iterator[ObjectInfo]:
     if data_type not in ("S3Prefix", "ManifestFile"):
         raise ValidationError(f"S3DataType {data_type} is not supported. Use S3Prefix or ManifestFile.")
     place = uris.parse(uri)
     found = objects.walk(place.bucket, place.key) if data_type == "S3Prefix" else _named(objects, place, uri)
-    return (info for info in found if _is_data(info))
+    return (info for info in found if not info.key.endswith("/") and (empty or info.size > 0))
 
 
 def _named(objects: Objects, place: S3Uri, uri: str) -> Iterator[ObjectInfo]:
@@ -76,12 +96,19 @@ def _document(objects: Objects, place: S3Uri, uri: str) -> Any:
         raise ValidationError(f'The manifest "{uri}" is not a JSON document. {_FORM}') from None
 
 
-def _addresses(document: Any, uri: str) -> list[S3Uri]:
+def _prefix(document: Any, uri: str) -> str:
     if not isinstance(document, list) or not document or not isinstance(document[0], dict):
         raise ValidationError(f'The manifest "{uri}" does not begin with a prefix. {_FORM}')
-    prefix, keys = document[0].get("prefix"), document[1:]
-    if not isinstance(prefix, str) or not all(isinstance(key, str) for key in keys):
-        raise ValidationError(f'The manifest "{uri}" names a prefix or a key that is not a string. {_FORM}')
+    prefix = document[0].get("prefix")
+    if not isinstance(prefix, str):
+        raise ValidationError(f'The manifest "{uri}" names a prefix that is not a string. {_FORM}')
+    return prefix
+
+
+def _addresses(document: Any, uri: str) -> list[S3Uri]:
+    prefix, keys = _prefix(document, uri), document[1:]
+    if not all(isinstance(key, str) for key in keys):
+        raise ValidationError(f'The manifest "{uri}" names a key that is not a string. {_FORM}')
     if len(keys) > _MOST_KEYS:
         raise ValidationError(f'The manifest "{uri}" names more than {_MOST_KEYS} keys. Use S3Prefix instead.')
     return [uris.parse(prefix + key) for key in dict.fromkeys(keys)]
@@ -94,10 +121,6 @@ def _head(objects: Objects, address: S3Uri, uri: str) -> ObjectInfo:
         raise ValidationError(
             f'The manifest "{uri}" names "{address}", which cannot be read: {error.message}'
         ) from None
-
-
-def _is_data(info: ObjectInfo) -> bool:
-    return info.size > 0 and not info.key.endswith("/")
 
 
 def _nothing(uri: str, region: str | None, role_arn: str | None) -> str:

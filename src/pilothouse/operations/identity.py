@@ -1,4 +1,4 @@
-"""Who the caller is: STS GetCallerIdentity and IAM GetRole. Roles are recorded by their users, not interpreted."""
+"""Who the caller is and what roles may do: roles are recorded by their users, not interpreted: they may do anything."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ def get_role(context: Context, request: dict[str, Any]) -> dict[str, Any]:
             "MaxSessionDuration": 3600,
         }
     }
+
+
+def simulate_principal_policy(context: Context, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
+    """SimulatePrincipalPolicy: every action is allowed, on each resource that the request names."""
+    results = [
+        {"EvalActionName": action, "EvalResourceName": resource, "EvalDecision": "allowed"}
+        for action in request["ActionNames"]
+        for resource in request.get("ResourceArns", ["*"])
+    ]
+    return {"EvaluationResults": results, "IsTruncated": False}
 
 
 def _role_id(name: str) -> str:

@@ -15,6 +15,8 @@ from pilothouse.operations import (
     models,
     processing,
     tags,
+    training,
+    tuning,
 )
 from pilothouse.operations.context import Context
 
@@ -35,6 +37,17 @@ SERVED: Mapping[str, Mapping[str, Operation]] = {
         "ListCandidatesForAutoMLJob": candidates.list_candidates_for_auto_ml_job,
         "DescribeProcessingJob": processing.describe_processing_job,
         "ListProcessingJobs": processing.list_processing_jobs,
+        "CreateTrainingJob": training.create_training_job,
+        "DescribeTrainingJob": training.describe_training_job,
+        "ListTrainingJobs": training.list_training_jobs,
+        "StopTrainingJob": training.stop_training_job,
+        "DeleteTrainingJob": training.delete_training_job,
+        "CreateHyperParameterTuningJob": tuning.create_hyper_parameter_tuning_job,
+        "DescribeHyperParameterTuningJob": tuning.describe_hyper_parameter_tuning_job,
+        "ListHyperParameterTuningJobs": tuning.list_hyper_parameter_tuning_jobs,
+        "ListTrainingJobsForHyperParameterTuningJob": tuning.list_training_jobs_for_hyper_parameter_tuning_job,
+        "StopHyperParameterTuningJob": tuning.stop_hyper_parameter_tuning_job,
+        "DeleteHyperParameterTuningJob": tuning.delete_hyper_parameter_tuning_job,
         "CreateModel": models.create_model,
         "DescribeModel": models.describe_model,
         "ListModels": models.list_models,
@@ -57,5 +70,6 @@ SERVED: Mapping[str, Mapping[str, Operation]] = {
     },
     "iam": {
         "GetRole": identity.get_role,
+        "SimulatePrincipalPolicy": identity.simulate_principal_policy,
     },
 }

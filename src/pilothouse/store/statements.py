@@ -124,6 +124,12 @@ def removed(kind: str, name: str) -> Delete:
     return delete(resources).where(resources.c.kind == kind, resources.c.name_key == name_key(name))
 
 
+def orphaned(kind: str, name: str) -> Update:
+    """Let the children of a resource go."""
+    gone = {"parent_seq": None, "parent_kind": None, "parent_name": None}
+    return update(resources).where(_child_of((kind, name))).values(gone)
+
+
 def _child_of(parent: Parent) -> ColumnElement[bool]:
     kind, name = parent
     owner = resources.alias("owner")

@@ -181,9 +181,14 @@ class Store:
             connection.execute(statements.saved(after))
         return after
 
-    def delete(self, kind: str, name: str) -> bool:
-        """Delete a resource with its tags, steps, lease and children; False if there was none."""
+    def delete(self, kind: str, name: str, *, keep_children: bool = False) -> bool:
+        """Delete a resource with its tags, steps, lease and children; False if there was none.
+
+        `keep_children`: they stay, as resources without a parent.
+        """
         with self.database.write() as connection:
+            if keep_children:
+                connection.execute(statements.orphaned(kind, name))
             return connection.execute(statements.removed(kind, name)).rowcount > 0
 
     # Reading

@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -98,12 +99,12 @@ class Job:
         """
         if step in self._recorded:
             return deepcopy(self._recorded[step])
-        self._failpoint(step, "before")
+        self.failpoint(step, "before")
         result: dict[str, Any] = json.loads(json.dumps(do()))
-        self._failpoint(step, "unrecorded")
+        self.failpoint(step, "unrecorded")
         self._steps.record(self.lease, step, result)
         self._recorded[step] = result
-        self._failpoint(step, "after")
+        self.failpoint(step, "after")
         return deepcopy(result)
 
     def recorded(self, step: str) -> bool:
@@ -144,6 +145,19 @@ class Job:
                 return Exit(reason=cut_off or STOPPED)
             return self._watch(self.launcher.launch(self._limited(program)), deadline)
 
+    @contextmanager
+    def slot(self, give_up: Callable[[], bool]) -> Iterator[bool]:
+        """Holds a trial slot for the block, for programs that are not simply killed: see `start`.
+
+        Yields False, without a slot, once `give_up()` says so while it waits.
+        """
+        with self._slots.hold(give_up) as slot:
+            yield slot is not None
+
+    def start(self, program: Program) -> Process:
+        """Starts `program`, by default with a slot's equal share of memory; it ends with this process."""
+        return self.launcher.launch(self._limited(program))
+
     def _watch(self, process: Process, deadline: float | None) -> Exit:
         while True:
             end = process.wait(_TRIAL_POLL)
@@ -165,7 +179,7 @@ class Job:
             return program
         return replace(program, memory_limit=memory_share(self.settings))
 
-    def _failpoint(self, step: str, point: str) -> None:
+    def failpoint(self, step: str, point: str) -> None:
         """Dies by SIGKILL here, once, if PILOTHOUSE_FAILPOINT names this point; that is how drills kill a job."""
         if f"{step}:{point}" not in os.environ.get(FAILPOINT, "").split(","):
             return

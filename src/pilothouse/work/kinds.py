@@ -12,7 +12,7 @@ class JobKind:
 
     `target` is a function of a `work.job.Job` ("package.module:function"). `end_time` and `secondary_status` name the
     wire members of the kind's Describe answer that take the time and the name of a terminal status; a kind without a
-    secondary status leaves it out.
+    secondary status leaves it out. `children` is the kind of the resources that end with the job.
     """
 
     kind: str
@@ -20,6 +20,7 @@ class JobKind:
     log_group: str
     end_time: str = "EndTime"
     secondary_status: str | None = None
+    children: str | None = None
 
 
 KINDS: dict[str, JobKind] = {
@@ -30,6 +31,20 @@ KINDS: dict[str, JobKind] = {
             target="pilothouse.automl.job:run",
             log_group="/aws/sagemaker/AutoMLJobs",
             secondary_status="AutoMLJobSecondaryStatus",
+        ),
+        JobKind(
+            "training-job",
+            target="pilothouse.training.job:run",
+            log_group="/aws/sagemaker/TrainingJobs",
+            end_time="TrainingEndTime",
+            secondary_status="SecondaryStatus",
+        ),
+        JobKind(
+            "hyper-parameter-tuning-job",
+            target="pilothouse.tuning.job:run",
+            log_group="/aws/sagemaker/HyperParameterTuningJobs",
+            end_time="HyperParameterTuningEndTime",
+            children="training-job",
         ),
     )
 }

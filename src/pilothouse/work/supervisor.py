@@ -191,8 +191,19 @@ class Supervisor:
             self._store.update(lease.kind, lease.name, status="Failed", state=state, lease=lease, expect_status=ACTIVE)
         except LeaseLost:
             return
+        self._end_children(lease)
         clear(job_directory(self._settings, lease.kind, lease.name))
         self._leases.release(lease)
+
+    def _end_children(self, lease: Lease) -> None:
+        """Ends what a job that was given up had under way."""
+        kind = self._kinds.get(self._kinds[lease.kind].children or "")
+        if kind is None:
+            return
+        reason = f"InternalServerError: The {lease.kind} {lease.name} was given up before this one had ended."
+        state = ending(kind, "Failed", clock.now(), reason)
+        for child in self._store.children(kind.kind, (lease.kind, lease.name)):
+            self._store.update(kind.kind, child.name, status="Failed", state=state, expect_status=ACTIVE)
 
     def _end_jobs(self, deadline: float) -> None:
         for running in self._running:

@@ -1,0 +1,55 @@
+"""Metric definitions: a name, and a regex whose first capturing group is the value in a line of a program's log.
+
+The regexes are a client's, so RE2 runs them: in time linear in the text, whatever the regex.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import re2
+
+from pilothouse.errors import ValidationError
+
+MOST = 40
+_MOST_MEMORY = 8 << 20  # bytes that one compiled regex may take
+_TAB = "#011"  # how AWS's logs spell a tab; regexes that were written for them say so
+
+
+def compiled(name: str, regex: str) -> Any:
+    """The regex as an RE2 object over bytes, in which a match never crosses a line.
+
+    `ValidationError` if RE2 can't take it or it has no capturing group.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = _MOST_MEMORY
+    options.never_nl = True
+    try:
+        expression = re2.compile(b"(?m)" + regex.replace(_TAB, rf"(?:{_TAB}|\t)").encode(), options)
+    except re2.error as error:
+        raise ValidationError(
+            f'The Regex of the metric definition "{name}" cannot be used: {_text(error)}. Metric regexes are run by '
+            "RE2, which has no lookaround and no backreferences."
+        ) from error
+    if expression.groups < 1:
+        raise ValidationError(
+            f'The Regex of the metric definition "{name}" has no capturing group. Put the part that matches the value '
+            "in parentheses."
+        )
+    return expression
+
+
+def check(definitions: tuple[tuple[str, str], ...]) -> None:
+    """`ValidationError` for the first of `definitions` (name, regex) that cannot be used."""
+    seen: set[str] = set()
+    for name, regex in definitions:
+        if name in seen:
+            raise ValidationError(f'MetricDefinitions defines "{name}" twice. Give each metric a name of its own.')
+        seen.add(name)
+        compiled(name, regex)
+
+
+def _text(error: Exception) -> str:
+    reason = error.args[0] if error.args else "it is not a regular expression"
+    return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)

@@ -1,0 +1,54 @@
+"""Training images: which of AWS's image URIs this installation can run, and as what."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pilothouse.catalog.training_jobs import TrainingJob
+
+Mode = Literal["script", "entrypoint", "xgboost", "linear-learner"]
+
+SCRIPT = "pilothouse/script:1"
+"""Pilothouse's own image: the local Python, for people without an AWS image."""
+
+_SCRIPT = ("pilothouse/script", "sagemaker-scikit-learn", "pytorch-training", "huggingface-pytorch-training")
+_BUILT_IN: dict[str, Mode] = {
+    "sagemaker-xgboost": "xgboost",
+    "xgboost": "xgboost",
+    "linear-learner": "linear-learner",
+}
+BUILT_IN = frozenset(_BUILT_IN.values())
+"""The modes that are a built-in algorithm."""
+
+_REGISTRY = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/")
+
+
+def known(image: str) -> bool:
+    """Whether `image` runs here at all."""
+    return _repository(image) in (*_SCRIPT, *_BUILT_IN)
+
+
+def mode(job: TrainingJob) -> Mode | None:
+    """How the job's image runs: its own entry point, a script, or a built-in algorithm; None if it can't.
+
+    A built-in algorithm's image is a framework image too: with a program of the user's it runs that.
+    """
+    if job.image is None or not known(job.image):
+        return None
+    if job.entrypoint or job.arguments:
+        return "entrypoint"
+    if job.program is not None:
+        return "script"
+    return _BUILT_IN.get(_repository(job.image))
+
+
+def examples() -> str:
+    """The images that run here, for an error message."""
+    return ", ".join((*_SCRIPT, *_BUILT_IN))
+
+
+def _repository(image: str) -> str:
+    """The repository's name, if the image is AWS's (its registry may be left out) or Pilothouse's own."""
+    name = _REGISTRY.sub("", image, count=1).split("@", 1)[0]
+    return name.partition(":")[0]

@@ -1,0 +1,194 @@
+"""What a training job's create request must satisfy beyond its shape, checked before the job is accepted."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from pilothouse.catalog import built_in_training, metric_definitions, training_images, training_jobs
+from pilothouse.catalog.training_jobs import Channel, Document, TrainingJob
+from pilothouse.errors import S3Error, ValidationError
+from pilothouse.objects import manifest, uri
+from pilothouse.operations.context import Context
+
+_INPUT_MODES = ("File", "FastFile")
+_LARGEST_PROGRAM_NAME = 1024
+
+
+def check(context: Context, request: Document) -> None:
+    """Raises ValidationError for the first rule that the request breaks; reads listings, never whole objects."""
+    _members(request)
+    job = TrainingJob.of(request)
+    definition(job)
+    _resources(request)
+    _stopping(request)
+    _output(context, job)
+    for channel in job.channels:
+        _channel(context, channel, request["RoleArn"])
+    _source(context, job)
+    _checkpoints(context, job)
+
+
+def definition(job: TrainingJob) -> None:
+    """The rules on the program and its metrics, which hold for each trial of a tuning job too."""
+    mode = _image(job)
+    _texts(job)
+    _names(job.channels)
+    if built_in_training.metric_definitions(mode) and job.metrics:
+        raise ValidationError(
+            f"You can't override the metric definitions of the built-in algorithm {mode}. Leave MetricDefinitions out: "
+            "it reports metrics of its own, which DescribeTrainingJob lists."
+        )
+    metric_definitions.check(job.metrics)
+
+
+def _members(request: Document) -> None:
+    if "ServerlessJobConfig" in request:
+        raise ValidationError(
+            "ServerlessJobConfig is not served by this version of Pilothouse. Give AlgorithmSpecification, "
+            "ResourceConfig and StoppingCondition."
+        )
+    for member in ("AlgorithmSpecification", "ResourceConfig", "StoppingCondition"):
+        if member not in request:
+            raise ValidationError(f"{member} is required to create a training job.")
+
+
+def _image(job: TrainingJob) -> training_images.Mode:
+    if job.image is None:
+        raise ValidationError(
+            "AlgorithmSpecification needs TrainingImage. Algorithms by AlgorithmName are not served by this version of "
+            "Pilothouse."
+        )
+    if not training_images.known(job.image):
+        raise ValidationError(
+            f"The training image {job.image} cannot run here: no container engine is used by this version of "
+            f"Pilothouse. Images that run on the local Python or a built-in engine: {training_images.examples()}."
+        )
+    mode = training_images.mode(job)
+    if mode is None:
+        raise ValidationError(
+            f"The image {job.image} runs a script of yours: name it in the hyperparameter "
+            f"{training_jobs.PROGRAM} and its source archive in {training_jobs.SUBMIT_DIRECTORY}, as the SageMaker SDK "
+            "does, or give ContainerEntrypoint."
+        )
+    return mode
+
+
+def _texts(job: TrainingJob) -> None:
+    """Variables and arguments of a process end at a NUL."""
+    given = {"HyperParameters": job.hyperparameters.items(), "Environment": job.environment.items()}
+    words = {member: [text for pair in pairs for text in pair] for member, pairs in given.items()}
+    words |= {"ContainerEntrypoint": list(job.entrypoint), "ContainerArguments": list(job.arguments)}
+    for member, texts in words.items():
+        if any("\0" in text for text in texts):
+            raise ValidationError(f"{member} holds a NUL character, which cannot reach a program. Take it out.")
+
+
+def _names(channels: tuple[Channel, ...]) -> None:
+    names = [channel.name for channel in channels]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValidationError(f"InputDataConfig has two channels named {twice[0]}. Channel names must be unique.")
+    odd = [name for name in names if name in (".", "..")]
+    if odd:
+        raise ValidationError(f'"{odd[0]}" cannot be the name of a channel, which becomes a folder. Rename it.')
+
+
+def _resources(request: Document) -> None:
+    resources = request["ResourceConfig"]
+    if resources.get("InstanceGroups"):
+        raise ValidationError(
+            "InstanceGroups are not served by this version of Pilothouse. Give InstanceType and InstanceCount."
+        )
+    missing = [name for name in ("InstanceType", "InstanceCount", "VolumeSizeInGB") if name not in resources]
+    if missing:
+        raise ValidationError(f"ResourceConfig needs {', '.join(missing)}.")
+    if resources["InstanceCount"] != 1:
+        raise ValidationError(
+            f"InstanceCount is {resources['InstanceCount']}, but a training job runs on this one machine. Set it to 1."
+        )
+    if resources["VolumeSizeInGB"] < 1:
+        raise ValidationError("VolumeSizeInGB must be at least 1: it limits the size of the files that are written.")
+
+
+def _stopping(request: Document) -> None:
+    condition = request["StoppingCondition"]
+    longest, wait = condition.get("MaxRuntimeInSeconds"), condition.get("MaxWaitTimeInSeconds")
+    spot = request.get("EnableManagedSpotTraining", False)
+    if spot and wait is None:
+        raise ValidationError("MaxWaitTimeInSeconds must be given if EnableManagedSpotTraining is set to True.")
+    if wait is not None and not spot:
+        raise ValidationError("MaxWaitTimeInSeconds must be left out unless EnableManagedSpotTraining is set to True.")
+    if wait is not None and longest is not None and wait < longest:
+        raise ValidationError(
+            f"MaxWaitTimeInSeconds ({wait}) must be equal to or greater than MaxRuntimeInSeconds ({longest})."
+        )
+
+
+def _output(context: Context, job: TrainingJob) -> None:
+    bucket = uri.parse(job.output_path).bucket
+    if not context.objects.bucket_exists(bucket):
+        raise ValidationError(
+            f'The bucket "{bucket}" of S3OutputPath does not exist. Create it, then create the job again.'
+        )
+
+
+def _channel(context: Context, channel: Channel, role_arn: str) -> None:
+    if not channel.uri:
+        raise ValidationError(
+            f"The channel {channel.name} has no S3DataSource. Other data sources are not served by this version of "
+            "Pilothouse."
+        )
+    if channel.input_mode not in _INPUT_MODES:
+        raise ValidationError(
+            f"The channel {channel.name} has input mode {channel.input_mode}, which is not served by this version of "
+            "Pilothouse. Use File or FastFile."
+        )
+    if channel.data_type not in ("S3Prefix", "ManifestFile"):
+        raise ValidationError(
+            f"The channel {channel.name} has S3DataType {channel.data_type}, which is not served by this version of "
+            "Pilothouse. Use S3Prefix or ManifestFile."
+        )
+    region = context.settings.region
+    manifest.first(context.objects, channel.data_type, channel.uri, region=region, role_arn=role_arn)
+
+
+def _source(context: Context, job: TrainingJob) -> None:
+    if training_images.mode(job) != "script":
+        return
+    program, source = PurePosixPath(job.program or ""), job.submit_directory
+    if not program.name or program.is_absolute() or ".." in program.parts or len(str(program)) > _LARGEST_PROGRAM_NAME:
+        raise ValidationError(
+            f"The hyperparameter {training_jobs.PROGRAM} is not the path of a file in the source archive."
+        )
+    if source is None:
+        raise ValidationError(
+            f"The hyperparameter {training_jobs.PROGRAM} needs {training_jobs.SUBMIT_DIRECTORY} beside it: the S3 "
+            "URI of the tar.gz archive that holds the program."
+        )
+    if not source.startswith("s3://"):
+        if training_jobs.below_root(source) is None:
+            raise ValidationError(
+                f"The hyperparameter {training_jobs.SUBMIT_DIRECTORY} must be an S3 URI or a path below "
+                f"{training_jobs.ROOT}/input/data."
+            )
+        return
+    address = uri.parse(source)
+    try:
+        context.objects.head(address.bucket, address.key)
+    except S3Error as error:
+        raise ValidationError(f"Could not find the source archive at {source}: {error.message}") from error
+
+
+def _checkpoints(context: Context, job: TrainingJob) -> None:
+    if job.checkpoints is None:
+        return
+    address, path = job.checkpoints
+    below = training_jobs.below_root(path)
+    if below is None or PurePosixPath(below).parts[0] in ("input", "model", "output", "code"):
+        raise ValidationError(
+            f"CheckpointConfig.LocalPath {path} must lie below {training_jobs.ROOT}, and not where input, model, "
+            f"output or code are. The default is {training_jobs.DEFAULT_CHECKPOINTS}."
+        )
+    bucket = uri.parse(address).bucket
+    if not context.objects.bucket_exists(bucket):
+        raise ValidationError(f'The bucket "{bucket}" of CheckpointConfig.S3Uri does not exist. Create it first.')

@@ -1,0 +1,81 @@
+"""Virtual environments for a script's requirements.txt: one for each content, made once, seeing what is installed here.
+
+Run as a program (`python -m pilothouse.training.environments FOLDER REQUIREMENTS`), since pip runs code of the packages
+that it builds: under the same limits as the script itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import site
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from pilothouse import names
+from pilothouse.errors import DataError
+
+_LARGEST = 1 << 20
+_READY, _LOCK, _VENV = "ready", "lock", "venv"
+
+
+class Environment:
+    """The environment for the requirements file at `path`, below `root`."""
+
+    def __init__(self, root: Path, path: Path) -> None:
+        self.requirements = path
+        self.folder = root / names.digest("\n".join([_text(path), sys.version, sys.prefix]), 32)
+
+    @property
+    def python(self) -> str:
+        """Its interpreter."""
+        return str(self.folder / _VENV / "bin" / "python")
+
+    @property
+    def ready(self) -> bool:
+        """Whether all is installed."""
+        return (self.folder / _READY).exists()
+
+    def command(self, requirements: str) -> list[str]:
+        """What makes it; `requirements` is the file's path as that program sees it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return [sys.executable, "-m", "pilothouse.training.environments", str(self.folder), requirements]
+
+
+def main(folder: Path, requirements: Path) -> int:
+    """Makes the environment unless somebody has meanwhile; pip's exit code."""
+    with (folder / _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / _READY).exists():
+            return 0
+        shutil.rmtree(folder / _VENV, ignore_errors=True)
+        venv.EnvBuilder(system_site_packages=True, symlinks=True).create(folder / _VENV)
+        python = folder / _VENV / "bin" / "python"
+        _show_what_is_here(folder / _VENV)
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-input"]
+        options = ["--disable-pip-version-check", "--no-warn-script-location", "-r", str(requirements)]
+        code = subprocess.run([*pip, *options], check=False).returncode
+        if code == 0:
+            (folder / _READY).touch()
+        return code
+
+
+def _show_what_is_here(environment: Path) -> None:
+    """Lets it see the packages of the environment that Pilothouse runs in, behind its own."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    lines = [path for path in site.getsitepackages() if Path(path).is_dir()]
+    (environment / "lib" / version / "site-packages" / "pilothouse.pth").write_text("\n".join(lines) + "\n")
+
+
+def _text(path: Path) -> str:
+    if path.stat().st_size > _LARGEST:
+        raise DataError(f"{path.name} is larger than {_LARGEST >> 20} MiB. List what the script needs, no more.")
+    return path.read_text(errors="replace")
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,225 @@
+"""The story of a training job: data in, the program's run, model out.
+
+`run` is the job of a supervisor; a search runs `Training` for each of its trials, which are training jobs of their own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilothouse import clock
+from pilothouse.catalog import training_images
+from pilothouse.catalog.training_jobs import KIND, TrainingJob
+from pilothouse.contract import channels, pack
+from pilothouse.contract.channels import Checkpoints
+from pilothouse.contract.opt_ml import OptMl
+from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error
+from pilothouse.training import source
+from pilothouse.training.outcome import Outcome
+from pilothouse.training.record import Record
+from pilothouse.training.runs import Runs
+from pilothouse.training.task import StopRequested
+
+if TYPE_CHECKING:
+    from pilothouse.work.job import Job
+
+Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+OnPoint = Callable[[str, float, float], None]
+_STOP_CACHE = 0.3
+_RETRY_PAUSE = 1.0
+_LOST = (
+    "InternalServerError: what the program left on this machine is gone before it could be uploaded. "
+    "Create the job again under a new name."
+)
+
+
+def run(job: Job) -> None:
+    """Runs a training job to its terminal status."""
+    Training(job, job.name, job.directory, once=job.once, stopped=lambda: job.stop_requested).run()
+
+
+class Training:
+    """One training job: the row `name`, with scratch space in `directory`.
+
+    `once` does and records a step, `stopped` says whether the job's owner wants an end; a stop request on the row
+    itself is seen too. `on_point` hears each metric (name, value, epoch seconds) as it comes, `on_begin` that the
+    program begins anew, and `closing` gives state to be written along with the terminal status. `threads` limits the
+    libraries of a program that shares the machine; None leaves it to them. `inputs` is a folder that jobs with the same
+    channels share, so that none fetches what another has.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        name: str,
+        directory: Path,
+        *,
+        once: Once,
+        stopped: Callable[[], bool],
+        on_point: OnPoint | None = None,
+        on_begin: Callable[[], None] | None = None,
+        closing: Callable[[], dict[str, Any]] | None = None,
+        threads: int | None = None,
+        inputs: Path | None = None,
+    ) -> None:
+        self._job = job
+        self._directory = directory
+        self._once = once
+        self._owner_stopped = stopped
+        self._on_point, self._on_begin = on_point, on_begin
+        self._closing = closing
+        self._threads = threads
+        self._inputs = inputs
+        self.record = Record(job, name)
+        self.spec = TrainingJob.of(self.record.row.request)
+        self._folders = OptMl(directory / "ml")
+        self._stop_seen = (float("-inf"), False)
+        self._retries: int = self.record.row.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
+
+    def run(self) -> Outcome | None:
+        """Tells the story and ends the row; how the program ended, or None if it did not come to that."""
+        try:
+            outcome = self._told()
+        except StopRequested:
+            self._finish("Stopped", "Stopped")
+        except LeaseLost:
+            raise
+        except JobFailed as failure:
+            self._finish("Failed", "Failed", reason=_client_error(failure))
+        except Exception as error:
+            self._job.log(traceback.format_exc())
+            self._finish("Failed", "Failed", reason=f"InternalServerError: {type(error).__name__}: {error}")
+        else:
+            self._finish(outcome.status, outcome.secondary, reason=outcome.reason, seconds=outcome.seconds)
+            return outcome
+        return None
+
+    def stop_asked(self) -> bool:
+        """Whether the job is to end early; up to 0.3 s behind."""
+        if self._owner_stopped():
+            return True
+        seen, answer = self._stop_seen
+        if not answer and time.monotonic() - seen > _STOP_CACHE:
+            row = self._job.store.get(KIND, self.record.name)
+            answer = row is None or row.stop_requested
+            self._stop_seen = (time.monotonic(), answer)
+        return answer
+
+    def _told(self) -> Outcome:
+        """The story, told again as often as RetryStrategy says while it fails for no fault of the client's."""
+        while self._retries > 0:
+            self._retries -= 1
+            try:
+                return self._story()
+            except (StopRequested, LeaseLost, JobFailed):
+                raise
+            except Exception:
+                self._job.log(traceback.format_exc())
+                self.record.enter("Restarting")
+                time.sleep(_RETRY_PAUSE)
+        return self._story()
+
+    def _story(self) -> Outcome:
+        self._go_on()
+        self._take_possession()
+        runs = Runs(self._job, self.spec, self.record, self._folders, self._directory, self._threads)
+        if not (runs.ended() or (self._directory / "trained").exists()):
+            if runs.begun():
+                self.record.enter("Interrupted")
+            self._download()
+        outcome = Outcome(**self._once("train", lambda: self._train(runs)))
+        runs.repeat_metrics(outcome)
+        self._once("upload", lambda: self._upload(outcome))
+        return outcome
+
+    def _take_possession(self) -> None:
+        """Sees to it that the scratch space is this very job's, and not that of a deleted one of the same name."""
+        mark, mine = self._directory / "row", str(self.record.row.seq)
+        if mark.exists() and mark.read_text() == mine:
+            return
+        for path in self._directory.iterdir() if self._directory.exists() else ():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not path.name.endswith(".log") and not path.name.startswith("failpoint-"):
+                path.unlink()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        mark.write_text(mine)
+
+    def _download(self) -> None:
+        """Brings in what the program needs; what an earlier attempt brought is not fetched again."""
+        begun = self.record.row.state.get("TrainingStartTime") or clock.now()
+        if self.spec.channels:
+            self.record.enter("Downloading", TrainingStartTime=begun)
+        else:
+            self.record.note("Downloading")
+        self._folders.lay_out(self.spec)
+        for channel in self.spec.channels:
+            folder = self._folders.channel(channel.name)
+            if self._inputs is None:
+                channels.fetch(self._job.objects, channel, folder, self._go_on)
+            else:
+                channels.share(self._job.objects, channel, folder, self._inputs, self._go_on)
+        if training_images.mode(self.spec) == "script":
+            source.fetch(self._job.objects, self.spec, self._folders)
+        checkpoints = self._checkpoints()
+        if checkpoints is not None:
+            checkpoints.restore()
+
+    def _train(self, runs: Runs) -> dict[str, Any]:
+        if self._on_begin is not None:
+            self._on_begin()
+        outcome = runs.run(self.stop_asked, self._checkpoints(), self._on_point)
+        (self._directory / "trained").touch()
+        return asdict(outcome)
+
+    def _checkpoints(self) -> Checkpoints | None:
+        if self.spec.checkpoints is None:
+            return None
+        return Checkpoints(self._job.objects, self.spec.checkpoints[0], self._folders.checkpoints(self.spec))
+
+    def _upload(self, outcome: Outcome) -> dict[str, Any]:
+        """Brings model and output to S3: a failed program's output only, since its model is no model."""
+        self.record.note("Uploading")
+        if not self._folders.base.exists():
+            raise JobFailed(_LOST)
+        if outcome.status != "Failed":
+            self._send(self._folders.model, "model", always=True)
+        self._send(self._folders.output_data, "output", always=False)
+        return {}
+
+    def _send(self, folder: Path, name: str, *, always: bool) -> None:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        if not files and not always:
+            return
+        prefix = self.spec.output_prefix
+        if not self.spec.compressed:
+            for path in files:
+                self._job.objects.upload(path, f"{prefix}/{name}/{path.relative_to(folder).as_posix()}")
+            return
+        archive = self._directory / f"{name}.tar.gz"
+        with archive.open("wb") as stream:  # scratch, so that it need not be on disk before it goes on
+            pack.pack(folder, stream)
+        self._job.objects.upload(archive, f"{prefix}/{name}.tar.gz")
+        archive.unlink()
+
+    def _finish(self, status: str, secondary: str, *, reason: str | None = None, seconds: float = 0.0) -> None:
+        for folder in (self._folders.base, *self._directory.glob("run-*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        also = self._closing() if self._closing is not None else {}
+        self.record.finish(status, secondary, reason=reason, seconds=seconds, also=also)
+
+    def _go_on(self) -> None:
+        if self.stop_asked():
+            raise StopRequested
+
+
+def _client_error(failure: JobFailed) -> str:
+    """AWS says whose fault it was: the data's, as here, is the client's."""
+    kind = "ClientError: " if isinstance(failure, DataError | S3Error) else ""
+    return f"{kind}{failure.message}"

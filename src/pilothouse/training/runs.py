@@ -1,0 +1,333 @@
+"""The runs of one training job's program: the first, and another after each crash that cut one short."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pilothouse import clock, environment, home
+from pilothouse.catalog import built_in_training, training_images
+from pilothouse.catalog.training_jobs import ROOT, TrainingJob
+from pilothouse.contract import environment as contract
+from pilothouse.contract.channels import Checkpoints
+from pilothouse.contract.environment import Surroundings
+from pilothouse.contract.opt_ml import OptMl
+from pilothouse.credentials import Credentials
+from pilothouse.launch import isolation
+from pilothouse.launch.base import Exit, Process, Program
+from pilothouse.launch.confined import Limits
+from pilothouse.launch.handle import ADDRESS
+from pilothouse.launch.isolation import Cell
+from pilothouse.launch.slots import memory_share
+from pilothouse.training import outcome as outcomes
+from pilothouse.training import source
+from pilothouse.training.environments import Environment
+from pilothouse.training.events import EventReader
+from pilothouse.training.outcome import Outcome
+from pilothouse.training.program import END, EVENTS, SECONDS, Command, End, Task
+from pilothouse.training.record import Record
+
+if TYPE_CHECKING:
+    from pilothouse.work.job import Job
+
+ENTRY = "pilothouse.training.program:main"
+ENVIRONMENTS = "environments"
+LOG = "keeper.log"
+_LOOK = 0.1
+_SHORTEST_WAIT, _LONGEST_WAIT, _WAIT_SHARE = 0.005, 0.1, 0.05
+_LONGEST_LINE = 4096
+_CHECKPOINTS_EVERY = 10.0
+_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS")
+_KEPT_PREFIXES = ("PIP_", "CUDA_", "NVIDIA_")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+_MARK = "PILOTHOUSE_NURSERY"
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+OnPoint = Callable[[str, float, float], None]
+
+
+class Runs:
+    """The runs of `spec`, whose folders are laid out; each has a folder of its own below `directory`."""
+
+    def __init__(
+        self, job: Job, spec: TrainingJob, record: Record, folders: OptMl, directory: Path, threads: int | None
+    ) -> None:
+        self._job, self._spec, self._record, self._folders = job, spec, record, folders
+        self._directory = directory
+        self._threads = threads
+        self._mode = training_images.mode(spec)
+        self._isolation = isolation.isolation(job.settings.isolation)
+
+    def run(self, stop_asked: Callable[[], bool], checkpoints: Checkpoints | None, on_point: OnPoint | None) -> Outcome:
+        """Runs the program to its end, or takes over a run that ended before this process could say so."""
+        earlier = self._earlier()
+        used = sum(_seconds(folder) for folder in earlier)
+        if self.ended():
+            self._recall(earlier[-1], on_point)
+            return replace(self._judged(earlier[-1], Exit(code=0), on_point), seconds=used)
+        if used >= self._spec.max_runtime:
+            return Outcome(*outcomes.LATE, seconds=used)
+        with self._job.slot(stop_asked) as held:
+            if not held:
+                return Outcome(*outcomes.STOPPED, seconds=used)
+            folder = self._directory / f"run-{len(earlier) + 1}"
+            folder.mkdir(parents=True)
+            (folder / "begun").write_text(str(_beginning(earlier)))
+            begun = self._record.row.state.get("TrainingStartTime") or clock.now()
+            self._record.enter("Training", TrainingStartTime=begun)
+            process = self._job.start(self._program(folder, self._spec.max_runtime - used))
+            ended = self._follow(process, folder, stop_asked, checkpoints, on_point)
+        return replace(self._judged(folder, ended, on_point), seconds=used + _seconds(folder))
+
+    def begun(self) -> bool:
+        """Whether there has been a run."""
+        return bool(self._earlier())
+
+    def ended(self) -> bool:
+        """Whether the last run came to its end, so that `run` takes that over."""
+        earlier = self._earlier()
+        return bool(earlier) and (earlier[-1] / END).exists()
+
+    def repeat_metrics(self, outcome: Outcome) -> None:
+        """Lets the row's record know the metrics of a run that an earlier process saw end."""
+        for name, (value, at) in outcome.metrics.items():
+            self._record.measured(name, value, at)
+
+    def _earlier(self) -> list[Path]:
+        return sorted(self._directory.glob("run-*"), key=lambda folder: int(folder.name.removeprefix("run-")))
+
+    def _follow(
+        self,
+        process: Process,
+        folder: Path,
+        stop_asked: Callable[[], bool],
+        checkpoints: Checkpoints | None,
+        on_point: OnPoint | None,
+    ) -> Exit:
+        events = EventReader(folder / EVENTS)
+        begun = time.monotonic()
+        stopping, next_look, next_checkpoints = False, begun, begun + _CHECKPOINTS_EVERY
+        while (ended := self._ended(process, folder, time.monotonic() - begun)) is None:
+            moment = time.monotonic()
+            if moment < next_look:
+                continue
+            next_look = moment + _LOOK
+            self._pass_on(events, folder, on_point)
+            self._record.publish()
+            if not stopping and stop_asked():
+                stopping = True
+                self._record.enter("Stopping")
+                process.terminate()
+            if checkpoints is not None and moment >= next_checkpoints:
+                checkpoints.push()
+                next_checkpoints = moment + _CHECKPOINTS_EVERY
+        if checkpoints is not None:
+            checkpoints.push()
+        return ended
+
+    def _ended(self, process: Process, folder: Path, elapsed: float) -> Exit | None:
+        """How it ended, or None after a moment of waiting: a short one as long as the program is young.
+
+        With its last file all is told, so nobody waits for the keeper to be gone as well.
+        """
+        ended = process.wait(min(_LONGEST_WAIT, max(_SHORTEST_WAIT, elapsed * _WAIT_SHARE)))
+        return ended or (Exit(code=0) if (folder / END).exists() else None)
+
+    def _pass_on(self, events: EventReader, folder: Path, on_point: OnPoint | None) -> bool:
+        """Brings what is new to the log and the record; whether there was something."""
+        batch = events.read()
+        if batch.lines:
+            self._record.log(_stream(folder), batch.lines)
+        for name, value, at in batch.points:
+            self._record.measured(name, value, at)
+            if on_point is not None:
+                on_point(name, value, at)
+        if batch.lines or batch.points:
+            events.passed()
+            return True
+        return False
+
+    def _recall(self, folder: Path, on_point: OnPoint | None) -> None:
+        """Repeats the points that an earlier process has passed on."""
+        events = EventReader(folder / EVENTS)
+        end = events.place
+        events.rewind()
+        while events.place < end:
+            for name, value, at in events.read().points:
+                self._record.measured(name, value, at)
+                if on_point is not None:
+                    on_point(name, value, at)
+
+    def _judged(self, folder: Path, ended: Exit, on_point: OnPoint | None) -> Outcome:
+        events = EventReader(folder / EVENTS)
+        while self._pass_on(events, folder, on_point):
+            pass
+        metrics = self._record.metrics()
+        removed = self._folders.settle()
+        if removed:
+            text = f"Not uploaded, because they are no plain files: {', '.join(removed)}"[:_LONGEST_LINE]
+            self._record.log(_stream(folder), [(clock.now(), text)])
+        if not (folder / END).exists():
+            return Outcome("Failed", "Failed", outcomes.lost(ended, _lines(folder / LOG)), _seconds(folder), metrics)
+        end = End(**json.loads((folder / END).read_text()))
+        commands = self._commands()
+        number = min(end.failed_command or 0, len(commands) - 1)
+        verdict = outcomes.judged(end, self._folders.failure(), commands[number], number < len(commands) - 1)
+        return Outcome(*verdict, seconds=end.seconds, metrics=metrics)
+
+    def _program(self, folder: Path, seconds: float) -> Program:
+        settings = self._job.settings
+        data = memory_share(settings)
+        limits = Limits(
+            data_bytes=resource.RLIM_INFINITY if _gpus() else 2 * data,  # CUDA maps far more than it uses
+            file_bytes=self._spec.volume_gib << 30,
+            cpu_seconds=int(len(os.sched_getaffinity(0)) * (seconds + settings.stop_grace)) + 60,
+        )
+        task = Task(
+            directory=str(folder),
+            commands=self._commands(),
+            metrics=self._definitions(),
+            limits=limits,
+            seconds=seconds,
+            grace=settings.stop_grace,
+            own=tuple(self._opening()),
+        )
+        return Program(target=ENTRY, arguments={"task": task.document()}, log=folder / LOG, label=self._record.name)
+
+    def _opening(self) -> Iterator[str]:
+        """What the log begins with: how the program is kept apart."""
+        if self._mode in training_images.BUILT_IN:
+            return
+        yield f"Pilothouse runs this program as {self._isolation.meaning}."
+        if self._spec.isolated and not self._isolation.wraps:
+            yield "EnableNetworkIsolation has no effect: without namespaces the program can reach the network."
+
+    def _definitions(self) -> tuple[tuple[str, str], ...]:
+        return built_in_training.metric_definitions(self._mode) or self._spec.metrics
+
+    def _commands(self) -> tuple[Command, ...]:
+        """What is to be run, one after the other; the last one is the program itself."""
+        if self._mode == "entrypoint":
+            return (self._command(source.entry_point(self._spec, self._root), self._root),)
+        if self._mode == "script":
+            return self._script()
+        target = f"pilothouse.training.algorithms.{str(self._mode).replace('-', '_')}:main"
+        arguments = {"base": str(self._folders.base), "threads": self._threads or len(os.sched_getaffinity(0))}
+        folder, variables = str(self._folders.base), self._variables()
+        shown = f"the built-in {self._mode}"
+        return (Command((), shown, folder, variables, target, arguments),)
+
+    def _script(self) -> tuple[Command, ...]:
+        path = self._folders.code / source.REQUIREMENTS
+        inside = f"{self._root}/code"
+        if not path.is_file():
+            return (self._command(source.command(self._spec, self._folders, _python()), inside),)
+        made = Environment(self._job.settings.work_root / ENVIRONMENTS, path)
+        run = self._command(source.command(self._spec, self._folders, made.python), inside, readable=(made.folder,))
+        if made.ready:
+            return (run,)
+        argv = made.command(f"{inside}/{source.REQUIREMENTS}")
+        return self._command(argv, inside, writable=(made.folder,), own=True), run
+
+    def _command(
+        self,
+        argv: list[str],
+        folder: str,
+        *,
+        readable: tuple[Path, ...] = (),
+        writable: tuple[Path, ...] = (),
+        own: bool = False,
+    ) -> Command:
+        """`argv` in the working directory `folder`; `own`: it is a program of Pilothouse's, which has to be found."""
+        variables, shown = self._variables(), shlex.join(argv)
+        if own and "PYTHONPATH" in os.environ:
+            variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        if self._isolation.wraps:
+            cell = Cell(self._folders.base, self._hidden(), readable, writable, not self._spec.isolated)
+            argv, folder = isolation.wrapped(argv, cell, folder, self._isolation.level), "/"
+        return Command(tuple(argv), shown, folder, variables)
+
+    def _hidden(self) -> tuple[Path, ...]:
+        """The home, and where the nursery listens: who talks to it can run anything outside."""
+        nursery = os.environ.get(ADDRESS)
+        return (self._job.settings.home.resolve(), *([Path(nursery).parent] if nursery else []))
+
+    @property
+    def _root(self) -> str:
+        inside = self._isolation.wraps and self._mode not in training_images.BUILT_IN
+        return ROOT if inside else str(self._folders.base)
+
+    def _variables(self) -> dict[str, str]:
+        settings = self._job.settings
+        kept = {name: value for name, value in os.environ.items() if _is_kept(name)}
+        threads = {name: str(self._threads) for name in _THREADS} if self._threads else {}
+        around = Surroundings(self._root, self._record.row.arn, settings.region, len(os.sched_getaffinity(0)), _gpus())
+        return {
+            **kept,
+            **_pip_configuration(),
+            **threads,
+            "PATH": source.python_first(os.environ.get("PATH")),
+            **self._access(),
+            **contract.variables(self._spec, around),
+            _MARK: os.environ.get(_MARK, ""),  # by which what it starts is found and ended if all else is killed
+        }
+
+    def _access(self) -> dict[str, str]:
+        """What an AWS client in the program needs to reach this installation, as its role lets it in AWS."""
+        settings = self._job.settings
+        running = home.Home(settings.home).running()
+        keys = Credentials(settings.credentials_file).all()
+        if running is None or not keys:
+            return {}
+        given = environment.variables(settings, next(iter(keys)), running.url)
+        return {name: value for name, value in given.items() if name.startswith("AWS_")}
+
+
+def _is_kept(variable: str) -> bool:
+    """Whether a program inherits it from the server: its secrets stay where they are."""
+    return variable in _KEPT or variable.startswith(_KEPT_PREFIXES) or variable.lower() in _PROXIES
+
+
+def _seconds(folder: Path) -> float:
+    try:
+        return float((folder / SECONDS).read_text())
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
+
+
+def _beginning(earlier: list[Path]) -> float:
+    """When a run after those of the folders `earlier` begins: each in a second of its own, since that names its log."""
+    last = [int(float((folder / "begun").read_text())) for folder in earlier[-1:] if (folder / "begun").exists()]
+    return max([clock.now(), *(second + 1.0 for second in last)])
+
+
+def _stream(folder: Path) -> str:
+    return f"algo-1-{int(float((folder / 'begun').read_text()))}"
+
+
+def _python() -> str:
+    return sys.executable
+
+
+def _gpus() -> int:
+    return sum(path.name.removeprefix("nvidia").isdigit() for path in Path("/dev").glob("nvidia*"))
+
+
+def _pip_configuration() -> dict[str, str]:
+    """pip's own settings file of this user, whose home the program does not see."""
+    for path in ("~/.config/pip/pip.conf", "~/.pip/pip.conf"):
+        if Path(path).expanduser().is_file():
+            return {"PIP_CONFIG_FILE": str(Path(path).expanduser())}
+    return {}

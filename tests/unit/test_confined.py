@@ -1,0 +1,107 @@
+"""Programs under limits, as real processes: what the kernel refuses them, and that all of them can be ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+
+
+def confined(script: str, **limits: int) -> dict[str, Any]:
+    """What `script` leaves in `found`, run in a process of its own with `confined` and the limits at hand."""
+    given = {"data_bytes": 1 << 30, "file_bytes": 1 << 20, "cpu_seconds": 60, "processes": 50, **limits}
+    program = f"""
+import json, os, time
+from pilothouse.launch import confined
+from pilothouse.launch.child import adopt_orphans
+from pilothouse.launch.confined import Limits
+adopt_orphans()
+confined.limit(Limits(**{given!r}))
+found = {{}}
+reader, writer = os.pipe()
+def start(*argv):
+    return confined.start(argv, folder="/", environment={{"PATH": os.environ["PATH"]}}, output=writer)
+{textwrap.dedent(script)}
+os.close(writer)
+found["said"] = os.read(reader, 1 << 16).decode()
+print(json.dumps(found))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_a_program_leads_a_session_of_its_own_and_is_waited_for() -> None:
+    found = confined("""
+        pid = start("/bin/sh", "-c", "ps -o sid= -p $$ | tr -d ' '; exit 5")
+        found["code"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        found["pid"] = pid
+    """)
+    assert (found["code"], found["said"].strip()) == (5, str(found["pid"]))
+
+
+def test_a_program_that_is_not_there_is_told() -> None:
+    found = confined("""
+        try:
+            start("/no/such/program")
+        except Exception as error:
+            found["error"] = str(error)
+    """)
+    assert found["error"] == "The program cannot be started: No such file or directory: /no/such/program"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (f"{sys.executable} -c 'import tempfile; tempfile.TemporaryFile().write(bytes(3 << 20))'", "File too large"),
+        (f"{sys.executable} -c 'bytearray(3 << 30)'", "MemoryError"),
+        ("ulimit -c", "0"),
+    ],
+)
+def test_the_kernel_holds_a_program_to_its_limits(script: str, words: str) -> None:
+    found = confined(f"""
+        pid = start("/bin/sh", "-c", {script!r} + " 2>&1")
+        os.waitpid(pid, 0)
+    """)
+    assert words in found["said"]
+
+
+def test_all_that_a_program_started_can_be_ended_wherever_it_went() -> None:
+    found = confined("""
+        script = "(setsid sh -c 'setsid sleep 987 & sleep 987' &); trap '' TERM; echo up; sleep 987"
+        pid = start("/bin/sh", "-c", script)
+        os.read(reader, 3)
+        time.sleep(0.3)
+        found["before"] = len(confined.family(pid))
+        found["ended"] = confined.destroy(pid, 20)
+        found["after"] = [p for p in confined.family(pid) if not confined._is_gone(p)]
+    """)
+    assert found["before"] >= 3
+    assert found["ended"]
+    assert found["after"] == []
+
+
+def test_sigterm_reaches_the_descendants_too() -> None:
+    inner = "sh -c 'trap \"echo inner; exit\" TERM; echo up; while :; do sleep 0.05; done'"
+    found = confined(f"""
+        pid = start("/bin/sh", "-c", "trap : TERM; " + {inner!r} + " & wait; wait")
+        os.read(reader, 3)
+        confined.terminate(pid)
+        os.waitpid(pid, 0)
+    """)
+    assert found["said"].endswith("inner\n")
+
+
+def test_a_function_runs_in_a_child_as_a_program_does() -> None:
+    found = confined("""
+        pids = [confined.fork(act, output=writer) for act in (lambda: print("hello", flush=True), lambda: 1 / 0)]
+        found["codes"] = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    """)
+    assert found["codes"] == [0, 1]
+    assert "hello" in found["said"]
+    assert "ZeroDivisionError" in found["said"]

@@ -1,0 +1,166 @@
+"""The built-in algorithms' own parts: hyperparameters, files, scores, and that the linear learner learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from pilothouse.catalog.built_in_training import metric_definitions
+from pilothouse.contract.opt_ml import OptMl
+from pilothouse.contract.scrape import Scraper
+from pilothouse.errors import DataError
+from pilothouse.training.algorithms import linear_learner, linear_parameters, measures, xgboost_parameters
+from pilothouse.training.algorithms.labelled import read
+
+
+def prepared(base: Path, given: dict[str, str], **tables: np.ndarray) -> OptMl:
+    """The folders of a job whose channels are these tables, label first."""
+    folders = OptMl(base)
+    for folder in (folders.config, folders.model, folders.output_data):
+        folder.mkdir(parents=True)
+    (folders.config / "hyperparameters.json").write_text(json.dumps(given))
+    config = {name: {"ContentType": "text/csv"} for name in tables}
+    (folders.config / "inputdataconfig.json").write_text(json.dumps(config))
+    for name, table in tables.items():
+        folders.channel(name).mkdir(parents=True)
+        np.savetxt(folders.channel(name) / "part.csv", table, delimiter=",")
+    return folders
+
+
+def trained(folders: OptMl, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    linear_learner.main(str(folders.base), 1)
+    printed = capsys.readouterr().out.encode()
+    points = {point.name: point.value for point in Scraper(metric_definitions("linear-learner")).scan(printed)}
+    return points, load_file(folders.model / "weights.safetensors")
+
+
+def test_a_regression_finds_the_weights_of_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(1)
+    x = random.normal(size=(2000, 3)) * [1, 100, 0.01] + [3, 0, 1]
+    y = x @ [2.0, -0.05, 300.0] + 7 + random.normal(scale=0.1, size=2000)
+    table = np.column_stack([y, x])
+    given = {"predictor_type": "regressor", "epochs": "60", "mini_batch_size": "100", "early_stopping_patience": "60"}
+    points, arrays = trained(prepared(tmp_path, given, train=table[:1500], test=table[1500:]), capsys)
+    assert arrays["weights"][:, 0] == pytest.approx([2.0, -0.05, 300.0], rel=0.05)
+    assert points["test:rmse"] == pytest.approx(0.1, rel=0.2)
+    predicted = x[1500:] @ arrays["weights"][:, 0] + arrays["bias"][0]
+    assert points["test:mse"] == pytest.approx(np.mean((predicted - y[1500:]) ** 2), rel=1e-3)
+
+
+def test_many_classes_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(2)
+    labels = random.integers(3, size=900) * 10.0
+    x = random.normal(size=(900, 2)) + np.column_stack([labels == 10, labels == 20]) * 4
+    table = np.column_stack([labels, x])
+    given = {"predictor_type": "multiclass_classifier", "num_classes": "3", "mini_batch_size": "50"}
+    points, arrays = trained(prepared(tmp_path, given, train=table[:600], validation=table[600:]), capsys)
+    assert points["validation:multiclass_accuracy"] > 0.93
+    assert arrays["weights"].shape == (2, 3)
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["classes"] == [0, 10, 20]
+
+
+@pytest.mark.parametrize(
+    ("given", "labels", "reason"),
+    [
+        ({}, [0, 1], "predictor_type is missing"),
+        ({"predictor_type": "best"}, [0, 1], "'best' is not one of"),
+        ({"predictor_type": "binary_classifier"}, [0, 1, 2], "has 3 labels"),
+        ({"predictor_type": "binary_classifier"}, [1, 1], "one label only"),
+        ({"predictor_type": "regressor", "epochs": "many"}, [0, 1], "'many' is not a number"),
+        ({"predictor_type": "regressor", "feature_dim": "7"}, [0, 1], "the data has 1 features"),
+        ({"predictor_type": "regressor", "optimizer": "rmsprop"}, [0, 1], "'rmsprop' is not one of"),
+        ({"predictor_type": "regressor", "depth": "3"}, [0, 1], "Extraneous hyperparameter found: depth"),
+    ],
+)
+def test_the_linear_learner_says_what_is_wrong(
+    tmp_path: Path, given: dict[str, str], labels: list[float], reason: str
+) -> None:
+    table = np.column_stack([labels, np.arange(len(labels))])
+    folders = prepared(tmp_path, given, train=table)
+    with pytest.raises(SystemExit, match="1"):
+        linear_learner.main(str(folders.base), 1)
+    assert reason in (folders.failure() or "")
+
+
+def test_hyperparameters_of_the_linear_learner_have_awss_defaults() -> None:
+    parameters = linear_parameters.parse(
+        {"predictor_type": "regressor", "sagemaker_job_name": "x", "num_models": "auto"}
+    )
+    assert (parameters.epochs, parameters.batch, parameters.patience) == (15, 1000, 3)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "text", "weighted", "labels", "values", "weights"),
+    [
+        ("text/csv", "1,2,\n0,,4\n", False, [1, 0], [[2, np.nan], [np.nan, 4]], None),
+        ("text/csv;label_size=1", "1,0.5,2\n0,2,4\n", True, [1, 0], [[2], [4]], [0.5, 2]),
+        ("text/libsvm", "1 0:2 2:3\n0 1:5\n", False, [1, 0], [[2, 0, 3], [0, 5, 0]], None),
+        (None, "1 1:2\n", False, [1], [[0, 2]], None),
+    ],
+)
+def test_files_are_read_as_their_content_type_says(
+    tmp_path: Path,
+    content_type: str | None,
+    text: str,
+    weighted: bool,
+    labels: list[float],
+    values: list[list[float]],
+    weights: list[float] | None,
+) -> None:
+    (tmp_path / "part").write_text(text)
+    found = read(tmp_path, content_type, weighted)
+    dense = found.values if isinstance(found.values, np.ndarray) else found.values.toarray()
+    assert found.labels.tolist() == labels
+    assert np.array_equal(dense, values, equal_nan=True)
+    assert weights is None if found.weights is None else found.weights.tolist() == weights
+
+
+@pytest.mark.parametrize(
+    ("content_type", "text", "reason"),
+    [
+        ("text/csv", "y,x\n1,2\n", "Column 1 of part holds text"),
+        ("text/csv", "1\n2\n", "There is no feature"),
+        ("text/csv", ",2\n1,2\n", "which is the label, has values that are no numbers"),
+        ("text/csv", "1,2\n1,2,3\n", "cannot be read as CSV"),
+        ("application/json", "{}", "has ContentType application/json"),
+        (None, "1,2\n", "cannot be read as libsvm"),
+        ("application/x-parquet", "x", "cannot be read as Parquet"),
+        ("text/csv", "", "holds no data"),
+    ],
+)
+def test_files_that_are_something_else_are_told(tmp_path: Path, content_type: str, text: str, reason: str) -> None:
+    (tmp_path / "part").write_text(text)
+    with pytest.raises(DataError, match=reason):
+        read(tmp_path, content_type)
+
+
+def test_hyperparameters_of_xgboost_are_read_as_aws_spells_them() -> None:
+    given = {
+        "num_round": "7", "eta": "0.2", "lambda": "2", "objective": "reg:linear", "eval_metric": "rmse,mse",
+        "max_depth": "4.0", "csv_weights": "1", "_tuning_objective_metric": "validation:rmse",
+        "sagemaker_job_name": "x", "seed": "3",
+    }  # fmt: skip
+    parameters = xgboost_parameters.parse(given)
+    assert (parameters.rounds, parameters.csv_weights, parameters.custom_metrics) == (7, True, ("mse",))
+    assert parameters.booster["objective"] == "reg:squarederror"
+    assert parameters.booster["eval_metric"] == ["rmse"]
+    assert parameters.booster["max_depth"] == 4
+    assert not parameters.maximized
+
+
+@pytest.mark.parametrize("name", measures.NAMES)
+def test_every_added_metric_is_defined_at_its_best(name: str) -> None:
+    labels = np.array([0, 1, 1, 0, 1])
+    best = measures.measure(name, labels, labels.astype(float), None, "binary:logistic")
+    assert best == (0 if name == "mse" else 1)
+
+
+def test_likeliest_classes_come_from_each_objectives_predictions() -> None:
+    assert measures.classes(np.array([0.2, 0.7]), "binary:logistic").tolist() == [0, 1]
+    assert measures.classes(np.array([-0.2, 0.1]), "binary:logitraw").tolist() == [0, 1]
+    assert measures.classes(np.array([[0.2, 0.7, 0.1]]), "multi:softprob").tolist() == [1]
+    assert measures.classes(np.array([2.0, 0.0]), "multi:softmax").tolist() == [2, 0]

@@ -1,0 +1,78 @@
+"""What a program's end makes of its job, in AWS's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pilothouse.launch.base import Exit
+from pilothouse.training.outcome import judged, lost
+from pilothouse.training.program import Command, End
+
+COMMAND = Command(shown="python train.py --lr 1")
+
+
+def end(**changes: Any) -> End:
+    return End(**{"code": 0, "signal": None, "cut": None, "words": [], "seconds": 1.0, **changes})
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "secondary"),
+    [
+        ({}, "Completed", "Completed"),
+        ({"cut": "stop"}, "Stopped", "Stopped"),
+        ({"cut": "stop", "code": 1}, "Stopped", "Stopped"),
+        ({"cut": "time", "code": None, "signal": 9}, "Stopped", "MaxRuntimeExceeded"),
+    ],
+)
+def test_ends_that_are_no_failures(how: dict[str, Any], status: str, secondary: str) -> None:
+    assert judged(end(**how), "a failure file", COMMAND, installing=False) == (status, secondary, None)
+
+
+@pytest.mark.parametrize(
+    ("how", "failure", "installing", "reason"),
+    [
+        ({"code": 3}, "bad data", False, "AlgorithmError: bad data, exit code: 3"),
+        (
+            {"code": 1, "words": ["Traceback (most recent call last):", '  File "a.py", line 1', "ValueError: x", ""]},
+            None,
+            False,
+            'AlgorithmError: ExecuteUserScriptError:\nExitCode 1\nErrorMessage "ValueError: x"\n'
+            'Command "python train.py --lr 1", exit code: 1',
+        ),
+        (
+            {"code": None, "signal": 11},
+            None,
+            False,
+            "AlgorithmError: ExecuteUserScriptError:\nKilled by SIGSEGV\n"
+            'Command "python train.py --lr 1", exit code: 139',
+        ),
+        (
+            {"code": 1, "words": ["ERROR: no such package"]},
+            None,
+            True,
+            "AlgorithmError: InstallRequirementsError: pip could not install it all: ERROR: no such package, "
+            "exit code: 1",
+        ),
+        (
+            {"code": None, "signal": 9, "cut": "had more than 5 processes at once"},
+            None,
+            False,
+            "AlgorithmError: The program had more than 5 processes at once, exit code: 137",
+        ),
+    ],
+)
+def test_a_failure_says_what_the_program_said(
+    how: dict[str, Any], failure: str | None, installing: bool, reason: str
+) -> None:
+    assert judged(end(**how), failure, COMMAND, installing) == ("Failed", "Failed", reason)
+
+
+def test_a_process_that_was_killed_or_broke_is_told_apart() -> None:
+    over = lost(Exit(signal=9, reason="exceeded its memory limit of 1 GiB (it used 2 GiB)"), [])
+    assert over.startswith("AlgorithmError: The program exceeded its memory limit of 1 GiB")
+    assert "was killed by signal 9 (SIGKILL)" in lost(Exit(signal=9), [])
+    broken = lost(Exit(code=1), ["Traceback", "OSError: No space left on device"])
+    assert broken.startswith("InternalServerError: ")
+    assert broken.endswith("OSError: No space left on device")
