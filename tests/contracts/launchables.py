@@ -48,6 +48,16 @@ def fill(size: int, path: str = "") -> None:
     print(len(block))
 
 
+def share(size: int) -> None:
+    """Has three children that share a block with it, and returns a while later."""
+    block = bytearray(os.urandom(1)) * size
+    for _ in range(3):
+        if os.fork() == 0:
+            time.sleep(600)
+    time.sleep(1)
+    print(len(block))
+
+
 def map_file(path: str, size: int) -> None:
     """Reads a file of `size` bytes through a mapping, so that all its pages are resident, and returns a while later."""
     with Path(path).open("r+b") as stream, mmap.mmap(stream.fileno(), size) as mapped:

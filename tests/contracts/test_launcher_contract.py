@@ -179,6 +179,10 @@ class TestLimits:
         assert ended is not None
         assert "memory limit" in (ended.reason or "")
 
+    def test_memory_that_processes_share_counts_once(self, launcher: Launcher) -> None:
+        run = limited("share", size=150 * 2**20, memory=400 * 2**20)
+        assert launcher.launch(run).wait(PATIENCE) == Exit(code=0)
+
     def test_memory_mapped_files_do_not_count(self, launcher: Launcher, tmp_path: Path) -> None:
         size = 500 * 2**20
         with (tmp_path / "data").open("wb") as stream:

@@ -86,8 +86,8 @@ class Brood:
         seen = processes.table()
         for child in limited:
             limit = child.program.memory_limit or 0
-            used = processes.resident(processes.family(seen, [child.pid]))
-            if used > limit and child.reason is None:
+            used = processes.exceeds(processes.family(seen, [child.pid]), limit) if child.reason is None else None
+            if used is not None:
                 self._end(child, f"exceeded its memory limit of {_size(limit)} (it used {_size(used)})")
 
     def _end(self, child: Child, reason: str) -> None:

@@ -116,12 +116,12 @@ def _tasks_of_user() -> int:
     return count
 
 
-def family(pid: int) -> set[int]:
+def family(pid: int) -> list[int]:
     """The program `pid` and all that descends from it, wherever it went; zombies too.
 
     This process must be a subreaper with no other children, so that what lost its parent is a child of it.
     """
-    return processes.family(processes.table(), {pid, *_children()})
+    return processes.family(processes.table(), [pid, *_children()])
 
 
 def _children() -> list[int]:

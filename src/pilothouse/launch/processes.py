@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -42,19 +43,22 @@ def table() -> Table:
     return {found.pid: found for found in entries if found is not None}
 
 
-def family(processes: Table, roots: Iterable[int]) -> set[int]:
-    """`roots`, all that are in a session which a root leads, and all descendants of these."""
-    members = set(roots)
-    members |= {found.pid for found in processes.values() if found.session in members}
+def family(processes: Table, roots: Iterable[int]) -> list[int]:
+    """`roots`, all that are in a session which a root leads, and all descendants of these: parents before children.
+
+    So whoever kills them in this order kills those first that would tell of the others' end.
+    """
+    members = dict.fromkeys(roots)
+    members |= dict.fromkeys([found.pid for found in processes.values() if found.session in members])
     children: dict[int, list[int]] = {}
     for found in processes.values():
         children.setdefault(found.parent, []).append(found.pid)
-    pending = list(members)
+    pending = deque(members)
     while pending:
-        fresh = [pid for pid in children.get(pending.pop(), ()) if pid not in members]
-        members.update(fresh)
+        fresh = [pid for pid in children.get(pending.popleft(), ()) if pid not in members]
+        members.update(dict.fromkeys(fresh))
         pending += fresh
-    return members & processes.keys()
+    return [pid for pid in members if pid in processes]
 
 
 def kill(pids: Iterable[int]) -> None:
@@ -64,13 +68,18 @@ def kill(pids: Iterable[int]) -> None:
             os.kill(pid, SIGKILL)
 
 
-def resident(pids: Iterable[int]) -> int:
-    """The resident memory of `pids` together in bytes, without what is backed by files.
+def exceeds(pids: Iterable[int], limit: int) -> int | None:
+    """The memory of `pids` together in bytes if it is more than `limit`, without what is backed by files; or None.
 
-    Pages of memory-mapped files are left out: the kernel takes those back when memory is short. Pages that a forked
-    process shares with its parent count for both.
+    Pages of memory-mapped files are left out: the kernel takes those back when memory is short. Pages that forked
+    processes share count once, which the kernel is only asked for if it matters, since it has to walk all pages.
     """
-    return sum(_resident(pid) for pid in pids)
+    members = list(pids)
+    most = sum(map(_resident, members))
+    if most <= limit:
+        return None
+    used = sum(map(_proportional, members))
+    return used if used > limit else None
 
 
 def _resident(pid: int) -> int:
@@ -79,6 +88,15 @@ def _resident(pid: int) -> int:
     except OSError:
         return 0
     return max(0, int(fields[1]) - int(fields[2])) * _PAGE
+
+
+def _proportional(pid: int) -> int:
+    """The anonymous memory of a process, each page divided by the processes that share it."""
+    with suppress(OSError):
+        for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                return int(line.split()[1]) << 10
+    return _resident(pid)
 
 
 def threads(pid: int) -> int:
