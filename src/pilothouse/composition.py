@@ -53,6 +53,10 @@ def worker(settings: Settings, *, drain: float) -> Iterator[Supervisor]:
     from pilothouse.work.hosting import HostingReconciler
     from pilothouse.work.supervisor import Supervisor
 
+    if settings.launcher == "docker":
+        from pilothouse.launch.engine import engine
+
+        engine()  # or its reason why there is none
     parts = back(settings)
     if isinstance(parts.objects, DirectoryObjects):
         parts.objects.sweep()

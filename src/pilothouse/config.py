@@ -35,7 +35,10 @@ class Settings(BaseSettings):
     min_rows: int = Field(default=500, ge=2, description="Fewest usable training rows that an AutoML job accepts.")
     memory_fraction: float = Field(default=0.8, gt=0, le=1, description="Share of the machine's memory for trials.")
     stop_grace: float = Field(default=120, ge=0, description="Seconds from SIGTERM to SIGKILL of a training program.")
-    launcher: Literal["local"] = Field(default="local", description="What runs programs: local processes.")
+    launcher: Literal["local", "docker"] = Field(
+        default="local",
+        description="What runs training images: local processes; docker: Docker or Podman those that need a container.",
+    )
     isolation: Literal["auto", "bubblewrap", "unshare", "process"] = Field(
         default="auto",
         description="How training programs are kept apart: bubblewrap, unshare, process; auto: the first that works.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,46 +28,52 @@ def end(**changes: Any) -> End:
     ],
 )
 def test_ends_that_are_no_failures(how: dict[str, Any], status: str, secondary: str) -> None:
-    assert judged(end(**how), "a failure file", COMMAND, installing=False) == (status, secondary, None)
+    assert judged(end(**how), "a failure file", COMMAND) == (status, secondary, None)
 
 
 @pytest.mark.parametrize(
-    ("how", "failure", "installing", "reason"),
+    ("how", "failure", "purpose", "reason"),
     [
-        ({"code": 3}, "bad data", False, "AlgorithmError: bad data, exit code: 3"),
+        ({"code": 3}, "bad data", "", "AlgorithmError: bad data, exit code: 3"),
         (
             {"code": 1, "words": ["Traceback (most recent call last):", '  File "a.py", line 1', "ValueError: x", ""]},
             None,
-            False,
+            "",
             'AlgorithmError: ExecuteUserScriptError:\nExitCode 1\nErrorMessage "ValueError: x"\n'
             'Command "python train.py --lr 1", exit code: 1',
         ),
         (
             {"code": None, "signal": 11},
             None,
-            False,
+            "",
             "AlgorithmError: ExecuteUserScriptError:\nKilled by SIGSEGV\n"
             'Command "python train.py --lr 1", exit code: 139',
         ),
         (
             {"code": 1, "words": ["ERROR: no such package"]},
             None,
-            True,
+            "requirements",
             "AlgorithmError: InstallRequirementsError: pip could not install it all: ERROR: no such package, "
             "exit code: 1",
         ),
         (
+            {"code": 125, "words": ["Error: manifest unknown"]},
+            None,
+            "image",
+            "ClientError: The training image cannot be had: Error: manifest unknown, exit code: 125",
+        ),
+        (
             {"code": None, "signal": 9, "cut": "had more than 5 processes at once"},
             None,
-            False,
+            "",
             "AlgorithmError: The program had more than 5 processes at once, exit code: 137",
         ),
     ],
 )
 def test_a_failure_says_what_the_program_said(
-    how: dict[str, Any], failure: str | None, installing: bool, reason: str
+    how: dict[str, Any], failure: str | None, purpose: str, reason: str
 ) -> None:
-    assert judged(end(**how), failure, COMMAND, installing) == ("Failed", "Failed", reason)
+    assert judged(end(**how), failure, replace(COMMAND, purpose=purpose)) == ("Failed", "Failed", reason)
 
 
 def test_a_process_that_was_killed_or_broke_is_told_apart() -> None:

@@ -1,4 +1,4 @@
-"""Training images: which of AWS's image URIs this installation can run, and as what."""
+"""Training images: which of AWS's image URIs run here without a container engine, and as what."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from pilothouse.catalog.training_jobs import TrainingJob
 
-Mode = Literal["script", "entrypoint", "xgboost", "linear-learner"]
+Mode = Literal["script", "entrypoint", "xgboost", "linear-learner", "container"]
 
 SCRIPT = "pilothouse/script:1"
 """Pilothouse's own image: the local Python, for people without an AWS image."""
@@ -21,21 +21,25 @@ _BUILT_IN: dict[str, Mode] = {
 BUILT_IN = frozenset(_BUILT_IN.values())
 """The modes that are a built-in algorithm."""
 
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
 _REGISTRY = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/")
 
 
 def known(image: str) -> bool:
-    """Whether `image` runs here at all."""
+    """Whether `image` runs here without a container engine."""
     return _repository(image) in (*_SCRIPT, *_BUILT_IN)
 
 
 def mode(job: TrainingJob) -> Mode | None:
-    """How the job's image runs: its own entry point, a script, or a built-in algorithm; None if it can't.
+    """How the job's image runs: an entry point of the job's, a script, a built-in algorithm, or as a container, since
+    it is none of those that Pilothouse answers for; None if it can't.
 
     A built-in algorithm's image is a framework image too: with a program of the user's it runs that.
     """
-    if job.image is None or not known(job.image):
+    if job.image is None:
         return None
+    if not known(job.image):
+        return "container" if _REFERENCE.fullmatch(job.image) else None
     if job.entrypoint or job.arguments:
         return "entrypoint"
     if job.program is not None:
@@ -44,7 +48,7 @@ def mode(job: TrainingJob) -> Mode | None:
 
 
 def examples() -> str:
-    """The images that run here, for an error message."""
+    """The images that run here without a container engine, for an error message."""
     return ", ".join((*_SCRIPT, *_BUILT_IN))
 
 

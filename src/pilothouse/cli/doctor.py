@@ -69,9 +69,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _isolation(settings: Settings) -> Finding:
+    from pilothouse.launch.engine import engine
     from pilothouse.launch.isolation import isolation
 
-    return Finding("training programs", f"run as {isolation(settings.isolation).meaning}")
+    images = f"; images as {engine().meaning}" if settings.launcher == "docker" else ""
+    return Finding("training programs", f"run as {isolation(settings.isolation).meaning}{images}")
 
 
 def _library(name: str) -> Finding:

@@ -16,6 +16,9 @@ from pathlib import Path
 from pilothouse.errors import LaunchFailed
 from pilothouse.launch import processes
 
+MOST_PROCESSES = 512
+"""Processes that a training program may have at once."""
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,7 +34,7 @@ class Limits:
     data_bytes: int
     file_bytes: int
     cpu_seconds: int
-    processes: int = 512
+    processes: int = MOST_PROCESSES
 
 
 def limit(limits: Limits) -> None:

@@ -18,7 +18,7 @@ def check(context: Context, request: Document) -> None:
     """Raises ValidationError for the first rule that the request breaks; reads listings, never whole objects."""
     _members(request)
     job = TrainingJob.of(request)
-    definition(job)
+    definition(job, engine=context.settings.launcher == "docker")
     _resources(request)
     _stopping(request)
     _output(context, job)
@@ -28,9 +28,12 @@ def check(context: Context, request: Document) -> None:
     _checkpoints(context, job)
 
 
-def definition(job: TrainingJob) -> None:
-    """The rules on the program and its metrics, which hold for each trial of a tuning job too."""
-    mode = _image(job)
+def definition(job: TrainingJob, *, engine: bool) -> None:
+    """The rules on the program and its metrics, which hold for each trial of a tuning job too.
+
+    `engine`: whether a container engine runs the images that need one.
+    """
+    mode = _image(job, engine)
     _texts(job)
     _names(job.channels)
     if built_in_training.metric_definitions(mode) and job.metrics:
@@ -52,18 +55,22 @@ def _members(request: Document) -> None:
             raise ValidationError(f"{member} is required to create a training job.")
 
 
-def _image(job: TrainingJob) -> training_images.Mode:
+def _image(job: TrainingJob, engine: bool) -> training_images.Mode:
     if job.image is None:
         raise ValidationError(
             "AlgorithmSpecification needs TrainingImage. Algorithms by AlgorithmName are not served by this version of "
             "Pilothouse."
         )
-    if not training_images.known(job.image):
-        raise ValidationError(
-            f"The training image {job.image} cannot run here: no container engine is used by this version of "
-            f"Pilothouse. Images that run on the local Python or a built-in engine: {training_images.examples()}."
-        )
     mode = training_images.mode(job)
+    if not training_images.known(job.image):
+        if mode is None:
+            raise ValidationError(f"The training image {job.image} is not the name of an image.")
+        if not engine:
+            raise ValidationError(
+                f"The training image {job.image} cannot run here: no container engine is used "
+                "(PILOTHOUSE_LAUNCHER=docker uses Docker or Podman). Images that run on the local Python or a built-in "
+                f"engine: {training_images.examples()}."
+            )
     if mode is None:
         raise ValidationError(
             f"The image {job.image} runs a script of yours: name it in the hyperparameter "

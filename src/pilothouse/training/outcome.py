@@ -10,6 +10,10 @@ from pilothouse.launch.last_words import telling
 from pilothouse.training.program import Command, End
 
 _LONGEST_WORDS = 400
+_UNREADY = {
+    "requirements": "AlgorithmError: InstallRequirementsError: pip could not install it all",
+    "image": "ClientError: The training image cannot be had",
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ STOPPED = ("Stopped", "Stopped")
 LATE = ("Stopped", "MaxRuntimeExceeded")
 
 
-def judged(end: End, failure: str | None, command: Command, installing: bool) -> tuple[str, str, str | None]:
+def judged(end: End, failure: str | None, command: Command) -> tuple[str, str, str | None]:
     """Status, secondary status and reason for a program that ended like this and left `failure` in its failure file."""
     if end.cut == "stop":
         return (*STOPPED, None)
@@ -41,7 +45,7 @@ def judged(end: End, failure: str | None, command: Command, installing: bool) ->
         return "Failed", "Failed", f"AlgorithmError: The program {end.cut}, {_exit_code(end)}"
     if end.code == 0:
         return "Completed", "Completed", None
-    return "Failed", "Failed", _reason(end, failure, command, installing)
+    return "Failed", "Failed", _reason(end, failure, command)
 
 
 def lost(ended: Exit, words: list[str]) -> str:
@@ -60,12 +64,12 @@ def lost(ended: Exit, words: list[str]) -> str:
     )
 
 
-def _reason(end: End, failure: str | None, command: Command, installing: bool) -> str:
+def _reason(end: End, failure: str | None, command: Command) -> str:
     if failure is not None:
         return f"AlgorithmError: {failure}, {_exit_code(end)}"
     words = telling(end.words)[:_LONGEST_WORDS]
-    if installing:
-        return f"AlgorithmError: InstallRequirementsError: pip could not install it all: {words}, {_exit_code(end)}"
+    if command.purpose:
+        return f"{_UNREADY[command.purpose]}: {words}, {_exit_code(end)}"
     how = f"ExitCode {end.code}" if end.signal is None else f"Killed by {_name(end.signal)}"
     shown = command.shown[:_LONGEST_WORDS]
     said = f'\nErrorMessage "{words}"' if words else ""

@@ -13,8 +13,10 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,11 @@ _NOT_EXECUTABLE = 127 << 8  # as a wait status
 
 @dataclass(frozen=True)
 class Command:
-    """One thing to run: `argv`, or the function `target` ("module:function"); `shown` is what people call it."""
+    """One thing to run: `argv`, or the function `target` ("module:function"); `shown` is what people call it.
+
+    `purpose`: what of the program's own is made ready, if it is not the program. `removal`: the command that ends what
+    runs elsewhere and `argv` only waits for.
+    """
 
     argv: tuple[str, ...] = ()
     shown: str = ""
@@ -48,6 +54,13 @@ class Command:
     environment: dict[str, str] = field(default_factory=dict)
     target: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    purpose: str = ""
+    removal: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Command:
+        """The command that a document tells."""
+        return cls(**{**document, "argv": tuple(document["argv"]), "removal": tuple(document["removal"])})
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ class Task:
     @classmethod
     def of(cls, document: dict[str, Any]) -> Task:
         """The task that `document` tells."""
-        commands = tuple(Command(**{**c, "argv": tuple(c["argv"])}) for c in document["commands"])
+        commands = tuple(map(Command.of, document["commands"]))
         metrics = tuple((name, regex) for name, regex in document["metrics"])
         return cls(
             **{
@@ -125,6 +138,7 @@ class _Keeper:
         self._kill_at: float | None = None
         self._asked = False
         self._pid = 0
+        self._command = Command()
         self._usual = confined.tasks()
         self._next_flush = self._next_beat = 0.0
         self._wakeup = _signals(self._ask)
@@ -148,6 +162,7 @@ class _Keeper:
         if self._asked:
             self._cut = self._cut or "stop"
             return 0
+        self._command = command
         reader, writer = os.pipe()
         try:
             self._pid = self._start(command, writer)
@@ -185,7 +200,7 @@ class _Keeper:
                         open_ended.discard(ended)
                 self._look()
         os.close(ended)
-        confined.destroy(self._pid, _PATIENCE)  # before its pid can be another's
+        self._destroy()  # before its pid can be another's
         _, status = os.waitpid(self._pid, 0)
         if reader in open_ended:
             self._drain(reader, lines)
@@ -224,7 +239,7 @@ class _Keeper:
             self._end("time", moment)
         if self._kill_at is not None and moment >= self._kill_at:
             self._kill_at = moment + 1.0
-            confined.destroy(self._pid, _PATIENCE)
+            self._destroy()
         self._count()
         if moment >= self._next_flush:
             self._events.flush()
@@ -236,7 +251,16 @@ class _Keeper:
     def _end(self, cut: str, moment: float) -> None:
         self._cut = cut
         self._kill_at = moment + self.task.grace
-        confined.terminate(self._pid)
+        if self._command.removal:
+            os.kill(self._pid, signal.SIGTERM)  # it is passed on
+        else:
+            confined.terminate(self._pid)
+
+    def _destroy(self) -> None:
+        """Ends all of the program that is left. What has ended by itself has left nothing elsewhere."""
+        if self._command.removal and not _has_exited(self._pid):
+            _remove(self._command)
+        confined.destroy(self._pid, _PATIENCE)
 
     def _count(self) -> None:
         seen = confined.tasks()
@@ -247,7 +271,7 @@ class _Keeper:
         self._usual = seen if count < most // 2 else self._usual
         if count > most:
             self._cut = f"had more than {most} processes at once, which is more than a training job may have"
-            confined.destroy(self._pid, _PATIENCE)
+            self._destroy()
 
     def _beat(self) -> None:
         (self._directory / SECONDS).write_text(f"{self._elapsed():.3f}")
@@ -267,6 +291,20 @@ def _signals(ask: Any) -> socket.socket:
     signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda *_: ask())
     return reader
+
+
+def _has_exited(pid: int) -> bool:
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    return found is not None and found.si_code == os.CLD_EXITED
+
+
+def _remove(command: Command) -> None:
+    """The reason why something can't be removed goes to this process's log; its job has ended all the same."""
+    quiet = subprocess.DEVNULL
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            command.removal, env=command.environment, stdin=quiet, stdout=quiet, timeout=_PATIENCE, check=False
+        )
 
 
 def _call(command: Command) -> None:

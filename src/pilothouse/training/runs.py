@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pilothouse import clock, environment, home
+from pilothouse import clock, environment, home, names
 from pilothouse.catalog import built_in_training, training_images
 from pilothouse.catalog.training_jobs import ROOT, TrainingJob
 from pilothouse.contract import environment as contract
@@ -27,8 +27,8 @@ from pilothouse.launch.confined import Limits
 from pilothouse.launch.handle import ADDRESS
 from pilothouse.launch.isolation import Cell
 from pilothouse.launch.slots import memory_share
+from pilothouse.training import containers, source
 from pilothouse.training import outcome as outcomes
-from pilothouse.training import source
 from pilothouse.training.environments import Environment
 from pilothouse.training.events import EventReader
 from pilothouse.training.outcome import Outcome
@@ -178,9 +178,9 @@ class Runs:
         if not (folder / END).exists():
             return Outcome("Failed", "Failed", outcomes.lost(ended, _lines(folder / LOG)), _seconds(folder), metrics)
         end = End(**json.loads((folder / END).read_text()))
-        commands = self._commands()
+        commands = self._commands(folder)
         number = min(end.failed_command or 0, len(commands) - 1)
-        verdict = outcomes.judged(end, self._folders.failure(), commands[number], number < len(commands) - 1)
+        verdict = outcomes.judged(end, self._folders.failure(), commands[number])
         return Outcome(*verdict, seconds=end.seconds, metrics=metrics)
 
     def _program(self, folder: Path, seconds: float) -> Program:
@@ -193,7 +193,7 @@ class Runs:
         )
         task = Task(
             directory=str(folder),
-            commands=self._commands(),
+            commands=self._commands(folder),
             metrics=self._definitions(),
             limits=limits,
             seconds=seconds,
@@ -206,6 +206,9 @@ class Runs:
         """What the log begins with: how the program is kept apart."""
         if self._mode in training_images.BUILT_IN:
             return
+        if self._mode == "container":
+            yield f"Pilothouse runs this image as {containers.engine(self._job.settings).meaning}."
+            return
         yield f"Pilothouse runs this program as {self._isolation.meaning}."
         if self._spec.isolated and not self._isolation.wraps:
             yield "EnableNetworkIsolation has no effect: without namespaces the program can reach the network."
@@ -213,8 +216,10 @@ class Runs:
     def _definitions(self) -> tuple[tuple[str, str], ...]:
         return built_in_training.metric_definitions(self._mode) or self._spec.metrics
 
-    def _commands(self) -> tuple[Command, ...]:
-        """What is to be run, one after the other; the last one is the program itself."""
+    def _commands(self, run: Path) -> tuple[Command, ...]:
+        """What is to be run in the folder `run`, one after the other; the last one is the program itself."""
+        if self._mode == "container":
+            return self._container(run)
         if self._mode == "entrypoint":
             return (self._command(source.entry_point(self._spec, self._root), self._root),)
         if self._mode == "script":
@@ -224,6 +229,18 @@ class Runs:
         folder, variables = str(self._folders.base), self._variables()
         shown = f"the built-in {self._mode}"
         return (Command((), shown, folder, variables, target, arguments),)
+
+    def _container(self, run: Path) -> tuple[Command, ...]:
+        row = self._record.row
+        return containers.commands(
+            containers.engine(self._job.settings),
+            self._spec,
+            container=f"pilothouse-{names.digest(f'{self._job.settings.home.resolve()} {row.arn} {row.created_at!r}')}",
+            base=self._folders.base,
+            file=run / containers.VARIABLES,
+            variables=self._variables(),
+            memory=memory_share(self._job.settings),
+        )
 
     def _script(self) -> tuple[Command, ...]:
         path = self._folders.code / source.REQUIREMENTS
@@ -235,7 +252,7 @@ class Runs:
         if made.ready:
             return (run,)
         argv = made.command(f"{inside}/{source.REQUIREMENTS}")
-        return self._command(argv, inside, writable=(made.folder,), own=True), run
+        return self._command(argv, inside, writable=(made.folder,), purpose="requirements"), run
 
     def _command(
         self,
@@ -244,16 +261,16 @@ class Runs:
         *,
         readable: tuple[Path, ...] = (),
         writable: tuple[Path, ...] = (),
-        own: bool = False,
+        purpose: str = "",
     ) -> Command:
-        """`argv` in the working directory `folder`; `own`: it is a program of Pilothouse's, which has to be found."""
+        """`argv` in the working directory `folder`. With a `purpose` it is Pilothouse's own, which has to be found."""
         variables, shown = self._variables(), shlex.join(argv)
-        if own and "PYTHONPATH" in os.environ:
+        if purpose and "PYTHONPATH" in os.environ:
             variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
         if self._isolation.wraps:
             cell = Cell(self._folders.base, self._hidden(), readable, writable, not self._spec.isolated)
             argv, folder = isolation.wrapped(argv, cell, folder, self._isolation.level), "/"
-        return Command(tuple(argv), shown, folder, variables)
+        return Command(tuple(argv), shown, folder, variables, purpose=purpose)
 
     def _hidden(self) -> tuple[Path, ...]:
         """The home, and where the nursery listens: who talks to it can run anything outside."""
@@ -262,21 +279,21 @@ class Runs:
 
     @property
     def _root(self) -> str:
-        inside = self._isolation.wraps and self._mode not in training_images.BUILT_IN
-        return ROOT if inside else str(self._folders.base)
+        wrapped = self._isolation.wraps and self._mode not in training_images.BUILT_IN
+        return ROOT if wrapped or self._mode == "container" else str(self._folders.base)
 
     def _variables(self) -> dict[str, str]:
         settings = self._job.settings
-        kept = {name: value for name, value in os.environ.items() if _is_kept(name)}
         threads = {name: str(self._threads) for name in _THREADS} if self._threads else {}
         around = Surroundings(self._root, self._record.row.arn, settings.region, len(os.sched_getaffinity(0)), _gpus())
+        theirs = {**threads, **self._access(), **contract.variables(self._spec, around)}
+        if self._mode == "container":
+            return theirs
         return {
-            **kept,
+            **{name: value for name, value in os.environ.items() if _is_kept(name)},
             **_pip_configuration(),
-            **threads,
             "PATH": source.python_first(os.environ.get("PATH")),
-            **self._access(),
-            **contract.variables(self._spec, around),
+            **theirs,
             _MARK: os.environ.get(_MARK, ""),  # by which what it starts is found and ended if all else is killed
         }
 

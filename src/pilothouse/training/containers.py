@@ -1,0 +1,54 @@
+"""Training images that run as containers: what a run of one consists of."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from pilothouse.catalog.training_jobs import TrainingJob
+from pilothouse.config import Settings
+from pilothouse.errors import JobFailed
+from pilothouse.launch import engine as engines
+from pilothouse.launch.confined import MOST_PROCESSES
+from pilothouse.launch.engine import Box, Engine
+from pilothouse.launch.orphans import MARK
+from pilothouse.training.program import Command
+
+VARIABLES = "variables.env"
+_TRAIN = ("train",)
+
+
+def engine(settings: Settings) -> Engine:
+    """The engine that runs containers. `JobFailed` if the settings ask for none; `LaunchFailed` if none works."""
+    if settings.launcher != "docker":
+        raise JobFailed(
+            "The training image needs a container engine. Start the server with PILOTHOUSE_LAUNCHER=docker."
+        )
+    return engines.engine()
+
+
+def commands(
+    by: Engine,
+    job: TrainingJob,
+    *,
+    container: str,
+    base: Path,
+    file: Path,
+    variables: Mapping[str, str],
+    memory: int,
+) -> tuple[Command, ...]:
+    """Fetches the job's image, then runs it with `base` at /opt/ml: its entry point with the word `train`, or what
+    ContainerEntrypoint and ContainerArguments say. Its variables are written to `file`.
+    """
+    image = job.image or ""
+    box = Box(container, image, base, variables, file, memory, MOST_PROCESSES, not job.isolated)
+    box.write()
+    words = job.arguments or (() if job.entrypoint else _TRAIN)
+    own = {**by.environment(), MARK: os.environ.get(MARK, "")}
+    shown = shlex.join([image, *job.entrypoint, *words])
+    return (
+        Command(tuple(by.fetching(image, container)), shown, "/", own, purpose="image"),
+        Command(tuple(by.running(box, job.entrypoint, words)), shown, "/", own, removal=tuple(by.removing(container))),
+    )

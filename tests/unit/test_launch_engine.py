@@ -1,0 +1,36 @@
+"""What a container engine is told to run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pilothouse.launch.engine import Box, Engine
+
+ENGINE = Engine("podman", "/usr/bin/podman", "4.3.1")
+
+
+def box(tmp_path: Path) -> Box:
+    variables = {"PLAIN": "a=b c", "LINES": "a\nb", "QUOTED": '"a"', "EMPTY": ""}
+    return Box("pilothouse-1", "me/image:2", tmp_path / "ml", variables, tmp_path / "variables", 1 << 30, 512, True)
+
+
+def test_variables_reach_it_whatever_they_hold(tmp_path: Path) -> None:
+    made = box(tmp_path)
+    made.write()
+    assert made.file.read_text() == "PLAIN=a=b c\nEMPTY=\n"
+    assert made.file.stat().st_mode & 0o777 == 0o600
+    assert made.given() == ["--env-file", str(made.file), "--env", "LINES=a\nb", "--env", 'QUOTED="a"']
+
+
+def test_the_word_train_or_an_entry_point_of_the_job_comes_last(tmp_path: Path) -> None:
+    made = box(tmp_path)
+    assert ENGINE.running(made, (), ("train",))[-2:] == ["me/image:2", "train"]
+    words = ENGINE.running(made, ("sh", "-c"), ("exit",))
+    assert words[-3:] == ["me/image:2", "-c", "exit"]
+    assert words[words.index("--entrypoint") + 1] == "sh"
+
+
+def test_without_a_network_it_has_none(tmp_path: Path) -> None:
+    words = ENGINE.running(replace(box(tmp_path), network=False), (), ("train",))
+    assert words[words.index("--network") + 1] == "none"
