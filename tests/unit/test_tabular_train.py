@@ -180,6 +180,9 @@ def test_rows_with_copies_are_also_predicted_by_a_model_that_saw_one_but_not_mea
     assert right[copied].mean() > 0.95
     assert result["metrics"]["Train"]["Accuracy"] < 0.45
 
+    run(tmp_path, data, "top", inputs=[str(tmp_path / "trial")])
+    assert not (tmp_path / "top" / "familiar.npy").exists()
+
 
 def test_the_same_seed_gives_the_same_candidate(tmp_path: Path) -> None:
     data = dataset(tmp_path, "MulticlassClassification")

@@ -81,11 +81,12 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     bag = fit_folds(trial, data, data.rows(TRAIN), budget)
     validation = bag.predict(data.features.take(data.rows(VALIDATION)))
     _check_finite(bag.oof, validation)
-    reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, bag.familiar)
+    familiar = None if feeders else bag.familiar  # a later copy comes with other predictions of the feeders
+    reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, familiar)
     begun = budget.elapsed()
     refitted, models = shipped(trial, data, bag, budget, directory)
     refit_seconds = budget.elapsed() - begun
-    finished.save_predictions(directory, bag.oof, validation, bag.familiar)
+    finished.save_predictions(directory, bag.oof, validation, familiar)
     archive = save_model(directory / "model", models, trial, data, reached, feeders)
     seconds_a_row = reached.metrics["Validation"]["InferenceLatency"] = one_row_latency(archive, data.example)
     return {
