@@ -116,6 +116,30 @@ def test_a_refit_has_more_rounds_by_the_root_of_the_growth_in_rows() -> None:
     assert Bag([], [None, None], [None, None], bag.oof, bag.numbers, []).refit_rounds(160) is None
 
 
+@pytest.mark.parametrize(
+    ("document", "members"),
+    [
+        ({}, 6),
+        ({"folds": 3}, 1),
+        ({"algorithm": "extra-trees", "params": {"n_estimators": 20}}, 1),
+    ],
+    ids=["small", "few folds", "a forest"],
+)
+def test_the_folds_models_vote_beside_the_refit_where_they_are_small(
+    tmp_path: Path, document: dict[str, Any], members: int
+) -> None:
+    result = run(tmp_path, dataset(tmp_path, "BinaryClassification"), **document)
+    assert result["refitted"]
+    listed = json.loads((tmp_path / "trial" / "model" / "manifest.json").read_text())["members"]
+    assert [member["weight"] for member in listed] == [pytest.approx(1 / members)] * members
+
+
+def test_a_large_refit_ships_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_LARGEST_IN_BAG", 100)
+    run(tmp_path, dataset(tmp_path, "BinaryClassification"))
+    assert len(json.loads((tmp_path / "trial" / "model" / "manifest.json").read_text())["members"]) == 1
+
+
 @pytest.mark.parametrize("ending", [TrialTimeout("late"), None], ids=["no time for a refit", "a refit cut short"])
 def test_the_folds_models_are_shipped_where_time_is_too_short_for_a_refit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: Exception | None
@@ -155,6 +179,9 @@ def test_rows_with_copies_are_also_predicted_by_a_model_that_saw_one_but_not_mea
     right = familiar.argmax(axis=1) == prepared.y[rows]
     assert right[copied].mean() > 0.95
     assert result["metrics"]["Train"]["Accuracy"] < 0.45
+
+    run(tmp_path, data, "top", inputs=[str(tmp_path / "trial")])
+    assert not (tmp_path / "top" / "familiar.npy").exists()
 
 
 def test_the_same_seed_gives_the_same_candidate(tmp_path: Path) -> None:

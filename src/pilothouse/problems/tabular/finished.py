@@ -21,7 +21,8 @@ class Finished:
 
     The predictions are the models' own, before any calibration. Trials on the same k folds have the same `folds`.
     `familiar`, for data with copies of rows: the training rows as later rows like them will be met, those that have
-    copies predicted by a model that saw one. No metric is computed on it.
+    copies predicted by a model that saw one. No metric is computed on it. The second layer has none: it saw one with
+    what its feeders predict of rows new to them, and will meet a later one with what they predict of rows they know.
     `inputs` are the folders of the trials that feed it, if it is of the second layer. `latency` is one row's, in
     seconds.
     """

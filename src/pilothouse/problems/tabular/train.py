@@ -1,9 +1,13 @@
-"""A trial: one engine and its parameters, bagged over folds, judged on rows it never saw, then refitted on all rows."""
+"""A trial: one engine and its parameters, bagged over folds, judged on rows it never saw, then refitted on all rows.
+
+The refit ships together with the folds' models where those are small.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,6 +38,15 @@ RESULT, FAILURE = finished.RESULT, "failure.json"
 
 _REFIT_ENDS = 0.96
 """The share of a trial's time until which the refit may go on; what lies behind it is for saving and measuring."""
+
+_BAGGED = ("lightgbm", "catboost", "xgboost", "linear-learner", "fastai")
+"""What gains by a bag. Forests and nn-torch's networks are means of many models already, and slow to ask."""
+
+_LEAST_BAG = 4
+"""Folds from which on their models, which saw three quarters of the rows or more, are as good as the refit."""
+
+_LARGEST_IN_BAG = 2 << 20
+"""Bytes of a model up to which its bag ships: larger ones would make an archive, and its answers, heavy."""
 
 _WHOLE = 0.7
 """The share of its rounds, or of the time a fold took, from which on a refit is taken for whole."""
@@ -68,11 +81,12 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     bag = fit_folds(trial, data, data.rows(TRAIN), budget)
     validation = bag.predict(data.features.take(data.rows(VALIDATION)))
     _check_finite(bag.oof, validation)
-    reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, bag.familiar)
+    familiar = None if feeders else bag.familiar  # a later copy comes with other predictions of the feeders
+    reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, familiar)
     begun = budget.elapsed()
-    models = shipped(trial, data, bag, budget)
+    refitted, models = shipped(trial, data, bag, budget, directory)
     refit_seconds = budget.elapsed() - begun
-    finished.save_predictions(directory, bag.oof, validation, bag.familiar)
+    finished.save_predictions(directory, bag.oof, validation, familiar)
     archive = save_model(directory / "model", models, trial, data, reached, feeders)
     seconds_a_row = reached.metrics["Validation"]["InferenceLatency"] = one_row_latency(archive, data.example)
     return {
@@ -86,7 +100,7 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
         "folds_digest": bag.digest(),
         "fold_rounds": bag.best,
         "rounds": models[0].rounds,
-        "refitted": len(models) == 1,
+        "refitted": refitted,
         "seconds": {"folds": bag.seconds, "refit": refit_seconds, "total": budget.elapsed()},
         "latency": seconds_a_row,
         "model_bytes": size(archive),
@@ -100,13 +114,28 @@ def _check_finite(*predictions: Array) -> None:
         )
 
 
-def shipped(trial: Trial, data: Dataset, bag: Bag, budget: TimeBudget) -> list[Model]:
-    """One model on all rows; where the time is too short for one as good as the folds' models, those."""
+def shipped(trial: Trial, data: Dataset, bag: Bag, budget: TimeBudget, directory: Path) -> tuple[bool, list[Model]]:
+    """Whether there is a model on all rows, and the models that vote: it and the folds' models.
+
+    It alone of large ones, of those that are bags themselves, and where the folds are few; where the time is too short
+    for one as good, the folds' models.
+    """
     try:
         model = refit(trial, data, bag, budget)
     except TrialTimeout:
         model = None
-    return bag.standing() if model is None else [model]
+    if model is None:
+        return False, bag.standing()
+    few = len(bag.models) < _LEAST_BAG
+    if few or trial.algorithm not in _BAGGED or _bytes(model, directory) > _LARGEST_IN_BAG:
+        return True, [model]
+    return True, [model, *bag.standing()]
+
+
+def _bytes(model: Model, directory: Path) -> int:
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        model.save(Path(folder))
+        return size(Path(folder))
 
 
 def refit(trial: Trial, data: Dataset, bag: Bag, budget: TimeBudget) -> Model | None:
