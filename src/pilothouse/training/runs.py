@@ -200,7 +200,9 @@ class Runs:
             grace=settings.stop_grace,
             own=tuple(self._opening()),
         )
-        return Program(target=ENTRY, arguments={"task": task.document()}, log=folder / LOG, label=self._record.name)
+        light = self._mode not in training_images.BUILT_IN
+        arguments = {"task": task.document()}
+        return Program(ENTRY, arguments, log=folder / LOG, label=self._record.name, light=light)
 
     def _opening(self) -> Iterator[str]:
         """What the log begins with: how the program is kept apart."""
