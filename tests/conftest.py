@@ -1,16 +1,19 @@
-"""Fixtures that several test folders share: a real server, and the clients that people use."""
+"""Fixtures that several test folders share: a real server, the clients that people use, and PostgreSQL."""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import pytest
 START_TIMEOUT = 60
 STOP_TIMEOUT = 30
 BIN = Path(sys.executable).parent
+POSTGRES_ACCOUNT = "postgres"
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
@@ -145,19 +149,20 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
     server.stop()
 
 
-@pytest.fixture(scope="module")
-def start_shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ServerProcess]]:
-    """Starts servers that the tests of one module share, with options and variables of the module's choice."""
-    started: list[ServerProcess] = []
+@pytest.fixture(scope="session")
+def server_with(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ServerProcess]]:
+    """Gives a started server with these options and variables: the same one to all that ask for it."""
+    started: dict[Any, ServerProcess] = {}
 
-    def start(*options: str, **environment: str) -> ServerProcess:
-        server = ServerProcess(tmp_path_factory.mktemp("shared") / "home", *options, **environment)
-        started.append(server)
-        return server.start()
+    def server(*options: str, **environment: str) -> ServerProcess:
+        key = (options, frozenset(environment.items()))
+        if key not in started:
+            started[key] = ServerProcess(tmp_path_factory.mktemp("shared") / "home", *options, **environment).start()
+        return started[key]
 
-    yield start
-    for server in started:
-        server.stop()
+    yield server
+    for one in started.values():
+        one.stop()
 
 
 @pytest.fixture
@@ -194,3 +199,47 @@ def aws_command(server: ServerProcess) -> Callable[..., Any]:
             return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The SQLAlchemy URL of a PostgreSQL of the tests' own, on a unix socket; skips where none is installed."""
+    folder = postgresql_programs()
+    if folder is None:
+        pytest.skip("PostgreSQL is not installed")
+    with running_postgresql(folder) as url:
+        yield url
+
+
+def postgresql_programs() -> Path | None:
+    """The folder of initdb and pg_ctl, or None where PostgreSQL is not installed."""
+    found = shutil.which("initdb")
+    folders = [Path(found).resolve().parent] if found else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in folders if (folder / "pg_ctl").exists()), None)
+
+
+@contextmanager
+def running_postgresql(folder: Path) -> Iterator[str]:
+    """Starts a server with the programs in `folder`; yields the SQLAlchemy URL of an empty database."""
+    place = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    if os.getuid() == 0:
+        shutil.chown(place, POSTGRES_ACCOUNT)
+    data = place / "data"
+    _run_postgresql(folder / "initdb", "-D", data, "-U", POSTGRES_ACCOUNT, "-A", "trust", "--no-sync", "-E", "UTF8")
+    options = f"-k {place} -c listen_addresses= -c fsync=off"
+    _run_postgresql(folder / "pg_ctl", "-D", data, "-o", options, "-l", place / "log", "-w", "start")
+    try:
+        yield f"postgresql+pg8000://{POSTGRES_ACCOUNT}@/postgres?unix_sock={place}/.s.PGSQL.5432"
+    finally:
+        _run_postgresql(folder / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _run_postgresql(*command: object) -> None:
+    """PostgreSQL refuses to run as root, so root runs it as the account that its package makes."""
+    words = [str(word) for word in command]
+    if os.getuid() == 0:
+        words = ["runuser", "-u", POSTGRES_ACCOUNT, "--", *words]
+    done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=120, cwd="/")
+    assert done.returncode == 0, done.stderr

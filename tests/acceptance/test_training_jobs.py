@@ -13,7 +13,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 
-from pilothouse.launch.unshared import works
+from pilothouse.launch.slots import Slots
 
 pytestmark = pytest.mark.slow
 
@@ -21,6 +21,7 @@ BUCKET = "training"
 ROLE = "arn:aws:iam::000000000000:role/PilothouseRole"
 IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
 GROUP = "/aws/sagemaker/TrainingJobs"
+SLOTS = 2  # of the servers of `isolating`
 LINE = (
     "GAN_loss=0.138318; Scaled_reg=2.654134; disc:[-0.017371,0.102429] real 93.3% gen 0.0% disc-combined=0.000000; "
     "disc_train_loss=1.374587; Loss = 16.020744; Iteration 0 took 0.704s; Elapsed=0s"
@@ -87,7 +88,7 @@ class Trainer:
             job = self.describe(name)
             if (true or (lambda j: j["TrainingJobStatus"] not in ("InProgress", "Stopping")))(job):
                 return job
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise AssertionError(f"{name} is still {job['SecondaryStatus']}\n{self.log(name)[-20:]}")
 
     def ended(self, name: str, script: str | None = None, **changes: Any) -> dict[str, Any]:
@@ -120,24 +121,18 @@ class Trainer:
 
 
 @pytest.fixture(scope="module")
-def trainer(start_shared_server: Callable[..., Any]) -> Trainer:
-    return Trainer(start_shared_server(PILOTHOUSE_STOP_GRACE="3"))
+def trainer(isolating: Callable[[str], Any]) -> Trainer:
+    return Trainer(isolating("auto"))
 
 
 @pytest.fixture(scope="module")
-def plain(start_shared_server: Callable[..., Any]) -> Trainer:
-    """Where programs are no more than processes, and have little memory."""
-    variables = {"PILOTHOUSE_ISOLATION": "process", "PILOTHOUSE_MEMORY_FRACTION": "0.15"}
-    return Trainer(start_shared_server(PILOTHOUSE_STOP_GRACE="3", **variables))
+def plain(isolating: Callable[[str], Any]) -> Trainer:
+    return Trainer(isolating("process"))
 
 
 @pytest.fixture(scope="module")
-def unshared(start_shared_server: Callable[..., Any]) -> Trainer:
-    """Where programs run in namespaces without bubblewrap."""
-    reason = works()
-    if reason is not None:
-        pytest.skip(f"unshare does not work here: {reason}")
-    return Trainer(start_shared_server(PILOTHOUSE_STOP_GRACE="3", PILOTHOUSE_ISOLATION="unshare"))
+def unshared(isolating: Callable[[str], Any]) -> Trainer:
+    return Trainer(isolating("unshare"))
 
 
 @pytest.fixture(params=["trainer", "plain", "unshared"])
@@ -464,17 +459,18 @@ def test_an_isolated_program_has_no_network(trainer: Trainer) -> None:
     assert log[1] == "['lo']" if "bubblewrap:" in log[0] else "has no effect" in log[1]
 
 
-def test_a_job_that_waits_for_a_slot_can_be_stopped(start_server: Callable[..., Any]) -> None:
-    queue = Trainer(start_server(PILOTHOUSE_SLOTS="1"))
-    queue.create("holds", "import time; print('ready'); time.sleep(600)")
-    queue.wait("holds", true=lambda _: "ready" in queue.log("holds"))
-    queue.create("waits", "print('never')")
-    queue.wait("waits", true=lambda job: len(job["SecondaryStatusTransitions"]) <= 2)
-    queue.sagemaker.stop_training_job(TrainingJobName="waits")
-    job = queue.wait("waits")
+def test_a_job_that_waits_for_a_slot_can_be_stopped(trainer: Trainer) -> None:
+    slots = Slots(trainer.server.home / "work" / "slots", SLOTS)
+    held = [slots.try_acquire() for _ in range(SLOTS)]
+    assert None not in held
+    trainer.create("waits", "print('never')")
+    trainer.wait("waits", true=lambda _: (trainer.server.home / "work" / "training-job" / "waits" / "ml").exists())
+    trainer.sagemaker.stop_training_job(TrainingJobName="waits")
+    job = trainer.wait("waits")
+    for slot in held:
+        slot.release()  # type: ignore[union-attr]
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
-    assert "never" not in queue.log("waits")
-    assert queue.describe("holds")["TrainingJobStatus"] == "InProgress"
+    assert "never" not in trainer.log("waits")
 
 
 def test_data_that_is_gone_by_now_is_the_clients_error(trainer: Trainer) -> None:

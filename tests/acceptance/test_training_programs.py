@@ -16,8 +16,6 @@ import pytest
 import xgboost
 from safetensors.numpy import load
 
-from pilothouse.launch.unshared import works
-
 pytestmark = pytest.mark.slow
 
 BUCKET = "programs"
@@ -32,7 +30,8 @@ class Shop:
         self.server = server
         self.s3 = server.client("s3")
         self.sagemaker = server.client("sagemaker")
-        self.s3.create_bucket(Bucket=BUCKET)
+        if all(bucket["Name"] != BUCKET for bucket in self.s3.list_buckets()["Buckets"]):
+            self.s3.create_bucket(Bucket=BUCKET)
 
     def put(self, key: str, body: bytes) -> str:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
@@ -55,7 +54,7 @@ class Shop:
             job: dict[str, Any] = self.sagemaker.describe_training_job(TrainingJobName=name)
             if job["TrainingJobStatus"] not in ("InProgress", "Stopping"):
                 return job
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise AssertionError(f"{name} is still {job['SecondaryStatus']}\n{self.log(name)}")
 
     def log(self, name: str) -> list[str]:
@@ -75,16 +74,14 @@ class Shop:
 
 
 @pytest.fixture(scope="module", params=["auto", "process", "unshare"])
-def shop(request: pytest.FixtureRequest, start_shared_server: Callable[..., Any]) -> Shop:
-    if request.param == "unshare" and works() is not None:
-        pytest.skip(f"unshare does not work here: {works()}")
-    return Shop(start_shared_server(PILOTHOUSE_ISOLATION=request.param))
+def shop(request: pytest.FixtureRequest, isolating: Callable[[str], Any]) -> Shop:
+    return Shop(isolating(request.param))
 
 
 @pytest.fixture(scope="module")
-def once(start_shared_server: Callable[..., Any]) -> Shop:
+def once(isolating: Callable[[str], Any]) -> Shop:
     """For the built-in algorithms, which are not wrapped."""
-    return Shop(start_shared_server())
+    return Shop(isolating("auto"))
 
 
 def archive(files: dict[str, bytes]) -> bytes:

@@ -14,8 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 BUCKET = "drill"
-STEPS = ("train", "upload")
-POINTS = ("before", "unrecorded", "after")
+POINTS = [f"{step}:{point}" for step in ("train", "upload") for point in ("before", "unrecorded", "after")]
 QUICK = """
 import os, pathlib, uuid
 folder = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints")
@@ -35,7 +34,7 @@ if len(list(folder.iterdir())) == 1:
 
 def create(server: Any, name: str, script: str, **changes: Any) -> None:
     s3 = server.client("s3")
-    if not s3.list_buckets()["Buckets"]:
+    if all(bucket["Name"] != BUCKET for bucket in s3.list_buckets()["Buckets"]):
         s3.create_bucket(Bucket=BUCKET)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
@@ -66,7 +65,7 @@ def wait(server: Any, name: str, true: Callable[[dict[str, Any]], bool] | None =
         job: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName=name)
         if (true or (lambda j: j["TrainingJobStatus"] not in ("InProgress", "Stopping")))(job):
             return job
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise AssertionError(f"{name} is still {job['SecondaryStatus']}\n{server.log.read_text()[-5000:]}")
 
 
@@ -96,16 +95,21 @@ def programs(server: Any) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_job_process_killed_around_a_step_goes_on_from_there(start_server: Callable[..., Any], step: str) -> None:
-    server = start_server(PILOTHOUSE_FAILPOINT=",".join(f"{step}:{point}" for point in POINTS))
-    create(server, f"at-{step}", QUICK)
-    job = must_have_completed(server, f"at-{step}")
+@pytest.fixture(scope="module")
+def server(server_with: Callable[..., Any]) -> Any:
+    """In place of the fixture of this name: all tests of this module kill the same one, and parts of it."""
+    return server_with(PILOTHOUSE_SLOTS="2", PILOTHOUSE_STOP_GRACE="4")
+
+
+def test_a_job_process_killed_around_each_step_goes_on_from_there(server_with: Callable[..., Any]) -> None:
+    server = server_with(PILOTHOUSE_FAILPOINT=",".join(POINTS))
+    create(server, "drilled", QUICK)
+    job = must_have_completed(server, "drilled")
     assert runs(job) == 1  # the program itself is not run again
+    assert server.log.read_text().count("ended unexpectedly") == len(POINTS)
 
 
-def test_a_killed_program_fails_its_job_in_words(start_server: Callable[..., Any]) -> None:
-    server = start_server()
+def test_a_killed_program_fails_its_job_in_words(server: Any) -> None:
     create(server, "program", SLOW)
     wait(server, "program", lambda job: runs(job) == 1)
     [program] = programs(server)
@@ -115,8 +119,7 @@ def test_a_killed_program_fails_its_job_in_words(start_server: Callable[..., Any
     assert "exit code: 137" in job["FailureReason"]
 
 
-def test_the_killed_process_around_a_program_fails_its_job_in_words(start_server: Callable[..., Any]) -> None:
-    server = start_server()
+def test_the_killed_process_around_a_program_fails_its_job_in_words(server: Any) -> None:
     create(server, "around", SLOW)
     wait(server, "around", lambda job: runs(job) == 1)
     [program] = programs(server)
@@ -130,29 +133,32 @@ def test_the_killed_process_around_a_program_fails_its_job_in_words(start_server
     assert not psutil.pid_exists(program.pid)
 
 
-@pytest.mark.parametrize("victim", ["job", "nursery", "server", "server told to end"])
-def test_a_program_begins_again_from_its_checkpoints(start_server: Callable[..., Any], victim: str) -> None:
-    server = start_server()
-    create(server, "again", SLOW, CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints"})
-    wait(server, "again", lambda job: runs(job) == 1)
+@pytest.mark.parametrize("victim", ["job", "light", "nursery", "server", "told-to-end"])
+def test_a_program_begins_again_from_its_checkpoints(server: Any, victim: str) -> None:
+    name = f"of-{victim}"
+    create(server, name, SLOW, CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints/{victim}"})
+    wait(server, name, lambda job: runs(job) == 1)
     [program] = programs(server)
+    nursery = psutil.Process(server.process.pid).children()[0]
     if victim == "job":
-        nursery = psutil.Process(server.process.pid).children()[0]
-        [job_process] = [p for p in nursery.children() if p.name() == "again" and program not in p.children(True)]
-        job_process.kill()
+        [process] = [process for process in nursery.children() if process.name() == name]
+        process.kill()
+    elif victim == "light":
+        [light] = [process for process in nursery.children() if program in process.children(recursive=True)]
+        light.kill()
     elif victim == "nursery":
-        psutil.Process(server.process.pid).children()[0].kill()
+        nursery.kill()
     elif victim == "server":
         server.kill()
         server.start()
     else:
         assert server.stop() == 0
         server.start()
-    job = must_have_completed(server, "again")
+    job = must_have_completed(server, name)
     assert runs(job) == 2
     statuses = [t["Status"] for t in job["SecondaryStatusTransitions"]]
     assert statuses == ["Starting", "Downloading", "Training", "Interrupted", *statuses[1:3], "Uploading", "Completed"]
     assert not psutil.pid_exists(program.pid)
     logs = server.client("logs")
-    streams = logs.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix="again/algo")
+    streams = logs.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/algo")
     assert len(streams["logStreams"]) == 2

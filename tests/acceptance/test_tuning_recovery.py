@@ -7,6 +7,7 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -15,7 +16,6 @@ import pytest
 pytestmark = pytest.mark.slow
 
 BUCKET = "drill"
-NAME = {"HyperParameterTuningJobName": "again"}
 SCRIPT = """
 import argparse, time
 parser = argparse.ArgumentParser()
@@ -31,16 +31,34 @@ POINTS = [
 ]
 
 
-def create(server: Any, jobs: int, parallel: int, **config: Any) -> None:
+@pytest.fixture(scope="module")
+def server(server_with: Callable[..., Any]) -> Any:
+    """In place of the fixture of this name: all tests of this module kill the same one, and parts of it."""
+    return server_with(PILOTHOUSE_SLOTS="2", PILOTHOUSE_STOP_GRACE="4")
+
+
+@pytest.fixture(scope="module")
+def drilled(server_with: Callable[..., Any]) -> Any:
+    """A server whose jobs' processes kill themselves at each of `POINTS`."""
+    return server_with(PILOTHOUSE_FAILPOINT=",".join(POINTS))
+
+
+def named(name: str) -> dict[str, str]:
+    return {"HyperParameterTuningJobName": name}
+
+
+def create(server: Any, name: str, jobs: int, parallel: int, script: str = SCRIPT, **config: Any) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         member = tarfile.TarInfo("train.py")
-        member.size = len(SCRIPT)
-        tar.addfile(member, io.BytesIO(SCRIPT.encode()))
-    server.client("s3").create_bucket(Bucket=BUCKET)
-    server.client("s3").put_object(Bucket=BUCKET, Key="source.tar.gz", Body=out.getvalue())
+        member.size = len(script)
+        tar.addfile(member, io.BytesIO(script.encode()))
+    s3 = server.client("s3")
+    if all(bucket["Name"] != BUCKET for bucket in s3.list_buckets()["Buckets"]):
+        s3.create_bucket(Bucket=BUCKET)
+    s3.put_object(Bucket=BUCKET, Key=f"{name}.tar.gz", Body=out.getvalue())
     server.client("sagemaker").create_hyper_parameter_tuning_job(
-        **NAME,
+        **named(name),
         HyperParameterTuningJobConfig={
             "Strategy": "Random",
             "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "acc"},
@@ -52,7 +70,7 @@ def create(server: Any, jobs: int, parallel: int, **config: Any) -> None:
         TrainingJobDefinition={
             "StaticHyperParameters": {
                 "sagemaker_program": "train.py",
-                "sagemaker_submit_directory": f"s3://{BUCKET}/source.tar.gz",
+                "sagemaker_submit_directory": f"s3://{BUCKET}/{name}.tar.gz",
             },
             "AlgorithmSpecification": {
                 "TrainingImage": "pilothouse/script:1",
@@ -67,14 +85,14 @@ def create(server: Any, jobs: int, parallel: int, **config: Any) -> None:
     )
 
 
-def wait(server: Any, true: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any]:
+def wait(server: Any, name: str, true: Callable[[dict[str, Any]], bool] | None = None) -> dict[str, Any]:
     sagemaker = server.client("sagemaker")
     give_up = time.monotonic() + 300
     while time.monotonic() < give_up:
-        job: dict[str, Any] = sagemaker.describe_hyper_parameter_tuning_job(**NAME)
+        job: dict[str, Any] = sagemaker.describe_hyper_parameter_tuning_job(**named(name))
         if (true or (lambda j: j["HyperParameterTuningJobStatus"] not in ("InProgress", "Stopping")))(job):
             return job
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise AssertionError(f"{job}\n{server.log.read_text()[-5000:]}")
 
 
@@ -82,21 +100,31 @@ def completed(job: dict[str, Any]) -> int:
     return int(job["TrainingJobStatusCounters"]["Completed"])
 
 
-def trials(server: Any) -> list[dict[str, Any]]:
+def trials(server: Any, name: str) -> list[dict[str, Any]]:
     paginator = server.client("sagemaker").get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
-    return [trial for page in paginator.paginate(**NAME) for trial in page["TrainingJobSummaries"]]
+    return [trial for page in paginator.paginate(**named(name)) for trial in page["TrainingJobSummaries"]]
 
 
-def beginnings(server: Any) -> Counter[str]:
+def programs(nursery: psutil.Process) -> list[psutil.Process]:
+    """The processes of training programs."""
+    found = []
+    for process in nursery.children(recursive=True):
+        with suppress(psutil.Error):
+            if "train.py" in process.cmdline():
+                found.append(process)
+    return found
+
+
+def beginnings(server: Any, name: str) -> Counter[str]:
     """How often the program of each trial began: each time has a log stream of its own."""
     pages = server.client("logs").get_paginator("describe_log_streams")
-    streams = pages.paginate(logGroupName="/aws/sagemaker/TrainingJobs")
+    streams = pages.paginate(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}-")
     return Counter(one["logStreamName"].split("/")[0] for page in streams for one in page["logStreams"])
 
 
 def must_have_each_once(server: Any, job: dict[str, Any], jobs: int) -> list[dict[str, Any]]:
-    found = trials(server)
-    assert [trial["TrainingJobName"].split("-")[1] for trial in found] == [f"{n:03d}" for n in range(1, jobs + 1)]
+    found = trials(server, job["HyperParameterTuningJobName"])
+    assert [trial["TrainingJobName"].split("-")[-2] for trial in found] == [f"{n:03d}" for n in range(1, jobs + 1)]
     assert job["HyperParameterTuningJobStatus"] == "Completed", job
     counted = Counter(trial["TrainingJobStatus"] for trial in found)
     assert {name: count for name, count in job["TrainingJobStatusCounters"].items() if count} == counted
@@ -107,12 +135,12 @@ def must_have_each_once(server: Any, job: dict[str, Any], jobs: int) -> list[dic
     return found
 
 
-@pytest.mark.parametrize("victim", ["server", "nursery", "job", "server told to end"])
-def test_every_trial_counts_once_whoever_is_killed_in_mid_tuning(start_server: Callable[..., Any], victim: str) -> None:
-    server = start_server(PILOTHOUSE_SLOTS="2")
-    create(server, 8, 2, Strategy="Bayesian", TrainingJobEarlyStoppingType="Auto")
-    wait(server, lambda job: completed(job) >= 2)
-    before = {trial["TrainingJobName"] for trial in trials(server) if trial["TrainingJobStatus"] == "Completed"}
+@pytest.mark.parametrize("victim", ["server", "nursery", "job", "told-to-end"])
+def test_every_trial_counts_once_whoever_is_killed_in_mid_tuning(server: Any, victim: str) -> None:
+    name = f"of-{victim}"
+    create(server, name, 8, 2, Strategy="Bayesian", TrainingJobEarlyStoppingType="Auto")
+    wait(server, name, lambda job: completed(job) >= 2)
+    before = {trial["TrainingJobName"] for trial in trials(server, name) if trial["TrainingJobStatus"] == "Completed"}
     nursery = psutil.Process(server.process.pid).children()[0]
     if victim == "server":
         server.kill()
@@ -120,31 +148,58 @@ def test_every_trial_counts_once_whoever_is_killed_in_mid_tuning(start_server: C
     elif victim == "nursery":
         nursery.kill()
     elif victim == "job":
-        [process] = [process for process in nursery.children() if process.name() == "again"]
+        [process] = [process for process in nursery.children() if process.name() == name]
         process.kill()
     else:
         assert server.stop() == 0
         server.start()
-    found = must_have_each_once(server, wait(server), 8)
+    found = must_have_each_once(server, wait(server, name), 8)
     assert before <= {trial["TrainingJobName"] for trial in found}
-    begun = beginnings(server)
-    assert all(begun[name] == 1 for name in before)
+    begun = beginnings(server, name)
+    assert all(begun[trial] == 1 for trial in before)
     assert sum(begun.values()) <= 8 + 2
 
 
-def test_a_job_process_killed_around_each_step_of_a_trial_goes_on_from_there(start_server: Callable[..., Any]) -> None:
-    server = start_server(PILOTHOUSE_FAILPOINT=",".join(POINTS))
-    create(server, 4, 1)
-    must_have_each_once(server, wait(server), 4)
-    assert server.log.read_text().count("ended unexpectedly") == len(POINTS)
-    assert set(beginnings(server).values()) == {1}  # no program is run again
+def test_on_postgresql_too_a_killed_server_loses_no_trial(start_server: Callable[..., Any], postgres: str) -> None:
+    server = start_server(PILOTHOUSE_DATABASE_URL=postgres, PILOTHOUSE_SLOTS="2")
+    create(server, "postgres", 8, 2)
+    wait(server, "postgres", lambda job: completed(job) >= 2)
+    server.kill()
+    server.start()
+    must_have_each_once(server, wait(server, "postgres"), 8)
 
 
-def test_the_same_seed_finds_the_same_points_whether_killed_or_not(start_server: Callable[..., Any]) -> None:
+def test_a_job_whose_process_keeps_dying_is_given_up_with_its_trials(server: Any) -> None:
+    create(server, "dying", 4, 2, script="import time\ntime.sleep(600)\n")
+    nursery = psutil.Process(server.process.pid).children()[0]
+
+    def killed(job: dict[str, Any]) -> bool:
+        with suppress(psutil.Error):
+            for process in nursery.children():
+                if process.name() == "dying" and programs(nursery):
+                    process.kill()
+        return job["HyperParameterTuningJobStatus"] == "Failed"
+
+    job = wait(server, "dying", killed)
+    assert "ended unexpectedly 5 times" in job["FailureReason"]
+    assert job["TrainingJobStatusCounters"]["RetryableError"] == len(trials(server, "dying")) == 2
+    assert job["TrainingJobStatusCounters"]["InProgress"] == 0
+    assert job["ObjectiveStatusCounters"] == {"Succeeded": 0, "Pending": 0, "Failed": 2}
+    assert {trial["TrainingJobStatus"] for trial in trials(server, "dying")} == {"Failed"}
+    assert programs(nursery) == []
+
+
+def test_a_job_process_killed_around_each_step_of_a_trial_goes_on_from_there(drilled: Any) -> None:
+    create(drilled, "steps", 4, 1)
+    must_have_each_once(drilled, wait(drilled, "steps"), 4)
+    assert drilled.log.read_text().count("ended unexpectedly") == len(POINTS)
+    assert set(beginnings(drilled, "steps").values()) == {1}  # no program is run again
+
+
+def test_the_same_seed_finds_the_same_points_whether_killed_or_not(server: Any, drilled: Any) -> None:
     tried = []
-    for points in ("", ",".join(POINTS)):
-        server = start_server(PILOTHOUSE_FAILPOINT=points)
-        create(server, 8, 1, Strategy="Bayesian")
-        wait(server)
-        tried.append([trial["TunedHyperParameters"] for trial in trials(server)])
+    for one in (server, drilled):
+        create(one, "seed", 8, 1, Strategy="Bayesian")
+        wait(one, "seed")
+        tried.append([trial["TunedHyperParameters"] for trial in trials(one, "seed")])
     assert tried[0] == tried[1]

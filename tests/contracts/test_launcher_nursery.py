@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,16 +112,18 @@ def test_a_missing_library_does_not_keep_the_nursery_from_starting(tmp_path: Pat
         launcher.close()
 
 
-def test_the_launcher_returns_before_the_libraries_are_loaded(tmp_path: Path) -> None:
-    (tmp_path / "slow_library.py").write_text("import time; time.sleep(2)")
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(tmp_path)
-    try:
-        handle = start_nursery(Settings(home=tmp_path / "home"), preload=["slow_library"])
-    finally:
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.__setitem__("PYTHONPATH", before)
+def test_light_programs_run_before_the_libraries_are_loaded_and_others_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "open"
+    library = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.02)"
+    (tmp_path / "slow_library.py").write_text(library)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    handle = start_nursery(Settings(home=tmp_path / "home"), preload=["slow_library"])
     connection = NurseryLauncher(handle.address)
+    assert connection.launch(Program("builtins:print", light=True)).wait(PATIENCE) == Exit(code=0)
     assert "ready" not in (tmp_path / "home" / "work" / "nursery.log").read_text()
+    gate.touch()
     assert connection.launch(Program("builtins:print")).wait(PATIENCE) == Exit(code=0)
     connection.close()
     handle.close()
@@ -161,6 +164,24 @@ def test_a_killed_nursery_takes_everything_along_and_is_replaced(launcher: Local
     assert launcher.launch(program("say", text="")).wait(PATIENCE) == Exit(code=0)
     assert launcher.nursery.pid != first.pid
     assert not first.address.exists()
+
+
+def test_a_killed_light_nursery_takes_everything_along_and_both_are_replaced(
+    launcher: LocalLauncher, tmp_path: Path
+) -> None:
+    spawn = program("spawn", path=str(tmp_path / "pid"), own_session=True, stay=True)
+    light, heavy = launcher.launch(replace(spawn, light=True)), launcher.launch(program("sleep"))
+    grandchild = int(eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text()))
+    [nursery] = [child for child in psutil.Process(launcher.nursery.pid).children() if child.pid != heavy.pid]
+    assert psutil.Process(light.pid).ppid() == nursery.pid
+    nursery.kill()
+    for process in (light, heavy):
+        assert process.wait(PATIENCE) == Exit(signal=signal.SIGKILL, reason=NURSERY_ENDED)
+    for pid in (light.pid, heavy.pid, grandchild):
+        eventually(lambda pid=pid: gone(pid), "the end")
+    for is_light in (True, False):
+        again = launcher.launch(replace(program("say", text=""), light=is_light))
+        assert again.wait(PATIENCE) == Exit(code=0)
 
 
 def test_nothing_outlives_a_killed_server(server: tuple[subprocess.Popen[str], int, int, Path]) -> None:

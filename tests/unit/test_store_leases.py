@@ -116,11 +116,21 @@ def test_a_server_that_dies_with_a_job_time_and_again_counts_in_the_end(store: S
         (lambda store, lease: store.insert("candidate", "d", {}, parent=(KIND, "job"), lease=lease), 0),
         (lambda store, lease: store.update("candidate", "c", status="Completed", lease=lease), 0),
         (lambda store, lease: store.update("candidate", "c", state={"a": 1}, lease=lease), 0),
+        (lambda store, lease: store.update("candidate", "c", state={"a": 1}, lease=lease, progress=False), 1),
         (lambda store, lease: store.update("candidate", "c", status="", state={}, lease=lease), 1),
         (lambda store, lease: store.update("candidate", "c", status="Completed"), 1),
         (lambda store, lease: store.update(KIND, "job", state={"Secondary": "Starting"}, lease=lease), 1),
     ],
-    ids=["step", "new child", "status of a child", "state of a child", "nothing new", "unguarded", "own row"],
+    ids=[
+        "step",
+        "new child",
+        "status of a child",
+        "state of a child",
+        "what comes again",
+        "nothing new",
+        "unguarded",
+        "own row",
+    ],
 )
 def test_only_what_is_new_about_the_job_is_progress(store: Store, write, fruitless: int) -> None:
     lease = claimed(store)

@@ -40,7 +40,7 @@ def job(**changes: Any) -> TrainingJob:
 
 
 def channel(uri: str, data_type: str = "S3Prefix") -> Channel:
-    return Channel("train", uri, data_type, None, "File", "FullyReplicated", "None")
+    return Channel("train", uri, data_type, None, "File", "FullyReplicated", "None", "None")
 
 
 def fetched(objects: DirectoryObjects, folder: Path, wanted: Channel) -> list[str]:

@@ -101,6 +101,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"InputDataConfig": [channel(S3Uri="s3://none/x")]}, 'No S3 objects found under S3 URL "s3://none/x"'),
     ({"InputDataConfig": [channel(S3DataType="AugmentedManifestFile")]}, "Use S3Prefix or ManifestFile"),
     ({"InputDataConfig": [{**channel(), "InputMode": "Pipe"}]}, "Use File or FastFile"),
+    (
+        {"InputDataConfig": [{**channel(), "CompressionType": "Gzip"}]},
+        "CompressionType Gzip, which is for Pipe mode only",
+    ),
+    ({"InputDataConfig": [{**channel(), "RecordWrapperType": "RecordIO"}]}, "RecordWrapperType RecordIO, which is for"),
     ({"InputDataConfig": [{"ChannelName": "a", "DataSource": {"FileSystemDataSource": {}}}]}, "has no S3DataSource"),
     ({"ResourceConfig": resources(InstanceType=None)}, "ResourceConfig needs InstanceType"),
     ({"ResourceConfig": resources(VolumeSizeInGB=None)}, "ResourceConfig needs VolumeSizeInGB"),

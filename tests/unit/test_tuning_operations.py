@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 
 from pilothouse import composition
 from pilothouse.config import Settings
-from pilothouse.errors import ResourceInUse, ResourceNotFound, ValidationError
+from pilothouse.errors import LeaseLost, ResourceInUse, ResourceNotFound, ValidationError
 from pilothouse.operations import training, tuning
 from pilothouse.operations.context import Context
+from pilothouse.work.failure import fail
+from pilothouse.work.kinds import KINDS
 
 KIND = "hyper-parameter-tuning-job"
 SCRIPT = {"sagemaker_program": "a.py", "sagemaker_submit_directory": "s3://box/source.tar.gz"}
@@ -81,6 +84,18 @@ def trained(context: Context, number: int, value: float | None, status: str = "C
     row = {**definition(), "TrainingJobName": name}
     context.store.insert("training-job", name, row, status=status, state=state, parent=(KIND, "tune"))
     return name
+
+
+@pytest.fixture
+def failed(context: Context) -> dict[str, Any]:
+    """The description of a job that is given up while one of its two trials runs."""
+    tuning.create_hyper_parameter_tuning_job(context, request())
+    trained(context, 1, 0.75)
+    trained(context, 2, None, "InProgress")
+    lease = context.store.leases.claim([KIND], owner="test", ttl=60)
+    assert lease is not None
+    fail(context.store, KINDS[KIND], lease, "The job process ended unexpectedly.")
+    return tuning.describe_hyper_parameter_tuning_job(context, {"HyperParameterTuningJobName": "tune"})
 
 
 BUILT_IN = {"StaticHyperParameters": {"num_round": "3"}, "AlgorithmSpecification": algorithm("xgboost:1", None)}
@@ -240,3 +255,32 @@ def test_delete_takes_the_record_and_leaves_the_training_jobs(context: Context) 
             operation(context, named)
     assert training.describe_training_job(context, {"TrainingJobName": child})["TrainingJobStatus"] == "Completed"
     training.delete_training_job(context, {"TrainingJobName": child})
+
+
+def test_a_job_that_was_given_up_shows_nothing_under_way(context: Context, failed: dict[str, Any]) -> None:
+    assert failed["HyperParameterTuningJobStatus"] == "Failed"
+    assert failed["FailureReason"] == "The job process ended unexpectedly."
+    counted = failed["TrainingJobStatusCounters"] | failed["ObjectiveStatusCounters"]
+    assert {name: count for name, count in counted.items() if count} == {
+        "Completed": 1, "RetryableError": 1, "Succeeded": 1, "Failed": 1,
+    }  # fmt: skip
+    assert failed["BestTrainingJob"]["TrainingJobName"] == "tune-001-0123abcd"
+    assert failed["HyperParameterTuningEndTime"] > 0
+    answer = tuning.list_training_jobs_for_hyper_parameter_tuning_job(context, {"HyperParameterTuningJobName": "tune"})
+    second = answer["TrainingJobSummaries"][1]
+    assert (second["TrainingJobStatus"], second["ObjectiveStatus"]) == ("Failed", "Failed")
+    assert second["FailureReason"].startswith("InternalServerError: ")
+    assert second["TrainingEndTime"] > 0
+
+
+def test_who_lost_the_lease_ends_nothing(context: Context) -> None:
+    tuning.create_hyper_parameter_tuning_job(context, request())
+    name = trained(context, 1, None, "InProgress")
+    lease = context.store.leases.claim([KIND], owner="test", ttl=60)
+    assert lease is not None
+    with pytest.raises(LeaseLost):
+        fail(context.store, KINDS[KIND], replace(lease, token="another's"), "It failed.")
+    for kind, row in ((KIND, "tune"), ("training-job", name)):
+        found = context.store.get(kind, row)
+        assert found is not None
+        assert found.status == "InProgress"

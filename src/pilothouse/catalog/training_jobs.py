@@ -33,6 +33,7 @@ class Channel:
     content_type: str | None
     input_mode: str
     distribution: str
+    compression: str
     record_wrapper: str
 
 
@@ -134,6 +135,7 @@ def _channel(channel: Document, mode: str) -> Channel:
         content_type=channel.get("ContentType"),
         input_mode=channel.get("InputMode", mode),
         distribution=source.get("S3DataDistributionType", "FullyReplicated"),
+        compression=channel.get("CompressionType", "None"),
         record_wrapper=channel.get("RecordWrapperType", "None"),
     )
 

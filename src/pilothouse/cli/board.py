@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 import re
-import time
-from types import TracebackType
+from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
+from pilothouse.cli.live import SHOWN, Live, number, seconds, status
 from pilothouse.client.training import Progress
 
-_STYLES = {"Completed": "green", "Failed": "red", "Stopped": "yellow", "InProgress": "cyan"}
-_SHOWN = 20
 _LATENCY = "InferenceLatency"
 _WIDE = 9
 
 
-class Board:
-    """Call it with each `Progress` within its `with` block."""
+class Board(Live[Progress]):
+    """The candidates of an AutoML job."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-        self._said: set[str] = set()
+    def headline(self, progress: Progress) -> str:
+        """Its secondary status, time, and how many are finished."""
+        elapsed = seconds(progress.job["CreationTime"])
+        done = sum(candidate["CandidateStatus"] == "Completed" for candidate in progress.candidates)
+        return f"{progress.job['AutoMLJobSecondaryStatus']}  {elapsed:.0f} s  {done} finished"
 
-    def __enter__(self) -> Board:
-        if self._live is not None:
-            self._live.start()
-        return self
+    def table(self, progress: Progress) -> Table:
+        """See `candidates_table`."""
+        return candidates_table(progress)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def __call__(self, progress: Progress) -> None:
-        if self._live is not None:
-            self._live.update(Group(_headline(progress), candidates_table(progress)))
-            return
-        self._say(f"{progress.job['AutoMLJobName']} {progress.job['AutoMLJobSecondaryStatus']}")
+    def lines(self, progress: Progress) -> Iterator[str]:
+        """The job with its secondary status, and one for each candidate with its status."""
+        yield f"{progress.job['AutoMLJobName']} {progress.job['AutoMLJobSecondaryStatus']}"
         for candidate in progress.candidates:
-            self._say(" ".join(part for part in ("  candidate", *_cells(candidate, progress)) if part))
-
-    def _say(self, line: str) -> None:
-        """A line is said when it is new; the time that a candidate has run so far doesn't make it so."""
-        if line not in self._said:
-            self._said.add(line)
-            self._console.print(line, highlight=False)
+            yield " ".join(part for part in ("  candidate", *_cells(candidate, progress)) if part)
 
 
 def candidates_table(progress: Progress) -> Table:
@@ -61,10 +42,10 @@ def candidates_table(progress: Progress) -> Table:
     )
     best = progress.job.get("BestCandidate", {}).get("CandidateName")
     ranked = sorted(progress.candidates, key=lambda candidate: _rank(candidate, best))
-    for candidate in ranked[:_SHOWN]:
+    for candidate in ranked[:SHOWN]:
         cells = _cells(candidate, progress)
         style = "bold" if candidate["CandidateName"] == best else ""
-        table.add_row(cells[0], Text(cells[1], _STYLES.get(cells[1], "")), cells[2], _seconds(candidate), style=style)
+        table.add_row(cells[0], status(cells[1]), cells[2], _seconds(candidate), style=style)
     return table
 
 
@@ -74,7 +55,7 @@ def metrics_table(leaderboard: list[dict[str, Any]]) -> Table:
     table = Table("candidate", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in names:
         table.add_column(_title(name), justify="right", no_wrap=True)
-    for place, entry in enumerate(leaderboard[:_SHOWN]):
+    for place, entry in enumerate(leaderboard[:SHOWN]):
         values = (_cell(name, entry["metrics"].get(name)) for name in names)
         table.add_row(entry["name"], *values, style="bold" if place == 0 else "")
     return table
@@ -95,19 +76,6 @@ def objective_name(job: dict[str, Any]) -> str:
     return str(job.get("ResolvedAttributes", {}).get("AutoMLJobObjective", {}).get("MetricName", ""))
 
 
-def number(value: float | None) -> str:
-    """A metric, short: four decimals, or four significant digits where those say nothing."""
-    if value is None:
-        return ""
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 or value == 0 else f"{value:.4g}"
-
-
-def _headline(progress: Progress) -> Text:
-    elapsed = time.time() - progress.job["CreationTime"].timestamp()
-    done = sum(candidate["CandidateStatus"] == "Completed" for candidate in progress.candidates)
-    return Text(f"{progress.job['AutoMLJobSecondaryStatus']}  {elapsed:.0f} s  {done} finished", style="bold")
-
-
 def _cells(candidate: dict[str, Any], progress: Progress) -> tuple[str, str, str]:
     name = candidate["CandidateName"].removeprefix(progress.job["AutoMLJobName"] + "-")
     value = candidate.get("FinalAutoMLJobObjectiveMetric", {}).get("Value")
@@ -115,9 +83,7 @@ def _cells(candidate: dict[str, Any], progress: Progress) -> tuple[str, str, str
 
 
 def _seconds(candidate: dict[str, Any]) -> str:
-    end = candidate.get("EndTime")
-    until = end.timestamp() if end else time.time()
-    return f"{until - candidate['CreationTime'].timestamp():.1f}"
+    return f"{seconds(candidate['CreationTime'], candidate.get('EndTime')):.1f}"
 
 
 def _rank(candidate: dict[str, Any], best: str | None) -> tuple[bool, bool, float]:

@@ -2,66 +2,52 @@
 
 from __future__ import annotations
 
-import time
-from types import TracebackType
+from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
-from rich.text import Text
 
-from pilothouse.cli.board import number
+from pilothouse.cli.live import SHOWN, Live, number, seconds, status
 from pilothouse.client.tuning import Progress
 
-_STYLES = {"Completed": "green", "Failed": "red", "Stopped": "yellow", "InProgress": "cyan"}
 _ENDED = ("Completed", "Failed", "Stopped")
-_SHOWN = 20
 _DIGITS = 6
 _LONGEST = 160
 
 
-class Trials:
-    """Call it with each `Progress` within its `with` block."""
+class Trials(Live[Progress]):
+    """The trials of a tuning job."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-        self._said: set[str] = set()
+    def headline(self, progress: Progress) -> str:
+        """Its status, time, and how many have ended."""
+        counters = progress.job["TrainingJobStatusCounters"]
+        done = sum(count for name, count in counters.items() if name != "InProgress")
+        elapsed = seconds(progress.job["CreationTime"])
+        return f"{progress.job['HyperParameterTuningJobStatus']}  {elapsed:.0f} s  {done} ended"
 
-    def __enter__(self) -> Trials:
-        if self._live is not None:
-            self._live.start()
-        return self
+    def table(self, progress: Progress) -> Table:
+        """See `trials_table`."""
+        return trials_table(progress)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def __call__(self, progress: Progress) -> None:
-        if self._live is not None:
-            self._live.update(Group(_headline(progress), trials_table(progress)))
-            return
+    def lines(self, progress: Progress) -> Iterator[str]:
+        """One for each trial that has ended."""
         for trial in progress.trials:
-            if trial["TrainingJobStatus"] in _ENDED and trial["TrainingJobName"] not in self._said:
-                self._said.add(trial["TrainingJobName"])
-                self._console.print("  trial", " ".join(part for part in _cells(trial) if part), highlight=False)
+            if trial["TrainingJobStatus"] in _ENDED:
+                yield " ".join(part for part in ("  trial", *_cells(trial)) if part)
 
 
 def trials_table(progress: Progress) -> Table:
     """Trials with their values and objective, best first, then those that have none."""
-    trials = sorted(progress.trials, key=_rank)[:_SHOWN]
+    trials = sorted(progress.trials, key=_rank)[:SHOWN]
     tuned = list(trials[0]["TunedHyperParameters"]) if trials else []
     objective = progress.job["HyperParameterTuningJobConfig"]["HyperParameterTuningJobObjective"]["MetricName"]
     table = Table("trial", "status", *tuned, objective, "seconds", box=None, pad_edge=False)
     best = progress.job.get("BestTrainingJob", {}).get("TrainingJobName")
     for trial in trials:
         values = [short(trial["TunedHyperParameters"].get(name, "")) for name in tuned]
-        status = Text(trial["TrainingJobStatus"], _STYLES.get(trial["TrainingJobStatus"], ""))
         style = "bold" if trial["TrainingJobName"] == best else ""
-        table.add_row(_place(trial), status, *values, _objective(trial), _seconds(trial), style=style)
+        said = status(trial["TrainingJobStatus"])
+        table.add_row(_place(trial), said, *values, _objective(trial), _seconds(trial), style=style)
     return table
 
 
@@ -82,13 +68,6 @@ def short(text: str) -> str:
     return text if len(text) <= _DIGITS + 2 else f"{value:.{_DIGITS}g}"
 
 
-def _headline(progress: Progress) -> Text:
-    elapsed = time.time() - progress.job["CreationTime"].timestamp()
-    counters = progress.job["TrainingJobStatusCounters"]
-    done = sum(count for name, count in counters.items() if name != "InProgress")
-    return Text(f"{progress.job['HyperParameterTuningJobStatus']}  {elapsed:.0f} s  {done} ended", style="bold")
-
-
 def _cells(trial: dict[str, Any]) -> list[str]:
     values = [f"{name}={short(value)}" for name, value in trial["TunedHyperParameters"].items()]
     reason = " ".join(trial.get("FailureReason", "emitted no objective").split())[:_LONGEST]
@@ -105,11 +84,8 @@ def _objective(trial: dict[str, Any]) -> str:
 
 
 def _seconds(trial: dict[str, Any]) -> str:
-    if "TrainingStartTime" not in trial:
-        return ""
-    end = trial.get("TrainingEndTime")
-    until = end.timestamp() if end else time.time()
-    return f"{until - trial['TrainingStartTime'].timestamp():.1f}"
+    begun = trial.get("TrainingStartTime")
+    return "" if begun is None else f"{seconds(begun, trial.get('TrainingEndTime')):.1f}"
 
 
 def _rank(trial: dict[str, Any]) -> tuple[bool, float]:

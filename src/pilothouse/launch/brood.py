@@ -118,11 +118,9 @@ class Brood:
 
     def _kill_strays(self) -> None:
         """Kills what this process was made the parent of: only descendants of an ended program come here."""
-        me = os.getpid()
-        seen = processes.table()
-        strays = [found.pid for found in seen.values() if found.parent == me and found.pid not in self._children]
+        strays = [pid for pid in processes.own_children() if pid not in self._children]
         if strays:
-            processes.kill(processes.family(seen, strays))
+            processes.kill(processes.family(processes.table(), strays))
 
     def destroy(self, patience: float) -> None:
         """Kills all children and waits up to `patience` seconds until none is left."""

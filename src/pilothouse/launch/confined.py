@@ -124,16 +124,7 @@ def family(pid: int) -> list[int]:
 
     This process must be a subreaper with no other children, so that what lost its parent is a child of it.
     """
-    return processes.family(processes.table(), [pid, *_children()])
-
-
-def _children() -> list[int]:
-    """This process's children, without a look at all processes."""
-    me = os.getpid()
-    try:
-        return [int(word) for word in Path(f"/proc/{me}/task/{me}/children").read_text().split()]
-    except OSError:  # a kernel that does not tell
-        return [found.pid for found in processes.table().values() if found.parent == me]
+    return processes.family(processes.table(), [pid, *processes.own_children()])
 
 
 def terminate(pid: int) -> None:
@@ -150,7 +141,7 @@ def destroy(pid: int, patience: float) -> bool:
     while True:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)  # at once, so that those which fork can't get away
-        if all(_is_gone(child) for child in _children()):  # whoever lost its parent is a child of this process
+        if all(map(_is_gone, processes.own_children())):  # whoever lost its parent is a child of this process
             return True
         left = [member for member in family(pid) if not _is_gone(member)]
         if time.monotonic() > deadline:

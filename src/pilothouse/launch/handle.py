@@ -22,6 +22,7 @@ ADDRESS = "PILOTHOUSE_NURSERY_SOCKET"
 """The variable that tells a program where the nursery that started it listens."""
 
 SOCKET = "nursery.sock"
+LIGHT_SOCKET = "light.sock"
 _PREFIX = "pilothouse-"
 _FALLBACK = "/tmp"  # noqa: S108
 _LONGEST_SOCKET_PATH = 100
@@ -76,23 +77,30 @@ def start_nursery(settings: Settings, preload: Iterable[str] = PRELOAD) -> Nurse
     runtime = _runtime_directory()
     mark = orphans.new_mark()
     reading, writing = os.pipe()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(runtime / "nursery.new"))
-        listener.listen(128)
-        (runtime / "nursery.new").rename(
-            runtime / SOCKET
-        )  # under its name a live socket never refuses: `sweep_folders`
+    with _listening(runtime / LIGHT_SOCKET) as light, _listening(runtime / SOCKET) as listener:
         try:
-            process = _spawn(settings, listener.fileno(), reading, preload, mark, runtime / SOCKET)
+            descriptors = {"--listener": listener.fileno(), "--light": light.fileno(), "--lifeline": reading}
+            process = _spawn(settings, descriptors, preload, mark, runtime / SOCKET)
         finally:
             os.close(reading)
     return NurseryHandle(process, runtime, writing, mark)
 
 
+def _listening(address: Path) -> socket.socket:
+    """A socket that listens at `address`. Under its name a live one never refuses: `sweep_folders`."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    new = address.with_suffix(".new")
+    listener.bind(str(new))
+    listener.listen(128)
+    new.rename(address)
+    return listener
+
+
 def _spawn(
-    settings: Settings, listener: int, lifeline: int, preload: Iterable[str], mark: str, address: Path
+    settings: Settings, descriptors: dict[str, int], preload: Iterable[str], mark: str, address: Path
 ) -> subprocess.Popen[bytes]:
-    options = ["--listener", str(listener), "--lifeline", str(lifeline), "--preload", ",".join(preload)]
+    options = [word for option, descriptor in descriptors.items() for word in (option, str(descriptor))]
+    options += ["--preload", ",".join(preload)]
     settings.work_root.mkdir(parents=True, exist_ok=True)
     with (settings.work_root / "nursery.log").open("ab") as log:
         return subprocess.Popen(
@@ -100,7 +108,7 @@ def _spawn(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(listener, lifeline),
+            pass_fds=tuple(descriptors.values()),
             start_new_session=True,
             env={**os.environ, **SINGLE_THREADED, orphans.MARK: mark, ADDRESS: str(address)},
         )

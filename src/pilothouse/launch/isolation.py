@@ -117,7 +117,8 @@ def _visible(cell: Cell) -> list[str]:
     return binds
 
 
-def _own(covered: Sequence[Path]) -> list[Path]:
+@cache
+def _own(covered: tuple[Path, ...]) -> list[Path]:
     """What of this Python and its libraries lies in the folders `covered`, and does not hold one of them."""
     return [
         path

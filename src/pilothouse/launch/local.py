@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed
 from pilothouse.launch import orphans
 from pilothouse.launch.base import Exit, Launcher, Process, Program
-from pilothouse.launch.handle import ADDRESS, NurseryHandle, start_nursery, sweep_folders
+from pilothouse.launch.handle import ADDRESS, LIGHT_SOCKET, NurseryHandle, start_nursery, sweep_folders
 from pilothouse.launch.lines import encoded as line
 from pilothouse.launch.preload import PRELOAD
 
@@ -89,11 +89,15 @@ class NurseryProcess:
 class NurseryLauncher(Launcher):
     """A connection to the nursery at the socket `address`, and all that was launched over it.
 
-    When the nursery dies, `on_lost` is called, perhaps more than once, and then the programs count as killed.
+    When the nursery dies, `on_lost` is called, perhaps more than once, and then the programs count as killed. Light
+    programs come from the light nursery beside it, over a connection that is made when it is first needed.
     """
 
     def __init__(self, address: Path, on_lost: Callable[[], None] = lambda: None) -> None:
+        self._address = address
         self._on_lost = on_lost
+        self._light: NurseryLauncher | None = None
+        self._light_lock = threading.Lock()
         self._lock = threading.Lock()
         self._programs: dict[int, NurseryProcess] = {}
         self._answers: dict[int, dict[str, Any]] = {}
@@ -125,6 +129,8 @@ class NurseryLauncher(Launcher):
 
     def launch(self, program: Program) -> Process:
         """Starts `program`. Blocks while the nursery loads its libraries."""
+        if program.light:
+            return self._beside().launch(replace(program, light=False))
         number, process = self._enlist()
         try:
             self._send({"op": "launch", "id": number, "program": encoded(program)})
@@ -150,6 +156,9 @@ class NurseryLauncher(Launcher):
         with self._lock:
             self._closing = True
             running = list(self._programs.values())
+        with self._light_lock:
+            if self._light is not None:
+                self._light.close()
         for process in running:
             process.kill()
         for process in running:
@@ -158,6 +167,14 @@ class NurseryLauncher(Launcher):
             self._connection.shutdown(socket.SHUT_RDWR)
         self._reader.join(_PATIENCE)
         self._connection.close()
+
+    def _beside(self) -> NurseryLauncher:
+        with self._light_lock:
+            if self._light is None:
+                if self._closing:
+                    raise LaunchFailed("The connection to the nursery is closed.")
+                self._light = NurseryLauncher(self._address.with_name(LIGHT_SOCKET), self._on_lost)
+            return self._light
 
     def _enlist(self) -> tuple[int, NurseryProcess]:
         with self._lock:
@@ -218,9 +235,7 @@ def _follow() -> None:
 
 def encoded(program: Program) -> dict[str, Any]:
     """`program` as JSON; `nursery.decoded` reads it."""
-    document = asdict(program)
-    document["log"] = str(program.log.absolute()) if program.log else None
-    return document
+    return {**vars(program), "log": str(program.log.absolute()) if program.log else None}
 
 
 class LocalLauncher(Launcher):

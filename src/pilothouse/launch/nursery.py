@@ -14,9 +14,13 @@ Protocol: JSON objects, one a line, over a connection to the socket, which only 
     {"op": "status", "id": 2}                             {"event": "status", "id": 2, "pid": …, "threads": 1,
                                                            "programs": 3, "missing": ["catboost"]}
 
+Before it loads anything heavy it forks a light nursery, which does the same, at a socket of its own, for programs that
+need none of that: a fork copies the page tables, and those of 500 MB take some 15 ms to make and as long to take down.
+
 Who dies and what follows: a program -> what it started is killed, its owner is told. An owner (a connection) -> all
-that was launched over it is killed. The server (the pipe) -> everything is killed, the nursery ends. The nursery -> the
-kernel kills its children (PR_SET_PDEATHSIG); `launch.orphans` finds what those had started.
+that was launched over it is killed. The server (the pipe) -> everything is killed, the nursery ends. The light nursery
+-> the nursery ends. The nursery -> the kernel kills its children (PR_SET_PDEATHSIG); `launch.orphans` finds what those
+had started.
 """
 
 from __future__ import annotations
@@ -42,8 +46,9 @@ from pilothouse.launch.base import Program
 from pilothouse.launch.brood import Brood, Child
 from pilothouse.launch.child import adopt_orphans
 from pilothouse.launch.lines import LineSocket
-from pilothouse.launch.preload import preload
+from pilothouse.launch.preload import LIGHT, preload
 
+LIGHT_ENTRY = "pilothouse.launch.nursery:serve_light"
 _PATIENCE = 5.0
 _BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
@@ -57,16 +62,28 @@ class Owner:
 
 
 class Nursery:
-    """The loop. `run` returns when the pipe `lifeline` reaches its end or a SIGTERM comes; nothing is left then."""
+    """The loop. `run` returns when the pipe `lifeline` reaches its end or a SIGTERM comes; nothing is left then.
 
-    def __init__(self, listener: socket.socket, lifeline: int, missing: list[str]) -> None:
+    `missing`, for its status: what could not be loaded. `folder` is removed at the end.
+    """
+
+    def __init__(self, listener: socket.socket, lifeline: int, folder: Path | None = None) -> None:
         self._listener = listener
         self._lifeline = lifeline
-        self._missing = missing
+        self._folder = folder
+        self.missing: list[str] = []
+        self._light: Child | None = None
         self._selector = selectors.DefaultSelector()
         self._owners: set[Owner] = set()
         self._brood = Brood(self._report)
         self._ending = False
+
+    def fork_light(self, listener: socket.socket) -> None:
+        """Starts the light nursery, which serves `listener`. Before `run`, and before anything heavy is loaded."""
+        arguments = {"listener": listener.fileno(), "lifeline": self._lifeline}
+        program = Program(LIGHT_ENTRY, arguments, label="light nursery")
+        self._light = self._forked(program, [self._listener.fileno(), self._selector.fileno()])
+        listener.close()
 
     def run(self) -> None:
         """Serves until it is over, then kills everything."""
@@ -75,15 +92,13 @@ class Nursery:
         self._selector.register(self._lifeline, selectors.EVENT_READ, self._end)
         self._selector.register(self._signals(), selectors.EVENT_READ, self._drain_signals)
         while not self._ending:
-            for key, _ in self._selector.select(self._brood.patience()):
-                key.data()
             self._brood.reap()
             self._brood.watch()
-        self._remove_folder()  # first: the next server ends a nursery that is still busy with its children
+            for key, _ in self._selector.select(0 if self._ending else self._brood.patience()):
+                key.data()
+        if self._folder is not None:  # first: the next server ends a nursery that is still busy with its children
+            shutil.rmtree(self._folder, ignore_errors=True)
         self._brood.destroy(_PATIENCE)
-
-    def _remove_folder(self) -> None:
-        shutil.rmtree(Path(self._listener.getsockname()).parent, ignore_errors=True)
 
     def _signals(self) -> socket.socket:
         """A socket that becomes readable when a signal arrives."""
@@ -145,18 +160,18 @@ class Nursery:
 
     def _launch(self, owner: Owner, number: int, document: dict[str, Any]) -> dict[str, Any]:
         program = decoded(document)
+        inherited = [key.fd for key in self._selector.get_map().values()]
+        inherited += [self._selector.fileno(), self._signal_writer.fileno()]
         try:
-            child = self._fork(program)
+            child = self._forked(program, inherited)
         except OSError as error:
             return {"event": "refused", "id": number, "reason": f"{error.strerror}: {error.filename or 'fork'}"}
         child.owner, child.number = owner, number
         owner.children[number] = child
         return {"event": "launched", "id": number, "pid": child.pid}
 
-    def _fork(self, program: Program) -> Child:
+    def _forked(self, program: Program, inherited: list[int]) -> Child:
         log = _open_log(program.log)
-        inherited = [key.fd for key in self._selector.get_map().values()]
-        inherited += [self._selector.fileno(), self._signal_writer.fileno()]
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         try:
             return self._brood.fork(program, log, inherited)
@@ -180,12 +195,14 @@ class Nursery:
             "id": number,
             "pid": me,
             "threads": processes.threads(me),
-            "programs": len(self._brood),
-            "missing": self._missing,
+            "programs": len(self._brood) - (self._light is not None),
+            "missing": self.missing,
         }
 
     def _report(self, child: Child) -> None:
         owner = child.owner
+        if child is self._light:
+            self._end()
         if isinstance(owner, Owner) and owner in self._owners:
             owner.children.pop(child.number, None)
             outcome = {"code": child.exit.code, "signal": child.exit.signal, "reason": child.exit.reason}
@@ -221,19 +238,29 @@ def main(arguments: Iterable[str]) -> None:
     """The process: takes the descriptors it inherited, preloads, serves, and leaves no file behind."""
     parser = argparse.ArgumentParser(prog="pilothouse.launch.nursery")
     parser.add_argument("--listener", type=int, required=True)
+    parser.add_argument("--light", type=int, required=True, help="what the light nursery listens on")
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--preload", default="")
     parser.add_argument("--home", help="for people who look at the process list")
     options = parser.parse_args(list(arguments))
-    listener = socket.socket(fileno=options.listener)
-    for descriptor in (options.listener, options.lifeline):
+    listener, light = (socket.socket(fileno=descriptor) for descriptor in (options.listener, options.light))
+    for descriptor in (options.listener, options.light, options.lifeline):
         os.set_inheritable(descriptor, False)
     started = time.monotonic()
-    missing = preload(name for name in options.preload.split(",") if name)
     adopt_orphans()
+    nursery = Nursery(listener, options.lifeline, Path(listener.getsockname()).parent)
+    preload(LIGHT)
+    nursery.fork_light(light)
+    nursery.missing = preload(name for name in options.preload.split(",") if name)
     gc.freeze()  # what is loaded now stays; collections in children then copy none of its pages
     sys.stderr.write(f"nursery: ready after {time.monotonic() - started:.1f} s\n")
-    Nursery(listener, options.lifeline, missing).run()
+    nursery.run()
+
+
+def serve_light(listener: int, lifeline: int) -> None:
+    """The light nursery's process."""
+    gc.freeze()
+    Nursery(socket.socket(fileno=listener), lifeline).run()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,9 @@ PRELOAD = (
 )
 """Modules that job, trial and replica processes use. One that is missing costs time later, nothing else."""
 
+LIGHT = ("pilothouse.training.program",)
+"""Modules that light programs use: the processes around training programs."""
+
 SINGLE_THREADED = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",

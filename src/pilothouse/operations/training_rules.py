@@ -150,6 +150,12 @@ def _channel(context: Context, channel: Channel, role_arn: str) -> None:
             f"The channel {channel.name} has input mode {channel.input_mode}, which is not served by this version of "
             "Pilothouse. Use File or FastFile."
         )
+    for member, value in (("CompressionType", channel.compression), ("RecordWrapperType", channel.record_wrapper)):
+        if value != "None":
+            raise ValidationError(
+                f"The channel {channel.name} has {member} {value}, which is for Pipe mode only. Leave it out: in "
+                f"{channel.input_mode} mode a program finds the objects as they are."
+            )
     if channel.data_type not in ("S3Prefix", "ManifestFile"):
         raise ValidationError(
             f"The channel {channel.name} has S3DataType {channel.data_type}, which is not served by this version of "

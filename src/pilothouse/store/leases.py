@@ -100,9 +100,9 @@ class Leases:
 
         Each claim adds one. It goes back to 0 when, guarded by the present lease, a step is recorded, another resource
         is inserted, or another's status or state changes. Writing what is there already is no progress, nor is a
-        change of the job's own row, for every attempt makes those. An orderly release takes its own claim out again,
-        and so does `release_owned`. So the value is 1 after the first claim, and n while the n-th worker in a row
-        works, or lies dead, without having brought the job further.
+        change of the job's own row or one with `progress=False`, for every attempt makes those. An orderly release
+        takes its own claim out again, and so does `release_owned`. So the value is 1 after the first claim, and n while
+        the n-th worker in a row works, or lies dead, without having brought the job further.
         """
         with self._database.read() as connection:
             return _held(connection, lease).fruitless

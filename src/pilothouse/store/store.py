@@ -118,6 +118,7 @@ class Store:
         state: dict[str, Any] | None = None,
         lease: Lease | None = None,
         expect_status: None = None,
+        progress: bool = True,
     ) -> Resource: ...
 
     @overload
@@ -130,6 +131,7 @@ class Store:
         state: dict[str, Any] | None = None,
         lease: Lease | None = None,
         expect_status: Collection[str] | None,
+        progress: bool = True,
     ) -> Resource | None: ...
 
     def update(
@@ -141,12 +143,14 @@ class Store:
         state: dict[str, Any] | None = None,
         lease: Lease | None = None,
         expect_status: Collection[str] | None = None,
+        progress: bool = True,
     ) -> Resource | None:
         """Change the status, and merge `state` at its top level (None takes a member away).
 
         With `lease`, which may be on this resource or on the job it belongs to: `LeaseLost` unless its token is
-        current. With `expect_status`: no change, and None, if the status is not among these. `ResourceNotFound` if
-        there is no such resource.
+        current. With `expect_status`: no change, and None, if the status is not among these. `progress` False: what
+        every attempt at the job writes again, and so no progress of it. `ResourceNotFound` if there is no such
+        resource.
         """
         with self.database.write() as connection:
             job = guard(connection, lease) if lease else None
@@ -155,7 +159,12 @@ class Store:
                 return None
             after = _changed(before, status=status, state=state)
             connection.execute(statements.saved(after))
-            if job is not None and job != after.seq and (after.status, after.state) != (before.status, before.state):
+            if (
+                progress
+                and job is not None
+                and job != after.seq
+                and (after.status, after.state) != (before.status, before.state)
+            ):
                 progressed(connection, job)
         return after
 

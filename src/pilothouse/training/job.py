@@ -20,7 +20,7 @@ from pilothouse.contract import channels, pack
 from pilothouse.contract.channels import Checkpoints
 from pilothouse.contract.opt_ml import OptMl
 from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error
-from pilothouse.training import source
+from pilothouse.training import containers, source
 from pilothouse.training.outcome import Outcome
 from pilothouse.training.record import Record
 from pilothouse.training.runs import Runs
@@ -211,6 +211,7 @@ class Training:
     def _finish(self, status: str, secondary: str, *, reason: str | None = None, seconds: float = 0.0) -> None:
         for folder in (self._folders.base, *self._directory.glob("run-*")):
             shutil.rmtree(folder, ignore_errors=True)
+        (self._directory / containers.VARIABLES).unlink(missing_ok=True)
         also = self._closing() if self._closing is not None else {}
         self.record.finish(status, secondary, reason=reason, seconds=seconds, also=also)
 

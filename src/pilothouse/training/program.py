@@ -81,7 +81,7 @@ class Task:
 
     def document(self) -> dict[str, Any]:
         """The task as JSON."""
-        return asdict(self)
+        return {**vars(self), "commands": [vars(command) for command in self.commands], "limits": vars(self.limits)}
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> Task:

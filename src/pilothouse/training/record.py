@@ -45,8 +45,10 @@ class Record:
 
     def enter(self, status: str, **state: Any) -> None:
         """Goes over to the secondary `status`; `state` is written along with it."""
+        is_new = all(status != transition["Status"] for transition in self._transitions) and status != "Interrupted"
         self._move(status, clock.now())
-        self._write(state={"SecondaryStatus": status, "SecondaryStatusTransitions": self._transitions, **state})
+        state = {"SecondaryStatus": status, "SecondaryStatusTransitions": self._transitions, **state}
+        self._write(state=state, progress=is_new)
 
     def note(self, status: str) -> None:
         """Goes over to the secondary `status`, to be written with the next one: it does not last."""
@@ -60,7 +62,7 @@ class Record:
     def publish(self) -> None:
         """Writes the metrics of the moment, if it is not too soon."""
         if self._dirty and time.monotonic() - self._published_at >= _PUBLISH:
-            self._write(state={"FinalMetricDataList": self.final_metrics()})
+            self._write(state={"FinalMetricDataList": self.final_metrics()}, progress=False)
             self._published_at, self._dirty = time.monotonic(), False
 
     def final_metrics(self) -> list[dict[str, Any]]:
@@ -117,5 +119,6 @@ class Record:
         text = (message or MESSAGES[status])[:_LONGEST_REASON]
         self._transitions.append({"Status": status, "StartTime": at, "StatusMessage": text})
 
-    def _write(self, *, state: dict[str, Any], status: str | None = None) -> None:
-        self.row = self._job.store.update(KIND, self.name, status=status, state=state, lease=self._job.lease)
+    def _write(self, *, state: dict[str, Any], status: str | None = None, progress: bool = True) -> None:
+        lease = self._job.lease
+        self.row = self._job.store.update(KIND, self.name, status=status, state=state, lease=lease, progress=progress)

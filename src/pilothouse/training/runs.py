@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 ENTRY = "pilothouse.training.program:main"
 ENVIRONMENTS = "environments"
 LOG = "keeper.log"
-_LOOK = 0.1
+_FIRST_LOOK, _LOOK = 0.25, 0.1  # a program that is done before the first look costs one write less
 _SHORTEST_WAIT, _LONGEST_WAIT, _WAIT_SHARE = 0.005, 0.1, 0.05
 _LONGEST_LINE = 4096
 _CHECKPOINTS_EVERY = 10.0
@@ -114,7 +115,7 @@ class Runs:
     ) -> Exit:
         events = EventReader(folder / EVENTS)
         begun = time.monotonic()
-        stopping, next_look, next_checkpoints = False, begun, begun + _CHECKPOINTS_EVERY
+        stopping, next_look, next_checkpoints = False, begun + _FIRST_LOOK, begun + _CHECKPOINTS_EVERY
         while (ended := self._ended(process, folder, time.monotonic() - begun)) is None:
             moment = time.monotonic()
             if moment < next_look:
@@ -178,7 +179,7 @@ class Runs:
         if not (folder / END).exists():
             return Outcome("Failed", "Failed", outcomes.lost(ended, _lines(folder / LOG)), _seconds(folder), metrics)
         end = End(**json.loads((folder / END).read_text()))
-        commands = self._commands(folder)
+        commands = self._commands
         number = min(end.failed_command or 0, len(commands) - 1)
         verdict = outcomes.judged(end, self._folders.failure(), commands[number])
         return Outcome(*verdict, seconds=end.seconds, metrics=metrics)
@@ -193,14 +194,16 @@ class Runs:
         )
         task = Task(
             directory=str(folder),
-            commands=self._commands(folder),
+            commands=self._commands,
             metrics=self._definitions(),
             limits=limits,
             seconds=seconds,
             grace=settings.stop_grace,
             own=tuple(self._opening()),
         )
-        return Program(target=ENTRY, arguments={"task": task.document()}, log=folder / LOG, label=self._record.name)
+        light = self._mode not in training_images.BUILT_IN
+        arguments = {"task": task.document()}
+        return Program(ENTRY, arguments, log=folder / LOG, label=self._record.name, light=light)
 
     def _opening(self) -> Iterator[str]:
         """What the log begins with: how the program is kept apart."""
@@ -216,10 +219,11 @@ class Runs:
     def _definitions(self) -> tuple[tuple[str, str], ...]:
         return built_in_training.metric_definitions(self._mode) or self._spec.metrics
 
-    def _commands(self, run: Path) -> tuple[Command, ...]:
-        """What is to be run in the folder `run`, one after the other; the last one is the program itself."""
+    @cached_property
+    def _commands(self) -> tuple[Command, ...]:
+        """What is to be run, one after the other; the last one is the program itself."""
         if self._mode == "container":
-            return self._container(run)
+            return self._container()
         if self._mode == "entrypoint":
             return (self._command(source.entry_point(self._spec, self._root), self._root),)
         if self._mode == "script":
@@ -230,14 +234,14 @@ class Runs:
         shown = f"the built-in {self._mode}"
         return (Command((), shown, folder, variables, target, arguments),)
 
-    def _container(self, run: Path) -> tuple[Command, ...]:
+    def _container(self) -> tuple[Command, ...]:
         row = self._record.row
         return containers.commands(
             containers.engine(self._job.settings),
             self._spec,
             container=f"pilothouse-{names.digest(f'{self._job.settings.home.resolve()} {row.arn} {row.created_at!r}')}",
             base=self._folders.base,
-            file=run / containers.VARIABLES,
+            file=self._directory / containers.VARIABLES,
             variables=self._variables(),
             memory=memory_share(self._job.settings),
         )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pilothouse import clock
+from pilothouse.catalog import training_jobs
 from pilothouse.catalog.tuning_jobs import TuningJob
+from pilothouse.store.store import Resource, Store
 from pilothouse.tuning import completion, warmstart
-from pilothouse.tuning.ledger import Ledger
+from pilothouse.tuning.ledger import Ledger, trial_of
 from pilothouse.tuning.trial import Trial
 
 if TYPE_CHECKING:
@@ -23,6 +25,27 @@ class Parent:
     job: TuningJob
     trials: Sequence[Trial]
     names: Mapping[int, str]
+
+
+def counted(spec: TuningJob, trials: Sequence[Trial], name: Callable[[int], str]) -> dict[str, Any]:
+    """What Describe shows of `trials`; `name` has a training job's name for the number of a trial."""
+    best = completion.best(spec, trials)
+    return {
+        "TrainingJobStatusCounters": completion.training_counters(trials),
+        "ObjectiveStatusCounters": completion.objective_counters(trials),
+        "TuningJobCompletionDetails": {
+            "NumberOfTrainingJobsObjectiveNotImproving": completion.not_improving(spec, trials)
+        },
+        "_best": {"job": name(best.number)} if best else None,
+    }
+
+
+def aftermath(store: Store, row: Resource) -> dict[str, Any]:
+    """The state of the tuning job `row` when its process has failed, by the rows of its training jobs."""
+    children = store.children(training_jobs.KIND, (row.kind, row.name))
+    trials = [trial_of(child) for child in children]
+    names = {trial.number: child.name for trial, child in zip(trials, children, strict=True)}
+    return counted(TuningJob.of(row.request), trials, names.__getitem__)
 
 
 class Board:
@@ -39,18 +62,12 @@ class Board:
     def state(self, converged_at: float | None = None) -> dict[str, Any]:
         """That state."""
         trials = self._ledger.trials
-        details: dict[str, Any] = {
-            "NumberOfTrainingJobsObjectiveNotImproving": completion.not_improving(self._spec, trials)
-        }
+        state = counted(self._spec, trials, self._ledger.name)
         if converged_at is not None:
-            details["ConvergenceDetectedTime"] = converged_at
-        best = completion.best(self._spec, trials)
+            state["TuningJobCompletionDetails"]["ConvergenceDetectedTime"] = converged_at
         return {
-            "TrainingJobStatusCounters": completion.training_counters(trials),
-            "ObjectiveStatusCounters": completion.objective_counters(trials),
-            "TuningJobCompletionDetails": details,
+            **state,
             "ConsumedResources": {"RuntimeInSeconds": int(clock.now() - self._started)},
-            "_best": {"job": self._ledger.name(best.number)} if best else None,
             "_overall_best": self._overall_best(trials),
         }
 

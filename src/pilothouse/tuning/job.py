@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pilothouse import clock
 from pilothouse.catalog import training_jobs, tuning_trials
 from pilothouse.catalog.tuning_jobs import TuningJob
-from pilothouse.errors import JobFailed, LeaseLost
+from pilothouse.errors import JobFailed
 from pilothouse.tuning import completion, warmstart
 from pilothouse.tuning.board import Board, Parent
 from pilothouse.tuning.ledger import Ledger, trial_of
@@ -31,7 +31,6 @@ _ENDINGS = {
     "not improving": "The objective has not improved in MaxNumberOfTrainingJobsNotImproving training jobs.",
     "converged": "The objective has converged.",
 }
-_ABANDONED = f"{tuning_trials.INTERNAL}: The tuning job failed before this training job had ended."
 _LONGEST_REASON = 1024
 
 
@@ -47,14 +46,7 @@ def run(job: Job) -> None:
     trials = Trials(
         job, spec, ledger, Search.restored(spec, seed, ledger.trials, inherited), started, changed=board.publish
     )
-    try:
-        trials.run()
-    except LeaseLost:
-        raise
-    except Exception:
-        ledger.end_open(_ABANDONED)
-        job.update(state=board.state())
-        raise
+    trials.run()
     _end(job, ledger, board, trials)
 
 

@@ -85,19 +85,6 @@ class Ledger:
             self._trials[number] = trial
         return trial
 
-    def end_open(self, reason: str) -> None:
-        """Gives the rows that have not ended a terminal status, for want of anybody who could go on with them."""
-        for trial in self.running:
-            state = {"SecondaryStatus": "Failed", "TrainingEndTime": clock.now(), "FailureReason": reason}
-            row = self._job.store.update(
-                training_jobs.KIND,
-                self.name(trial.number),
-                status="Failed",
-                state={**state, **self.closing(())},
-                lease=self._job.lease,
-            )
-            self.close(trial.number, row)
-
     def _insert(self, trial: Trial, name: str) -> None:
         job, definition = self._job, self._spec.definitions[trial.definition]
         state = {

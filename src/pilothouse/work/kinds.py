@@ -12,7 +12,8 @@ class JobKind:
 
     `target` is a function of a `work.job.Job` ("package.module:function"). `end_time` and `secondary_status` name the
     wire members of the kind's Describe answer that take the time and the name of a terminal status; a kind without a
-    secondary status leaves it out. `children` is the kind of the resources that end with the job.
+    secondary status leaves it out. `children` is the kind of the resources that end with the job, and `aftermath` a
+    function of the store and the job's row: the state to be written when it has failed and they have ended.
     """
 
     kind: str
@@ -21,6 +22,7 @@ class JobKind:
     end_time: str = "EndTime"
     secondary_status: str | None = None
     children: str | None = None
+    aftermath: str | None = None
 
 
 KINDS: dict[str, JobKind] = {
@@ -45,6 +47,7 @@ KINDS: dict[str, JobKind] = {
             log_group="/aws/sagemaker/HyperParameterTuningJobs",
             end_time="HyperParameterTuningEndTime",
             children="training-job",
+            aftermath="pilothouse.tuning.board:aftermath",
         ),
     )
 }

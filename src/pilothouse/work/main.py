@@ -16,6 +16,7 @@ from pilothouse.config import Settings
 from pilothouse.errors import JobFailed, LeaseLost
 from pilothouse.launch.local import NurseryLauncher
 from pilothouse.store.leases import Lease
+from pilothouse.work.failure import fail
 from pilothouse.work.job import Job
 from pilothouse.work.kinds import ACTIVE, JobKind, ending
 from pilothouse.work.scratch import clear
@@ -64,10 +65,10 @@ def conclude(job: Job) -> None:
         raise
     except JobFailed as failure:
         job.log(f"Failed: {failure.message}")
-        _end(job, "Failed", failure.message)
+        fail(job.store, job.kind, job.lease, failure.message)
     except Exception as error:
         job.log(traceback.format_exc())
-        _end(job, "Failed", f"InternalServerError: {type(error).__name__}: {error}")
+        fail(job.store, job.kind, job.lease, f"InternalServerError: {type(error).__name__}: {error}")
     else:
         _end(job, "Stopped" if job.refresh().stop_requested else "Completed")
 
@@ -77,6 +78,6 @@ def _target(target: str) -> Any:
     return getattr(importlib.import_module(module), function)
 
 
-def _end(job: Job, status: str, reason: str | None = None) -> None:
-    state = ending(job.kind, status, clock.now(), reason)
+def _end(job: Job, status: str) -> None:
+    state = ending(job.kind, status, clock.now())
     job.store.update(job.kind.kind, job.name, status=status, state=state, lease=job.lease, expect_status=ACTIVE)

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
-from pilothouse import clock
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed, LeaseLost
 from pilothouse.launch.base import Exit, Launcher, Process, Program
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
-from pilothouse.work.kinds import ACTIVE, KINDS, TERMINAL, JobKind, ending
+from pilothouse.work.failure import fail
+from pilothouse.work.kinds import KINDS, TERMINAL, JobKind
 from pilothouse.work.reconcilers import Reconciler, ReconcilerThread
 from pilothouse.work.scratch import clear, job_directory
 from pilothouse.work.watchdog import LEASE_TTL
@@ -186,24 +186,12 @@ class Supervisor:
         outcome = self._exits.pop((lease.kind, lease.name), None)
         reason = unexpected_end(times, outcome)
         journal.error("giving a job up", kind=lease.kind, name=lease.name, reason=reason)
-        state = ending(self._kinds[lease.kind], "Failed", clock.now(), reason)
         try:
-            self._store.update(lease.kind, lease.name, status="Failed", state=state, lease=lease, expect_status=ACTIVE)
+            fail(self._store, self._kinds[lease.kind], lease, reason, self._kinds)
         except LeaseLost:
             return
-        self._end_children(lease)
         clear(job_directory(self._settings, lease.kind, lease.name))
         self._leases.release(lease)
-
-    def _end_children(self, lease: Lease) -> None:
-        """Ends what a job that was given up had under way."""
-        kind = self._kinds.get(self._kinds[lease.kind].children or "")
-        if kind is None:
-            return
-        reason = f"InternalServerError: The {lease.kind} {lease.name} was given up before this one had ended."
-        state = ending(kind, "Failed", clock.now(), reason)
-        for child in self._store.children(kind.kind, (lease.kind, lease.name)):
-            self._store.update(kind.kind, child.name, status="Failed", state=state, expect_status=ACTIVE)
 
     def _end_jobs(self, deadline: float) -> None:
         for running in self._running:
