@@ -78,8 +78,8 @@ def _import_image(program: str, folder: Path, busybox: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(start_shared_server: Callable[..., Any], engine_variables: dict[str, str]) -> Any:
-    started = start_shared_server(PILOTHOUSE_STOP_GRACE="2", PILOTHOUSE_LAUNCHER="docker", **engine_variables)
+def server(server_with: Callable[..., Any], engine_variables: dict[str, str]) -> Any:
+    started = server_with(PILOTHOUSE_STOP_GRACE="2", PILOTHOUSE_LAUNCHER="docker", **engine_variables)
     started.client("s3").create_bucket(Bucket=BUCKET)
     started.client("s3").put_object(Bucket=BUCKET, Key="train/rows", Body=b"1\n2\n3\n")
     return started
