@@ -73,7 +73,7 @@ def test_ctrl_c_ends_the_tuning_and_tells_what_was_best_by_then(folder: Path) ->
 def test_a_metric_that_never_comes_is_an_error_in_words(folder: Path) -> None:
     done = tune(
         folder,
-        *("--range", "depth=1:9:int", "--set", "level=1", "--jobs", "2", "--data", "offset.txt"),
+        *("--range", "depth=1:9:int", "--set", "level=1", "--trials", "2", "--data", "offset.txt"),
         *("--metric", "loss=loss: ([0-9.]+)", "--minimize", "loss"),
     )
     assert done.returncode == 1

@@ -23,7 +23,7 @@ _STRATEGIES = ("bayesian", "random", "grid", "hyperband")
 )
 @click.option("--maximize", help="The metric that shall be large.")
 @click.option("--minimize", help="The metric that shall be small.")
-@click.option("--jobs", type=click.IntRange(1, 10_000), help="How many trials.  [default: 20; with grid, all]")
+@click.option("--trials", type=click.IntRange(1, 10_000), help="How many trials.  [default: 20; with grid, all]")
 @click.option(
     "--parallel", type=click.IntRange(1, 100), help="How many at once.  [default: as many as there are cores]"
 )
@@ -48,7 +48,7 @@ def tune(
     metrics: tuple[str, ...],
     maximize: str | None,
     minimize: str | None,
-    jobs: int | None,
+    trials: int | None,
     parallel: int | None,
     strategy: str,
     early_stopping: bool,
@@ -81,7 +81,7 @@ def tune(
         metrics=tuple(_pair(metric, "--metric", "name=regex") for metric in metrics),
         objective=maximize or minimize or "",
         maximize=maximize is not None,
-        jobs=jobs or (None if strategy == "grid" else 20),
+        jobs=trials or (None if strategy == "grid" else 20),
         parallel=parallel or min(Settings().slots, 100),
         strategy=strategy.capitalize(),
         static=dict(_pair(setting, "--set", "name=value") for setting in settings),
@@ -95,8 +95,8 @@ def tune(
     console = Console(highlight=False, soft_wrap=True)
     with EmbeddedServer(home, PILOTHOUSE_SLOTS=str(wish.parallel)) as server:
         tuning = Tuning(server, wish)
-        with Trials(console) as trials:
-            ended = tuning.run(trials)
+        with Trials(console) as board:
+            ended = tuning.run(board)
         if out is not None:
             tuning.download(ended, out)
     console.print(trials_table(ended))
