@@ -28,6 +28,7 @@ PRELOAD = (
     "pilothouse.work.task",
     "pilothouse.automl.job",
     "pilothouse.automl.tasks",
+    "pilothouse.automl.tuned.tasks",
     "pilothouse.training.job",
     "pilothouse.training.program",
     "pilothouse.training.algorithms.linear_learner",
@@ -35,6 +36,7 @@ PRELOAD = (
     "pilothouse.tuning.job",
     "pilothouse.problems.tabular.read",
     "pilothouse.problems.tabular.train",
+    "pilothouse.problems.tabular.tuned",
     "pilothouse.problems.tabular.ensemble",
     "pilothouse.hosting.replica",
 )
