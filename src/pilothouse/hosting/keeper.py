@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import time
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from pathlib import Path
 import structlog
 
 from pilothouse import names
-from pilothouse.catalog import hosting
+from pilothouse.catalog import hosting, pipelines
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import LaunchFailed, PilothouseError
+from pilothouse.errors import DataError, LaunchFailed, PilothouseError
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.tail import Tail
 from pilothouse.launch.base import Launcher, Process, Program
@@ -47,12 +48,13 @@ class Shop:
 
 @dataclass(frozen=True)
 class Place:
-    """Which replica: the `index`-th of a variant of an endpoint, and the container that it runs."""
+    """Which replica: the `index`-th of a variant of an endpoint, and the containers that it runs, in series or not."""
 
     endpoint: str
     variant: str
     index: int
-    container: Document
+    containers: Sequence[Document]
+    direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,17 +116,14 @@ class Keeper:
     def _start(self) -> _Run:
         """Runs in the starter's thread: a large model may take a while to come."""
         place, token = self.place, names.token()
-        address = hosting.archive_uri(place.container)
-        folder = self._shop.archives.folder(address or "")
+        definitions = [
+            self._fetched(*one) for one in zip(pipelines.names(place.containers), place.containers, strict=True)
+        ]
         log = self._shop.logs / f"{token}.log"
         path = self._shop.sockets / f"{token}.sock"
         program = Program(
             target="pilothouse.hosting.replica:serve",
-            arguments={
-                "model": str(folder),
-                "socket": str(path),
-                "environment": place.container.get("Environment", {}),
-            },
+            arguments={"containers": definitions, "socket": str(path), "direct": place.direct},
             log=log,
             memory_limit=self._shop.memory_limit,
             label=f"serve {place.endpoint}",
@@ -132,6 +131,14 @@ class Keeper:
         group, stream = hosting.log_group(place.endpoint), f"{place.variant}/{place.index}-{token}"
         tail = Tail(log, lambda lines: self._shop.store.append_log(group, stream, lines))
         return _Run(self._shop.launcher.launch(program), path, tail)
+
+    def _fetched(self, name: str, container: Document) -> Document:
+        """What `replica.serve` has to know of a container."""
+        try:
+            folder = self._shop.archives.folder(hosting.archive_uri(container) or "")
+        except DataError as error:
+            raise error if len(self.place.containers) == 1 else DataError(f"{name}: {error.message}") from error
+        return {"name": name, "model": str(folder), "environment": container.get("Environment", {})}
 
     def _await_start(self, starting: Future[_Run]) -> None:
         if not starting.done():

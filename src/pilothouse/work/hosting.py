@@ -201,7 +201,11 @@ class HostingReconciler:
         self._store.delete(hosting.ENDPOINT, row.name)
         fleets = self._fleets.values()
         self._archives.keep_only(
-            address for fleet in fleets for k in fleet.keepers if (address := hosting.archive_uri(k.place.container))
+            address
+            for fleet in fleets
+            for keeper in fleet.keepers
+            for container in keeper.place.containers
+            if (address := hosting.archive_uri(container))
         )
 
 
@@ -237,7 +241,7 @@ def _emptied(folder: Path) -> Path:
 
 def _places(row: Resource) -> list[Place]:
     return [
-        Place(row.name, variant["VariantName"], index, variant["Containers"][0])
+        Place(row.name, variant["VariantName"], index, variant["Containers"], hosting.is_direct(variant))
         for variant in row.state["_variants"]
         for index in range(hosting.replica_count(variant))
     ]
