@@ -4,7 +4,9 @@ from __future__ import annotations
 
 TABULAR_INFERENCE = "pilothouse/automl-tabular-inference:1-cpu-py3"
 TABULAR_TRANSFORM = "pilothouse/automl-tabular-transform:1-cpu-py3"
+"""Of the first and the last stage of a tuned candidate: rows to a matrix, numbers of classes to labels."""
 TABULAR_ALGORITHM = "pilothouse/automl-tabular-algorithm:1-cpu-py3"
+"""Of the stage between them: the matrix to predictions."""
 TABULAR_TRAINING = "pilothouse/automl-tabular-training:1-cpu-py3"
 
 _SERVED = (TABULAR_INFERENCE, TABULAR_TRANSFORM, TABULAR_ALGORITHM)
