@@ -1,4 +1,4 @@
-"""A user of boto3 who deploys models, and asks them."""
+"""A user of boto3 who deploys models, and asks them; and candidates to deploy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
+import pyarrow as pa
 import pytest
 from botocore.config import Config
 
+from pilothouse import engines
 from pilothouse.catalog import images
+from pilothouse.contract.pack import pack
+from pilothouse.engines.base import Task
+from pilothouse.problems.tabular import stages
+from pilothouse.problems.tabular.dataset import Dataset
+from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline, PipelineSpec
+from pilothouse.problems.tabular.read import Reading, prepare
+from pilothouse.problems.tabular.verdict import Verdict
 
 BUCKET = "models"
+OUTPUT = "predicted_label,probability,probabilities"
+FEATURES = {
+    "AUTOML_TRANSFORM_MODE": "feature-transform",
+    "AUTOML_SPARSE_ENCODE_RECORDIO_PROTOBUF": "1",
+    "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "application/x-recordio-protobuf",
+}
+ALGORITHM = {"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv", "SAGEMAKER_INFERENCE_OUTPUT": OUTPUT}
+LABELS = {
+    "AUTOML_TRANSFORM_MODE": "inverse-label-transform",
+    "SAGEMAKER_INFERENCE_INPUT": OUTPUT,
+    "SAGEMAKER_INFERENCE_OUTPUT": f"{OUTPUT},labels",
+}
 
 
 class User:
@@ -41,6 +63,20 @@ class User:
         uri = self.upload(archive, f"{archive.parent.name}-{archive.name}")
         named = {"ContainerHostname": hostname} if hostname else {}
         return {"Image": image, "ModelDataUrl": uri, "Environment": environment, **named}
+
+    def containers(self, folder: Path, *, named: bool = False) -> list[dict[str, Any]]:
+        """The definitions of a candidate's containers, as ListCandidatesForAutoMLJob gives them."""
+        described = [
+            ("features", images.TABULAR_TRANSFORM, FEATURES),
+            ("algorithm", images.TABULAR_ALGORITHM, ALGORITHM),
+            ("labels", images.TABULAR_TRANSFORM, LABELS),
+        ]
+        if not (folder / "labels.tar.gz").exists():
+            described = [described[0], (*described[1][:2], {"SAGEMAKER_INFERENCE_OUTPUT": "predicted_label"})]
+        return [
+            self.container(f"registry/{image}", folder / f"{part}.tar.gz", part if named else None, **environment)
+            for part, image, environment in described
+        ]
 
     def serve(self, name: str, containers: list[dict[str, Any]], instances: int = 1, **members: Any) -> str:
         """Starts to serve containers; the name that model, configuration and endpoint have."""
@@ -93,3 +129,37 @@ def user_of() -> Callable[[Any], User]:
 def user(shared_server: Any) -> User:
     """The user of the server that the tests of a module share."""
     return User(shared_server)
+
+
+@pytest.fixture(scope="session")
+def candidates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders with the stages of a classifier of three classes and of a regressor, and their archives beside them."""
+    folder = tmp_path_factory.mktemp("candidates")
+    rng = np.random.default_rng(0)
+    a, colour = rng.normal(size=600), rng.choice(["red", "green", "blue"], 600)
+    score = a + (colour == "red") + 0.1 * rng.normal(size=600)
+    columns = {"a": [f"{value:.5f}" for value in a], "colour": colour.tolist()}
+    label = np.select([score < -0.3, score < 0.8], ["low", "middle"], "high").tolist()
+    value = [f"{number:.6f}" for number in score]
+    return {
+        "classes": candidate(folder / "classes", pa.table({**columns, "y": label}), 2),
+        "values": candidate(folder / "values", pa.table({**columns, "y": value}), 10),
+    }
+
+
+def candidate(folder: Path, table: pa.Table, one_hot: int) -> Path:
+    data = prepare(table, None, Reading("y"), folder / "dataset")
+    pipeline = DataPipeline.fit(PipelineSpec("dpp0", "xgboost", "raw", one_hot=one_hot), data.features)
+    matrix = stages.as_features(pipeline.transform(data.features), pipeline.names)
+    data = Dataset(**{**vars(data), "features": matrix})
+    task = Task(data.problem_type, len(data.classes or []), "Accuracy" if data.classes else "MSE")
+    model = engines.engine("xgboost").fit(matrix, data.y, None, task, {}, rounds=10)
+    verdict = Verdict(None, None, {}, 0.0, 0.0, 0.0, 0.0)
+    parts = folder / "stages"
+    stages.save_features(parts / "features", data, pipeline)
+    stages.save_algorithm(parts / "algorithm", [model], "xgboost", data, verdict, task.metric)
+    if data.classes:
+        stages.save_labels(parts / "labels", data.classes)
+    for part in list(parts.iterdir()):
+        pack(part, folder / f"{part.name}.tar.gz")
+    return folder

@@ -20,12 +20,13 @@ from pilothouse.config import Settings
 from pilothouse.contract.pack import pack
 from pilothouse.errors import LaunchFailed
 from pilothouse.hosting import keeper
+from pilothouse.hosting.sockets import runtime_folder
 from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.slots import memory_share
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.resource import Resource
 from pilothouse.store.store import Store
-from pilothouse.work.hosting import HostingReconciler, runtime_folder
+from pilothouse.work.hosting import HostingReconciler
 
 
 class Pong(BaseHTTPRequestHandler):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
@@ -13,9 +11,10 @@ from pathlib import Path
 import structlog
 
 from pilothouse import names
-from pilothouse.catalog import hosting, pipelines
+from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import DataError, LaunchFailed, PilothouseError
+from pilothouse.errors import LaunchFailed, PilothouseError
+from pilothouse.hosting import connection
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.tail import Tail
 from pilothouse.launch.base import Launcher, Process, Program
@@ -28,7 +27,6 @@ STEADY_SECONDS = 60.0
 """How long a replica must answer before its earlier failures are forgotten."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-_PING_SECONDS = 0.5
 
 journal = structlog.get_logger()
 
@@ -116,9 +114,7 @@ class Keeper:
     def _start(self) -> _Run:
         """Runs in the starter's thread: a large model may take a while to come."""
         place, token = self.place, names.token()
-        definitions = [
-            self._fetched(*one) for one in zip(pipelines.names(place.containers), place.containers, strict=True)
-        ]
+        definitions = self._shop.archives.fetched(place.containers)
         log = self._shop.logs / f"{token}.log"
         path = self._shop.sockets / f"{token}.sock"
         program = Program(
@@ -131,14 +127,6 @@ class Keeper:
         group, stream = hosting.log_group(place.endpoint), f"{place.variant}/{place.index}-{token}"
         tail = Tail(log, lambda lines: self._shop.store.append_log(group, stream, lines))
         return _Run(self._shop.launcher.launch(program), path, tail)
-
-    def _fetched(self, name: str, container: Document) -> Document:
-        """What `replica.serve` has to know of a container."""
-        try:
-            folder = self._shop.archives.folder(hosting.archive_uri(container) or "")
-        except DataError as error:
-            raise error if len(self.place.containers) == 1 else DataError(f"{name}: {error.message}") from error
-        return {"name": name, "model": str(folder), "environment": container.get("Environment", {})}
 
     def _await_start(self, starting: Future[_Run]) -> None:
         if not starting.done():
@@ -169,7 +157,7 @@ class Keeper:
             self.failures = 0
 
     def _await_ready(self, run: _Run, now: float) -> None:
-        if _answers(run.socket):
+        if connection.answers(run.socket):
             self._ready_at = now
         elif now - self._began > START_SECONDS:
             run.process.kill()
@@ -205,25 +193,3 @@ class Keeper:
     def _pause(self, times: int) -> None:
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(times - 1, 10))
         self._retry_at = time.monotonic() + pause
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-def _answers(path: Path) -> bool:
-    connection = _UnixConnection(path, _PING_SECONDS)
-    try:
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

@@ -40,6 +40,12 @@ KINDS: dict[str, JobKind] = {
             secondary_status="SecondaryStatus",
         ),
         JobKind(
+            "transform-job",
+            target="pilothouse.hosting.transform.job:run",
+            log_group="/aws/sagemaker/TransformJobs",
+            end_time="TransformEndTime",
+        ),
+        JobKind(
             "hyper-parameter-tuning-job",
             target="pilothouse.tuning.job:run",
             log_group="/aws/sagemaker/HyperParameterTuningJobs",
