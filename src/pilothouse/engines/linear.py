@@ -11,6 +11,7 @@ import numpy as np
 
 from pilothouse.data.text import is_topic
 from pilothouse.engines.base import Array, Labelled, Model, Task, capped, probabilities
+from pilothouse.engines.penalised import SQUARED, classification, regression
 from pilothouse.engines.solvers import TERM_SCALE, Columns, logistic, ridge, softmax
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Design:
     spans: Array = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def fit(cls, x: Features) -> Design:
+    def fit(cls, x: Features, most_knots: int = _MOST_KNOTS) -> Design:
+        """Learns from rows; a number gets at most so many hinges."""
         numeric = np.asarray(x.numeric, dtype=np.float64)
         missing = np.isnan(numeric)
         low, high = _quantiles(numeric)
@@ -62,7 +64,7 @@ class Design:
             # Topics sum up n-grams, so they are penalised like n-grams: as numbers of their own they would overfit.
             scale[[is_topic(name) for name in x.numeric_names]] = 1 / TERM_SCALE
         plain = cls(low, high, mean, scale, np.flatnonzero(missing.any(axis=0)), levels)
-        return replace(plain, **_hinges(plain.numbers(x), x))
+        return replace(plain, **_hinges(plain.numbers(x), x, most_knots))
 
     def matrix(self, x: Features) -> Array:
         """float64 [n, columns]."""
@@ -165,7 +167,10 @@ class LinearModel:
 
 
 class LinearLearner:
-    """The engine. Params: `l2`, the strength of the penalty in rows (as if so many rows spoke for zero)."""
+    """The engine. Params: `l2`, the strength of the penalty in rows (as if so many rows spoke for zero); `l1`, that of
+    an absolute penalty; `loss` of regressions: squared, huber or absolute; `knots`, the most hinges a number gets;
+    `max_rows`.
+    """
 
     name = "linear-learner"
 
@@ -184,11 +189,15 @@ class LinearLearner:
         deadline: float | None = None,
     ) -> Model:
         x, y, w = capped(x, y, w, params, seed)
-        design = Design.fit(x)
+        design = Design.fit(x, int(params.get("knots", _MOST_KNOTS)))
         a = Columns.of(design.matrix(x), x.sparse)
         weights = np.ones(len(x)) if w is None else np.asarray(w, dtype=np.float64) * (len(x) / max(w.sum(), 1e-300))
-        l2 = float(params.get("l2", 1.0))
-        if task.regression:
+        l1, l2, loss = float(params.get("l1", 0.0)), float(params.get("l2", 1.0)), params.get("loss", SQUARED)
+        if task.regression and (l1 > 0 or loss != SQUARED):
+            theta, intercept = regression(a, y, weights, l1, l2, loss, deadline)
+        elif l1 > 0:
+            theta, intercept = classification(a, y, weights, l1, l2, task.n_classes, deadline)
+        elif task.regression:
             theta, intercept = ridge(a, y, weights, l2, deadline)
         else:
             theta, intercept = logistic(a, y, weights, l2, task.n_classes, deadline)
@@ -216,11 +225,11 @@ def _quantiles(numeric: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def _hinges(numbers: tuple[Array, Array], x: Features) -> dict[str, Array]:
+def _hinges(numbers: tuple[Array, Array], x: Features, most: int) -> dict[str, Array]:
     """`bent`, `knots` and `spans` of a design whose standardised numbers, and which are missing, are given."""
     standard, missing = numbers
     columns = [j for j, name in enumerate(x.numeric_names) if not is_topic(name)]
-    count = min(_MOST_KNOTS, _MOST_HINGE_CELLS // max(1, len(x) * len(columns)))
+    count = min(most, _MOST_HINGE_CELLS // max(1, len(x) * len(columns)))
     found = [(j, _knots(standard[~missing[:, j], j], count)) for j in columns if count]
     bent = np.array([j for j, knots in found for _ in knots], np.int64)
     knots = np.array([knot for _, knots in found for knot in knots], np.float64)

@@ -19,6 +19,7 @@ _BYTES_PER_CELL = {
     "linear-learner": 90,
     "nn-torch": 24,
     "fastai": 40,
+    "mlp": 40,
 }
 """What an engine needs for each row and column that it trains on: measured with 120,000 rows and rounded up for the
 boosters and linear-learner, estimated for forests and networks."""
