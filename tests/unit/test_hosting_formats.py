@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -179,6 +179,7 @@ def test_an_output_that_the_model_does_not_give_is_a_configuration_error(environ
 HANDED_ON = ["probabilities", "predicted_label", "probability"]
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     numbers=st.lists(st.integers(0, 2), min_size=1, max_size=5),
     probabilities=st.lists(st.floats(0, 1), min_size=3, max_size=3),
@@ -210,6 +211,7 @@ def test_answers_that_cannot_be_read_are_refused_with_a_sentence(
     assert part in caught.value.message
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     matrix=arrays.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.floats(width=32)),
     accept=st.sampled_from(matrices.FORMATS),

@@ -8,7 +8,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.catalog.json_path import JsonPath
@@ -42,6 +42,7 @@ def test_a_path_that_is_not_served_is_refused(path: str) -> None:
         JsonPath.parse(path)
 
 
+@settings(deadline=None, max_examples=50)
 @given(path=st.text(alphabet="$.[]'\",:-0123ab *?", max_size=20))
 def test_any_path_is_read_or_refused(path: str) -> None:
     try:
@@ -66,6 +67,7 @@ def test_lines_go_together_as_far_as_they_fit() -> None:
     assert cut(b"") == []
 
 
+@settings(deadline=None, max_examples=50)
 @given(lines=st.lists(st.binary(min_size=1, max_size=9).filter(lambda line: b"\n" not in line and line.strip())))
 def test_no_line_is_lost_and_no_batch_is_too_large(lines: list[bytes]) -> None:
     found = cut(b"\n".join(lines), limit=20)

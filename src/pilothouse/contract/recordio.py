@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pilothouse.errors import PilothouseError
 
 MEDIA_TYPE = "application/x-recordio-protobuf"
-MOST_CELLS = 1 << 26
+MOST_CELLS = 1 << 25
 """Most cells of a table that is read: a sparse record of a few bytes may stand for any number of them."""
 
 _MAGIC = 0xCED7230A

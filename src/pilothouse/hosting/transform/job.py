@@ -121,6 +121,7 @@ class Transform:
                 (sockets, job.directory),
                 start=job.start,
                 ship=lambda token, lines: job.store.append_log(LOG_GROUP, f"{job.name}/{token}", lines),
+                go_on=self._go_on,
             ) as worker:
                 yield worker
         finally:
@@ -158,10 +159,10 @@ class Transform:
         try:
             for batch in batches(stream, spec.split, single=spec.single, limit=spec.payload):
                 if len(under_way) == spec.concurrency:
-                    yield self._awaited(under_way.popleft())
+                    yield self._awaited(under_way.popleft(), worker)
                 under_way.append(pool.submit(self._asked, worker, batch))
             while under_way:
-                yield self._awaited(under_way.popleft())
+                yield self._awaited(under_way.popleft(), worker)
         except BaseException:
             worker.close()
             raise
@@ -171,9 +172,10 @@ class Transform:
     def _asked(self, worker: Worker, batch: list[bytes]) -> bytes:
         return self._processing.answer(batch, worker.ask(self._processing.request(batch)))
 
-    def _awaited(self, future: Future[bytes]) -> bytes:
+    def _awaited(self, future: Future[bytes], worker: Worker) -> bytes:
         while not wait([future], _POLL).done:
             self._go_on()
+            worker.follow()
         return future.result()
 
     def _store(self, found: list[dict[str, str]]) -> dict[str, int]:

@@ -27,7 +27,8 @@ _LONGEST_ANSWER = 1000
 class Worker:
     """A replica for the block, with its socket and its log in `folders`; `ask` may be called from threads.
 
-    `start` starts its program, and `ship` gets the name and the lines of its log.
+    `start` starts its program, `ship` gets the name and the lines of its log, and `go_on`, which may raise, is called
+    while it starts.
     """
 
     def __init__(
@@ -39,11 +40,12 @@ class Worker:
         *,
         start: Callable[[Program], Process],
         ship: Callable[[str, list[str]], None],
+        go_on: Callable[[], None],
     ) -> None:
         self._label, self._containers, self._job = label, list(containers), job
         self._sockets, self._logs = folders
-        self._start_program, self._ship = start, ship
-        self._lock = threading.Lock()
+        self._start_program, self._ship, self._go_on = start, ship, go_on
+        self._lock, self._log_lock = threading.Lock(), threading.Lock()
         self._closed = False
         self._process: Process | None = None
         self._socket = self._sockets
@@ -69,6 +71,12 @@ class Worker:
             self._process.kill()
             self._process.wait()
         self._finish_log()
+
+    def follow(self) -> None:
+        """Ships what the log has by now."""
+        with self._log_lock:
+            if self._tail is not None:
+                self._tail.follow()
 
     def ask(self, body: bytes) -> bytes:
         """The model's answer, asked for again as often as ModelClientConfig says while that is no fault of the data's.
@@ -137,18 +145,18 @@ class Worker:
         self._process = self._start_program(program)
         give_up = time.monotonic() + START_SECONDS
         while not connection.answers(self._socket):
+            self._go_on()
             end = self._process.wait(_POLL)
             if end is not None or time.monotonic() > give_up:
                 how = end.describe() if end is not None else f"did not answer within {START_SECONDS:g} seconds"
                 raise JobFailed(f"The model server {how}. {self._last_words()}".strip())
 
     def _finish_log(self) -> None:
-        if self._tail is not None:
-            self._tail.finish()
-            self._tail.path.unlink(missing_ok=True)
+        with self._log_lock:
+            if self._tail is not None:
+                self._tail.finish()
+                self._tail.path.unlink(missing_ok=True)
 
     def _last_words(self) -> str:
-        if self._tail is None:
-            return ""
-        self._tail.follow()
-        return self._tail.last
+        self.follow()
+        return "" if self._tail is None else self._tail.last
