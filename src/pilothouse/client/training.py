@@ -103,17 +103,16 @@ class Training:
             )
 
     def download(self, folder: Path) -> Model:
-        """Unpack the best candidate's archive as `folder`, with the leaderboard; the folder appears whole.
+        """Unpack the best candidate's archive as `folder`, with the leaderboard; the folder appears whole."""
+        from pilothouse.contract import pack
 
-        The archives of several containers come into folders below it.
-        """
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = folder.with_name(f".{folder.name}.{names.token()}")
         best = self._describe()["BestCandidate"]
-        containers = best["InferenceContainers"]
+        location = urlsplit(best["InferenceContainers"][0]["ModelDataUrl"])
         try:
-            for number, container in enumerate(containers):
-                self._unpack(container, unfinished if len(containers) == 1 else unfinished / str(number))
+            body = self._s3.get_object(Bucket=location.netloc, Key=location.path[1:])["Body"]
+            pack.unpack(body, unfinished)
             (unfinished / LEADERBOARD).write_text(
                 json.dumps(leaderboard(self.name, self.candidates(), best), indent=1) + "\n"
             )
@@ -121,12 +120,6 @@ class Training:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         return Model(folder)
-
-    def _unpack(self, container: dict[str, Any], folder: Path) -> None:
-        from pilothouse.contract import pack
-
-        location = urlsplit(container["ModelDataUrl"])
-        pack.unpack(self._s3.get_object(Bucket=location.netloc, Key=location.path[1:])["Body"], folder)
 
     def candidates(self) -> list[dict[str, Any]]:
         """The candidates so far, oldest first."""
