@@ -14,10 +14,11 @@ from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.tuned import document, trials
 from pilothouse.automl.tuned.engineering import Ready
+from pilothouse.automl.tuned.ledger import Ledger
 from pilothouse.automl.tuned.listener import Listener
 from pilothouse.automl.tuned.places import Places
 from pilothouse.automl.tuned.room import Room
-from pilothouse.automl.tuned.trials import TunedTrials
+from pilothouse.automl.tuned.trials import Trials
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.catalog.tuning_jobs import TuningJob
 from pilothouse.clock import now
@@ -28,6 +29,7 @@ from pilothouse.problems.tabular import ranges
 from pilothouse.problems.tabular.pipelines.pipeline import PipelineSpec
 from pilothouse.store.store import Store
 from pilothouse.training.task import Outcome
+from pilothouse.tuning.ledger import trial_of
 from pilothouse.tuning.search import Search
 
 REQUEST: dict[str, Any] = {
@@ -87,13 +89,14 @@ def tuning_job(job: Any, candidates: int = 6, *, multi_fidelity: bool = False, m
     )
 
 
-def running(job: Any, tuning: TuningJob, metric: str = "F1") -> TunedTrials:
+def running(job: Any, tuning: TuningJob, seconds: int | None = None) -> Trials:
     spec = TabularJob.of(REQUEST)
     engineering: Any = SimpleNamespace(matrix=lambda spec: Path("matrix"), stage=lambda spec: Path("stage"))
-    board = Board(job, spec, metric, "BinaryClassification")
+    board = Board(job, spec, "F1", "BinaryClassification")
+    ledger = Ledger(job, board, Places.of(job, spec), READY, tuning)
     suggested = document.suggestions(tuning, READY, "BinaryClassification")
-    budget = Budget(now(), None, None)
-    return TunedTrials(job, spec, board, budget, FACTS, Path("dataset"), engineering, READY, tuning, suggested)
+    budget = Budget(now(), seconds, None)
+    return Trials(job, spec, board, budget, FACTS, Path("dataset"), engineering, READY, tuning, ledger, suggested)
 
 
 def result(value: float) -> dict[str, Any]:
@@ -211,11 +214,27 @@ def test_in_multi_fidelity_the_process_of_a_trial_that_does_badly_is_ended(
     assert [row.status for row in rows] == ["Completed", "Completed", "Stopped", "Stopped", "Stopped"]
     assert "stopped early" in rows[2].state["FailureReason"]
     assert [len(row.state["_objective"]["reports"]) for row in rows] == [19, 19, 3, 3, 3]
-    again = Search.restored(tuning, 1, [trials.trial_of(row) for row in rows])
+    again = Search.restored(tuning, 1, [trial_of(row) for row in rows])
     nextone = again.ask()
     assert nextone is not None
     assert nextone.number == 5
     assert [again.report(5, step, -9.0) for step in (1, 2, 3)] == ["go", "go", "stop"]
+
+
+def test_once_the_time_is_over_no_further_trial_begins(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    searching = running(job, tuning_job(job, 50), seconds=3600)
+
+    def attempt(_job: Any, _target: str, _directory: Path, arguments: dict[str, Any], **_: Any) -> Outcome:
+        assert 0 < arguments["seconds"] < 0.36 * 3600
+        if arguments["trial"]["name"].startswith("Churn-002"):
+            searching._budget.started_at -= 3600
+            return Outcome(reason="The process was stopped because the job ran out of time.", late=True)
+        return Outcome(result=result(0.8))
+
+    monkeypatch.setattr(trials.task, "attempt", attempt)
+    assert not searching.run()
+    assert [row.status for row in listed(job)] == ["Completed", "Stopped"]
+    assert "MaxAutoMLJobRuntimeInSeconds" in listed(job)[1].state["FailureReason"]
 
 
 def test_a_step_that_a_client_stops_ends_alone(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:

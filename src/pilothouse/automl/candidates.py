@@ -74,7 +74,7 @@ class Board:
         state = {
             "ObjectiveStatus": "Succeeded",
             "FinalAutoMLJobObjectiveMetric": self._objective(result["ranking"]),
-            "InferenceContainers": row.state["_containers"] if row is not None else [],
+            "InferenceContainers": row.state.get("_containers") if row is not None else None,
             "CandidateProperties": {"CandidateMetrics": _metric_data(result["metrics"])},
             "EndTime": clock.now(),
             "_standing": result["standing"],

@@ -79,7 +79,8 @@ def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
 def _tuned(job: Job, work: Tuning) -> bool:
     """Hyperparameter tuning mode. False if the job's time was over before all candidates had their turn."""
     specs = work.choose_pipelines()
-    _enter(job, "FeatureEngineering")
+    if not job.recorded("matrices"):
+        _enter(job, "FeatureEngineering")
     pipelines = work.engineer(specs)
     _enter(job, "ModelTuning")
     finished = work.search(pipelines)

@@ -99,7 +99,7 @@ def end_open(job: Job, reason: str) -> None:
             end(job, kind, row.name, "Stopped", reason)
 
 
-def stop_asked(job: Job, kind: str, name: str) -> bool:
-    """Whether a client asked for this step alone to stop."""
+def stopped(job: Job, kind: str, name: str) -> str | None:
+    """Why the process behind a step is to be ended: a client asked for this step alone to stop. None if nobody did."""
     row = job.store.get(kind, name)
-    return row is None or row.stop_requested
+    return "was stopped on request" if row is None or row.stop_requested else None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 HOST_COSTS = "costs.json"
 
 OUT_OF_TIME = "The AutoML job reached MaxAutoMLJobRuntimeInSeconds before this candidate was finished."
-_OVER_LIMIT = (
+OVER_LIMIT = (
     "The candidate was stopped at MaxRuntimePerTrainingJobInSeconds ({} s). Allow more, or choose faster algorithms."
 )
 _LEAST_FOR_ENSEMBLE = 2
@@ -180,7 +180,7 @@ class Trials:
         )
         limit = self._spec.max_runtime_per_trial
         over_limit = limit is not None and min(limits) >= limit
-        self._settle(name, outcome, _OVER_LIMIT.format(limit) if over_limit else outcome.reason)
+        self._settle(name, outcome, OVER_LIMIT.format(limit) if over_limit else outcome.reason)
         if outcome.result is None:
             return None
         return self._finished(plan, outcome.result, time.monotonic() - begun)

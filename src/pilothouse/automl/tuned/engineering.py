@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _SHARE = 0.3
 """Of a job's time: pipelines that are not begun by then are left out."""
 
+_FIRST = "dpp0"
+_LATE = "It was not begun before 30 % of the job's time had passed."
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -98,7 +101,7 @@ class Engineering:
         """The columns of the pipeline's matrix; None if it has none, or its time was over."""
         begun = self._job.store.get(steps.TRAINING, self._places.processor(spec.name))
         if begun is None and self._is_late(spec):
-            self._left_out.append("The job's time was over.")
+            self._left_out.append(_LATE)
             return None
         if not self._fitted(spec):
             return None
@@ -107,12 +110,13 @@ class Engineering:
     def _is_late(self, spec: PipelineSpec) -> bool:
         """Whether too much of the job's time has passed; the first pipeline is always made."""
         remaining, whole = self._budget.remaining(), self._budget.job_seconds
-        return spec.name != "dpp0" and None not in (remaining, whole) and remaining < (1 - _SHARE) * whole  # type: ignore[operator]
+        return spec.name != _FIRST and remaining is not None and remaining < (1 - _SHARE) * (whole or 0)
 
     def _fitted(self, spec: PipelineSpec) -> bool:
         request = requests.processor(self._spec, self._places, spec)
         name = request["TrainingJobName"]
-        steps.begin(self._job, steps.TRAINING, name, request)
+        if not self._begun(steps.TRAINING, name, request):
+            return False
         arguments = {
             "pipeline": spec.document(),
             "dataset": str(self._dataset),
@@ -125,7 +129,8 @@ class Engineering:
         request = requests.transform(self._spec, self._places, spec)
         name = request["TransformJobName"]
         self._model(spec)
-        steps.begin(self._job, steps.TRANSFORM, name, request)
+        if not self._begun(steps.TRANSFORM, name, request):
+            return None
         arguments = {
             "stage": str(self.stage(spec)),
             "dataset": str(self._dataset),
@@ -135,6 +140,14 @@ class Engineering:
         result = self._ended(steps.TRANSFORM, name, outcome)
         return None if result is None else int(result["columns"])
 
+    def _begun(self, kind: str, name: str, request: dict[str, Any]) -> bool:
+        """Whether the step may be done: one that an earlier run of the job saw fail stays failed."""
+        row = steps.begin(self._job, kind, name, request)
+        if row.status in ("Failed", "Stopped"):
+            self._left_out.append(str(row.state.get("FailureReason")))
+            return False
+        return True
+
     def _attempt(self, what: str, kind: str, name: str, spec: PipelineSpec, arguments: dict[str, Any]) -> Outcome:
         return task.attempt(
             self._job,
@@ -142,12 +155,12 @@ class Engineering:
             self._folder(spec) / what,
             arguments,
             deadline=self._budget.training_deadline(),
-            cut=lambda: "was stopped on request" if steps.stop_asked(self._job, kind, name) else None,
+            cut=lambda: steps.stopped(self._job, kind, name),
         )
 
     def _ended(self, kind: str, name: str, outcome: Outcome) -> dict[str, Any] | None:
         if outcome.result is None:
-            status = "Stopped" if outcome.late or steps.stop_asked(self._job, kind, name) else "Failed"
+            status = "Stopped" if outcome.late or steps.stopped(self._job, kind, name) else "Failed"
             self._left_out.append(outcome.reason)
             steps.end(self._job, kind, name, status, outcome.reason)
         else:

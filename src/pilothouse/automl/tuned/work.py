@@ -12,8 +12,9 @@ from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.tuned import document, requests, tasks
 from pilothouse.automl.tuned.engineering import Engineering, Ready
+from pilothouse.automl.tuned.ledger import Ledger
 from pilothouse.automl.tuned.places import Places
-from pilothouse.automl.tuned.trials import TunedTrials
+from pilothouse.automl.tuned.trials import Trials
 from pilothouse.catalog import algorithms
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.problems.tabular import tuned as trials
@@ -76,7 +77,7 @@ class Tuning:
             multi_fidelity=self._large and trials.folds(self._facts) == 1,
         )
         suggested = document.suggestions(tuning, ready, self._board.problem_type)
-        running = TunedTrials(
+        running = Trials(
             self._job,
             self._spec,
             self._board,
@@ -86,10 +87,11 @@ class Tuning:
             self._engineering,
             ready,
             tuning,
+            Ledger(self._job, self._board, self._places, ready, tuning),
             suggested,
         )
         finished = running.run()
-        self.has_all_candidates = running.count >= self._most
+        self.has_all_candidates = running.has_all
         return finished
 
     def _upload_labels(self) -> dict[str, Any]:

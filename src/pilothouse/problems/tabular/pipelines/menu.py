@@ -11,31 +11,25 @@ from pilothouse.problems.tabular.pipelines.pipeline import PipelineSpec
 
 MOST = 10
 _ONE_HOT, _TERMS = 300, 64
-_MOST_CELLS = 200_000_000
-"""Of a matrix: 800 MB. One-hot columns are as many as that leaves room for."""
+_MOST_CELLS = 100_000_000
+"""Of a matrix: 400 MB. One-hot columns are as many as that leaves room for."""
 
 
 @dataclass(frozen=True)
 class Kinds:
-    """What a data set has: rows, numbers, categories with `levels` of them together, the widest category, text."""
+    """What a data set has: rows, numbers, categories, text."""
 
     rows: int
     numeric: int
     categorical: int
-    levels: int
     text: bool
 
     @classmethod
     def of(cls, facts: dict[str, Any]) -> Kinds:
         """From the facts in dataset.json."""
         features = facts["features"]
-        return cls(
-            facts["rows"],
-            features["numeric"],
-            features["categorical"],
-            features.get("one_hot", 0),
-            bool(features.get("sparse_values", 0)),
-        )
+        text = bool(features.get("sparse_values", 0))
+        return cls(facts["rows"], features["numeric"], features["categorical"], text)
 
     @property
     def one_hot(self) -> int:
