@@ -60,7 +60,6 @@ PARTS: dict[str, JobKind] = {
     part.kind: part
     for part in (
         JobKind("processing-job", target="", log_group="", end_time="ProcessingEndTime"),
-        JobKind("transform-job", target="", log_group="", end_time="TransformEndTime"),
         JobKind("candidate", target="", log_group="", secondary_status="ObjectiveStatus"),
     )
 }
