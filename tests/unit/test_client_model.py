@@ -42,12 +42,12 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pilothouse.problems.base.load_predictor", lambda _: FakePredictor(["no", "yes"]))
+    monkeypatch.setattr(staged, "load", lambda _: ("predictor", FakePredictor(["no", "yes"])))
 
 
 @pytest.fixture
 def regressor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pilothouse.problems.base.load_predictor", lambda _: FakePredictor(None))
+    monkeypatch.setattr(staged, "load", lambda _: ("predictor", FakePredictor(None)))
 
 
 ROWS: list[dict[str, Any]] = [{"a": 2, "b": 5}, {"a": 7, "b": 5}]
@@ -105,6 +105,12 @@ def test_a_folder_that_is_no_model_is_refused_in_words(tmp_path: Path) -> None:
 def test_archives_in_folders_of_their_own_are_one_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staged, "load_staged", lambda _: FakePredictor(["no", "yes"]))
     assert Model(folder.parent).predict(ROWS) == ["no", "yes"]
+
+
+def test_one_archive_of_several_asks_for_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staged, "load", lambda _: ("features", None))
+    with pytest.raises(DataError, match="is one stage of a candidate, its features"):
+        Model(folder)
 
 
 def test_a_model_of_several_archives_is_not_exported(folder: Path) -> None:

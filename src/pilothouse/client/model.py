@@ -108,11 +108,18 @@ class Model:
 
 
 def _predictor(folder: Path) -> Predictor:
+    from pilothouse.catalog.pipelines import PREDICTOR
     from pilothouse.problems import staged
-    from pilothouse.problems.base import load_predictor
 
     if (folder / "manifest.json").is_file():
-        return load_predictor(folder)
+        role, model = staged.load(folder)
+        if role != PREDICTOR:
+            raise DataError(
+                f"{folder} is one stage of a candidate, its {role}. Unpack the archives of all its containers into "
+                "folders beside it, and name the folder that holds them."
+            )
+        predictor: Predictor = model
+        return predictor
     if staged.is_staged(folder):
         return staged.load_staged(folder)
     raise DataError(f"{folder} is not a model folder: it has no manifest.json. `pilothouse fit` makes one.")
