@@ -162,6 +162,39 @@ def test_a_regression_is_two_containers_that_predict(clients: tuple[Any, Any], t
     assert (errors**2).mean() < 0.2 * y.var()
 
 
+def asked_for(containers: list[dict[str, Any]], keys: str) -> list[dict[str, Any]]:
+    """The containers as the SageMaker SDK changes them for `inference_response_keys`."""
+    changes = (
+        {},
+        {"SAGEMAKER_INFERENCE_OUTPUT": keys},
+        {f"SAGEMAKER_INFERENCE_{way}": keys for way in ("INPUT", "OUTPUT")},
+    )
+    return [
+        {**container, "Environment": {**container["Environment"], **change}}
+        for container, change in zip(containers, changes, strict=False)
+    ]
+
+
+def test_the_containers_answer_through_endpoints(clients: tuple[Any, Any], user: Any) -> None:
+    sagemaker, _ = clients
+    classifier = wait(sagemaker, "tuned-binary")["BestCandidate"]["InferenceContainers"]
+    regressor = wait(sagemaker, "tuned-regression")["BestCandidate"]["InferenceContainers"]
+    user.serve("classes", asked_for(classifier, "predicted_label,probability"))
+    user.serve("values", regressor)
+    rows = binary().decode().splitlines()[1:]
+    user.wait("classes")
+    answers = [
+        line.split(",") for line in user.ask("classes", "\n".join(row.rpartition(",")[0] for row in rows)).split()
+    ]
+    truth = [row.rpartition(",")[2] for row in rows]
+    assert np.mean([answer[0] == label for answer, label in zip(answers, truth, strict=True)]) > 0.93
+    probabilities = {label: [float(p) for found, p in answers if found == label] for label in set(truth)}
+    assert max(probabilities["malignant"]) > 0.9 > 0.1 > min(probabilities["benign"])  # of the positive class
+    user.wait("values")
+    row, _, value = regression().decode().splitlines()[1].rpartition(",")
+    assert float(user.ask("values", row)) == pytest.approx(float(value), abs=150)
+
+
 def test_artifacts_lie_where_the_service_puts_them(clients: tuple[Any, Any]) -> None:
     sagemaker, s3 = clients
     wait(sagemaker, "tuned-binary")

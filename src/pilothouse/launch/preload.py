@@ -38,7 +38,9 @@ PRELOAD = (
     "pilothouse.problems.tabular.train",
     "pilothouse.problems.tabular.tuned",
     "pilothouse.problems.tabular.ensemble",
+    "pilothouse.problems.tabular.stages",
     "pilothouse.hosting.replica",
+    "pilothouse.hosting.transform.job",
 )
 """Modules that job, trial and replica processes use. One that is missing costs time later, nothing else."""
 

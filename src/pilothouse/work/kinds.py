@@ -41,6 +41,12 @@ KINDS: dict[str, JobKind] = {
             secondary_status="SecondaryStatus",
         ),
         JobKind(
+            "transform-job",
+            target="pilothouse.hosting.transform.job:run",
+            log_group="/aws/sagemaker/TransformJobs",
+            end_time="TransformEndTime",
+        ),
+        JobKind(
             "hyper-parameter-tuning-job",
             target="pilothouse.tuning.job:run",
             log_group="/aws/sagemaker/HyperParameterTuningJobs",
@@ -54,7 +60,6 @@ PARTS: dict[str, JobKind] = {
     part.kind: part
     for part in (
         JobKind("processing-job", target="", log_group="", end_time="ProcessingEndTime"),
-        JobKind("transform-job", target="", log_group="", end_time="TransformEndTime"),
         JobKind("candidate", target="", log_group="", secondary_status="ObjectiveStatus"),
     )
 }
