@@ -10,11 +10,15 @@ import pyarrow as pa
 import pytest
 
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
-from pilothouse.data import sample, spool
+from pilothouse.data import sample, selection, spool
+from pilothouse.data.features import Features
 from pilothouse.data.spool import Spool
+from pilothouse.engines.base import Model
+from pilothouse.problems.tabular import bag
 from pilothouse.problems.tabular.dataset import VALIDATION, Dataset
 from pilothouse.problems.tabular.read import Reading, prepare
 from pilothouse.problems.tabular.resolve import count, resolve_counts
+from pilothouse.problems.tabular.train import Trial, run
 
 ROWS = 700
 _WORDS = ["red", "green", "blue", "large", "small", "old", "new", "fast", "slow", "quiet", "loud", "bright", "dark"]
@@ -146,3 +150,44 @@ def test_labels_are_not_counted_beyond_what_can_be_classes(monkeypatch: pytest.M
     counts = count(pa.chunked_array([texts.slice(start, 100)]) for start in range(0, 900, 100))
     assert len(counts) == 200
     assert resolve_counts(counts).problem_type == REGRESSION
+
+
+def _trained(data: Dataset, folder: Path, algorithm: str, **params: Any) -> dict[str, Any]:
+    folder.mkdir()
+    trial = Trial(algorithm, algorithm, {"max_rounds": 20, **params}, folds=2, seed=0, metric=data.metric)
+    return run(trial, data, folder)
+
+
+def test_a_trial_on_rows_that_stay_on_disk_has_the_metrics_of_one_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = _both(tmp_path, _table(), weight="weight")
+    expected = _trained(whole, tmp_path / "memory", "xgboost")
+    monkeypatch.setattr(selection, "LARGE_CELLS", 100)
+    monkeypatch.setattr(selection, "BLOCK_CELLS", 4000)
+    monkeypatch.setattr(bag, "_PREDICTED_AT_ONCE", 50)
+    found = _trained(whole, tmp_path / "disk", "xgboost", paged=True)
+    for part in ("Train", "Validation"):
+        for name, value in expected["metrics"][part].items():
+            if name != "InferenceLatency":
+                assert found["metrics"][part][name] == pytest.approx(value, abs=1e-3)
+    assert found["fold_rounds"] == expected["fold_rounds"]
+    assert not list(tmp_path.glob("pages-*"))
+
+
+def test_an_engine_that_copies_what_it_trains_on_gets_no_more_of_many_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = _both(tmp_path, _table())
+    monkeypatch.setattr(selection, "LARGE_CELLS", 100)
+    sizes: list[int] = []
+
+    def fit(_self: Any, x: Features, *given: Any, valid: Any, **how: Any) -> Model:
+        sizes.extend([len(x), len(valid[0])])
+        assert type(x) is type(valid[0]) is Features
+        raise RuntimeError
+
+    monkeypatch.setattr("pilothouse.engines.lightgbm.LightGBM.fit", fit)
+    with pytest.raises(RuntimeError):
+        _trained(whole, tmp_path / "disk", "lightgbm", max_rows=150)
+    assert sizes == [150, 150]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.data.selection import Selection
 from pilothouse.data.text import is_topic
 from pilothouse.engines.base import Array, Labelled, Model, Task, capped, probabilities
-from pilothouse.engines.solvers import TERM_SCALE, Columns, logistic, ridge, softmax
+from pilothouse.engines.solvers import TERM_SCALE, AnyColumns, Columns, StreamedColumns, logistic, ridge, softmax
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -23,6 +25,12 @@ _CLIP = 0.005
 """Numbers are clipped to their 0.5 % and 99.5 % quantiles."""
 
 _WIDEST = 1e9
+
+_DESIGN_ROWS = 200_000
+"""Rows that the design and the start are learnt from where not all are in memory."""
+
+_STREAMED_CELLS = 8 << 20
+"""Cells of a design matrix that is made for some of the rows: 64 MB."""
 
 _MOST_KNOTS = 7
 _SAMPLE = 5000
@@ -184,14 +192,17 @@ class LinearLearner:
         deadline: float | None = None,
     ) -> Model:
         x, y, w = capped(x, y, w, params, seed)
-        design = Design.fit(x)
-        a = Columns.of(design.matrix(x), x.sparse)
-        weights = np.ones(len(x)) if w is None else np.asarray(w, dtype=np.float64) * (len(x) / max(w.sum(), 1e-300))
-        l2 = float(params.get("l2", 1.0))
-        if task.regression:
-            theta, intercept = ridge(a, y, weights, l2, deadline)
-        else:
-            theta, intercept = logistic(a, y, weights, l2, task.n_classes, deadline)
+        most = {"max_rows": _DESIGN_ROWS} if isinstance(x, Selection) else {}
+        few, few_y, few_w = capped(x, y, w, most, seed)
+        few = few.whole()
+        design = Design.fit(few)
+        a = Columns.of(design.matrix(few), few.sparse)
+        l2 = float(params.get("l2", 1.0)) * (len(few) / len(x))
+        theta, intercept = _solved(a, few_y, few_w, task, l2, deadline)
+        if isinstance(x, Selection):
+            # What a share of the rows says is close already, so few walks over all of them are left.
+            start, l2 = (theta, intercept), l2 * (len(x) / len(few))
+            theta, intercept = _solved(_streamed(design, x), y, w, task, l2, deadline, start)
         coefficients, terms = a.parted(theta)
         return LinearModel(design, coefficients, intercept, task.n_classes, terms)
 
@@ -203,6 +214,36 @@ class LinearLearner:
         coefficients, intercept = arrays.pop("coefficients"), arrays.pop("intercept")
         terms = arrays.pop("terms", None)
         return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"], terms)
+
+
+def _solved(
+    a: AnyColumns,
+    y: Array,
+    w: Array | None,
+    task: Task,
+    l2: float,
+    deadline: float | None,
+    start: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
+    weights = np.ones(len(y)) if w is None else np.asarray(w, dtype=np.float64) * (len(y) / max(w.sum(), 1e-300))
+    if task.regression:
+        return start if start and _is_over(deadline) else ridge(a, y, weights, l2, deadline)
+    return logistic(a, y, weights, l2, task.n_classes, deadline, start)
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def _streamed(design: Design, x: Selection) -> StreamedColumns:
+    """The design's columns of all rows, so many at a time as make `_STREAMED_CELLS`."""
+
+    def of(block: Features) -> Columns:
+        return Columns.of(design.matrix(block), block.sparse)
+
+    first = of(x.take(slice(0, 1)).whole())
+    rows = max(1, _STREAMED_CELLS // max(int(first.dense.shape[1]), 1))
+    return StreamedColumns(lambda: map(of, x.blocks(rows)), first)
 
 
 def _quantiles(numeric: Array) -> tuple[Array, Array]:
