@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 BUCKET = "tuned"
 TYPES = ["ProcessingJob", "TrainingJob", "TransformJob", "TrainingJob"]
+QUICK = ("xgboost", "linear-learner")
 COLOURS = ["red", "green", "blue"]
 
 
@@ -52,7 +53,9 @@ def fill(server: Any) -> Any:
     return s3
 
 
-def create(sagemaker: Any, name: str, data: str, candidates: int = 3, **members: Any) -> None:
+def create(
+    sagemaker: Any, name: str, data: str, candidates: int = 3, algorithms: tuple[str, ...] = (), **members: Any
+) -> None:
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/data/{data}.csv"}}
     sagemaker.create_auto_ml_job(
         AutoMLJobName=name,
@@ -61,6 +64,7 @@ def create(sagemaker: Any, name: str, data: str, candidates: int = 3, **members:
         AutoMLJobConfig={
             "Mode": "HYPERPARAMETER_TUNING",
             "CompletionCriteria": {"MaxCandidates": candidates},
+            "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": list(algorithms)}]},
         },
         RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
         **members,
@@ -239,7 +243,7 @@ def test_artifacts_lie_where_the_service_puts_them(clients: tuple[Any, Any]) -> 
 
 def test_a_stopped_job_keeps_its_finished_candidates(clients: tuple[Any, Any]) -> None:
     sagemaker, _ = clients
-    create(sagemaker, "tuned-stop", "binary", candidates=50)
+    create(sagemaker, "tuned-stop", "binary", 50, QUICK)
     wait(sagemaker, "tuned-stop", lambda job: "BestCandidate" in job)
     sagemaker.stop_auto_ml_job(AutoMLJobName="tuned-stop")
     job = wait(sagemaker, "tuned-stop")
@@ -255,7 +259,7 @@ def test_a_stopped_job_keeps_its_finished_candidates(clients: tuple[Any, Any]) -
 def test_a_server_killed_in_mid_job_resumes_with_the_same_candidates(start_server: Callable[..., Any]) -> None:
     server = start_server()
     fill(server)
-    create(server.client("sagemaker"), "tuned-kill", "binary", candidates=4)
+    create(server.client("sagemaker"), "tuned-kill", "binary", 4, QUICK)
     wait(server.client("sagemaker"), "tuned-kill", lambda job: "BestCandidate" in job)
     before = listed(server.client("sagemaker"), "tuned-kill")
     server.kill()
@@ -280,7 +284,7 @@ def test_a_job_killed_around_each_of_its_steps_completes(start_server: Callable[
     server = start_server(PILOTHOUSE_FAILPOINT=",".join(f"{step}:{point}" for step in STEPS for point in points))
     fill(server)
     sagemaker = server.client("sagemaker")
-    create(sagemaker, "tuned-drill", "binary", candidates=2)
+    create(sagemaker, "tuned-drill", "binary", 2, QUICK)
     job = wait(sagemaker, "tuned-drill")
     assert job["AutoMLJobStatus"] == "Completed", job
     assert [candidate["CandidateStatus"] for candidate in listed(sagemaker, "tuned-drill")] == ["Completed"] * 2

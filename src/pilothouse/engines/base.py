@@ -112,12 +112,24 @@ _LISTENER: ContextVar[Callable[[int, float], None] | None] = ContextVar("listene
 
 @contextmanager
 def heard_by(listener: Callable[[int, float], None]) -> Iterator[None]:
-    """Lets `listener(round, loss)` hear each loss on watched rows of the fits in the block that go by rounds."""
+    """Lets `listener(round, loss)` hear the losses on watched rows of the fits in the block that go by rounds."""
     before = _LISTENER.set(listener)
     try:
         yield
     finally:
         _LISTENER.reset(before)
+
+
+def is_heard() -> bool:
+    """Whether anybody listens to the fits here."""
+    return _LISTENER.get() is not None
+
+
+def tell(rounds: int, loss: float) -> None:
+    """Tells whoever listens the loss on watched rows after so many rounds."""
+    listener = _LISTENER.get()
+    if listener is not None:
+        listener(rounds, loss)
 
 
 @dataclass
@@ -137,9 +149,8 @@ class Stopping:
     def stop_after(self, loss: float | None) -> bool:
         """Records a finished round (and its validation loss, where there is one); whether it was the last."""
         self.trained += 1
-        listener = _LISTENER.get()
-        if loss is not None and listener is not None:
-            listener(self.trained, loss)
+        if loss is not None:
+            tell(self.trained, loss)
         if loss is not None and loss < self.best_loss:
             self.best_loss, self.best_rounds = loss, self.trained
         if self.deadline is not None and time.monotonic() >= self.deadline:

@@ -12,8 +12,8 @@ import numpy as np
 
 from pilothouse.data.selection import Selection
 from pilothouse.data.text import is_topic
-from pilothouse.engines.base import Array, Labelled, Model, Task, capped, probabilities
-from pilothouse.engines.penalised import SQUARED, classification, regression
+from pilothouse.engines.base import Array, Labelled, Model, Task, capped, is_heard, probabilities
+from pilothouse.engines.penalised import SQUARED, Watched, classification, regression
 from pilothouse.engines.solvers import TERM_SCALE, AnyColumns, Columns, StreamedColumns, logistic, ridge, softmax
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _WIDEST = 1e9
 
 _DESIGN_ROWS = 200_000
 """Rows that the design and the start are learnt from where not all are in memory."""
+
+_WATCHED_ROWS = 20_000
 
 _STREAMED_CELLS = 8 << 20
 """Cells of a design matrix that is made for some of the rows: 64 MB."""
@@ -206,7 +208,8 @@ class LinearLearner:
         share = len(few) / len(x)
         if l1 > 0 or loss != SQUARED:
             # Tuned candidates, which get no more rows than those.
-            theta, intercept = _penalised(a, few_y, few_w, task, l1 * share, l2 * share, loss, deadline)
+            watched = _watched(design, valid) if valid is not None and is_heard() else None
+            theta, intercept = _penalised(a, few_y, few_w, task, l1 * share, l2 * share, loss, deadline, watched)
         else:
             theta, intercept = _solved(a, few_y, few_w, task, l2 * share, deadline)
             if isinstance(x, Selection):
@@ -242,11 +245,28 @@ def _solved(
 
 
 def _penalised(
-    a: Columns, y: Array, w: Array | None, task: Task, l1: float, l2: float, loss: str, deadline: float | None
+    a: Columns,
+    y: Array,
+    w: Array | None,
+    task: Task,
+    l1: float,
+    l2: float,
+    loss: str,
+    deadline: float | None,
+    watched: Watched | None,
 ) -> tuple[Array, Array]:
+    weights = _weights(w, len(y))
     if task.regression:
-        return regression(a, y, _weights(w, len(y)), l1, l2, loss, deadline)
-    return classification(a, y, _weights(w, len(y)), l1, l2, task.n_classes, deadline)
+        return regression(a, y, weights, l1, l2, loss, deadline, watched, absolute=task.absolute)
+    return classification(a, y, weights, l1, l2, task.n_classes, deadline, watched)
+
+
+def _watched(design: Design, valid: Labelled) -> Watched:
+    """The design's columns of at most so many watched rows, evenly spread, and their targets."""
+    x, y, _ = valid
+    rows = slice(0, None, max(1, -(-len(x) // _WATCHED_ROWS)))
+    few = x.take(rows).whole()
+    return Columns.of(design.matrix(few), few.sparse), y[rows]
 
 
 def _weights(w: Array | None, rows: int) -> Array:

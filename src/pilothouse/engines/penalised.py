@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pilothouse.engines.base import Array
+from pilothouse.engines.base import Array, tell
 from pilothouse.engines.solvers import Columns, softmax
 
 SQUARED, HUBER, ABSOLUTE = "squared", "huber", "absolute"
@@ -17,18 +18,33 @@ _WIDTHS = {HUBER: 1.0, ABSOLUTE: 0.05}
 """Errors, in standard deviations of the target, around which a loss goes over from squared to absolute."""
 
 _MOST_STEPS, _FLAT = 300, 1e-7
+_WATCHED = 10
+"""Steps from one look at watched rows to the next."""
 
 Smooth = Callable[[Array, Array], tuple[float, Array, Array]]
 """(loss, its gradient by the coefficients [columns, outputs], by the intercept [outputs]) of those two."""
 
+Watched = tuple[Columns, Array]
+"""Other rows, and their targets, whose loss is told as the solver goes on."""
+
 
 def regression(
-    a: Columns, y: Array, w: Array, l1: float, l2: float, loss: str, deadline: float | None
+    a: Columns,
+    y: Array,
+    w: Array,
+    l1: float,
+    l2: float,
+    loss: str,
+    deadline: float | None,
+    watched: Watched | None = None,
+    *,
+    absolute: bool = False,
 ) -> tuple[Array, Array]:
     """Coefficients [columns, 1] and intercept [1] with the least weighted loss of the standardised target.
 
     `huber` and `absolute` are the pseudo-Huber loss d² (√(1 + (r / d)²) - 1) with d = 1 and 0.05. Penalties count in
-    rows, as if so many rows spoke for zero. Ends early at the deadline.
+    rows, as if so many rows spoke for zero. Ends early at the deadline. The loss of watched rows is their mean squared,
+    or `absolute`, error in standard deviations of the target.
     """
     total = float(w.sum())
     level = float(w @ y) / total
@@ -47,12 +63,25 @@ def regression(
         pull = (w * slope)[:, None] / total
         return float(w @ value) / total, a.transposed_times(pull), pull.sum(axis=0)
 
-    theta, intercept = _minimised(smooth, a.count, np.zeros(1), l1 / total, l2 / total, deadline)
+    def watch(theta: Array, intercept: Array) -> float:
+        other, values = watched or (a, y)
+        errors = other.times(theta)[:, 0] + intercept[0] - (values - level) / spread
+        return float(np.abs(errors).mean() if absolute else (errors**2).mean())
+
+    told = None if watched is None else watch
+    theta, intercept = _minimised(smooth, a.count, np.zeros(1), l1 / total, l2 / total, deadline, told)
     return theta * spread, intercept * spread + level
 
 
 def classification(
-    a: Columns, y: Array, w: Array, l1: float, l2: float, classes: int, deadline: float | None
+    a: Columns,
+    y: Array,
+    w: Array,
+    l1: float,
+    l2: float,
+    classes: int,
+    deadline: float | None,
+    watched: Watched | None = None,
 ) -> tuple[Array, Array]:
     """Multinomial logistic regression: coefficients [columns, outputs], intercept [outputs], as `solvers.logistic`."""
     total = float(w.sum())
@@ -66,13 +95,25 @@ def classification(
         pull = (w[:, None] * (p - hot))[:, -outputs:] / total
         return -float(w @ np.log(chosen)) / total, a.transposed_times(pull), pull.sum(axis=0)
 
+    def watch(theta: Array, intercept: Array) -> float:
+        other, labels = watched or (a, y)
+        chosen = softmax(other.times(theta) + intercept, classes)[np.arange(len(labels)), labels.astype(np.int64)]
+        return -float(np.log(np.maximum(chosen, 1e-300)).mean())
+
     prior = np.log((w @ hot + 1.0) / (total + classes))
     start = prior[1:] - prior[0] if outputs == 1 else prior
-    return _minimised(smooth, a.count, start, l1 / total, l2 / total, deadline)
+    told = None if watched is None else watch
+    return _minimised(smooth, a.count, start, l1 / total, l2 / total, deadline, told)
 
 
 def _minimised(
-    smooth: Smooth, columns: int, start: Array, l1: float, l2: float, deadline: float | None
+    smooth: Smooth,
+    columns: int,
+    start: Array,
+    l1: float,
+    l2: float,
+    deadline: float | None,
+    watch: Callable[[Array, Array], float] | None,
 ) -> tuple[Array, Array]:
     """By L-BFGS-B over the positive and the negative parts of the coefficients, of which the penalty is linear."""
     from scipy.optimize import minimize
@@ -93,7 +134,12 @@ def _minimised(
         gradient = [slope] if parts == 1 else [slope + l1, l1 - slope]
         return value, np.concatenate([*gradient, by_intercept])
 
-    def after_step(_flat: Array) -> None:
+    steps = itertools.count(1)
+
+    def after_step(flat: Array) -> None:
+        step = next(steps)
+        if watch is not None and step % _WATCHED == 0:
+            tell(step, watch(split(flat), flat[parts * size :]))
         if deadline is not None and time.monotonic() >= deadline:
             raise StopIteration
 

@@ -86,7 +86,7 @@ def _linear_learner(problem_type: str) -> Tunable:
     if problem_type == REGRESSION:
         ranges["CategoricalParameterRanges"] = [{"Name": "loss", "Values": ["squared", "huber", "absolute"]}]
         first["loss"] = "squared"
-    return Tunable(ranges, first, {})
+    return Tunable(ranges, first, {}, 10)
 
 
 def _mlp(_problem_type: str) -> Tunable:
@@ -103,7 +103,7 @@ def _mlp(_problem_type: str) -> Tunable:
         ],
     }
     first = {
-        "learning_rate": "0.003", "weight_decay": "0.001", "dropout": "0.1", "layers": "[128, 64]",
+        "learning_rate": "0.001", "weight_decay": "0.001", "dropout": "0.1", "layers": "[128, 64]",
         "mini_batch_size": "128",
     }  # fmt: skip
     return Tunable(ranges, first, {"epochs": "100"})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pilothouse import engines
+from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.data.features import load_array
 from pilothouse.engines.base import heard_by
 from pilothouse.problems.evaluate import latency
@@ -48,7 +51,7 @@ def run(trial: Trial, data: Dataset, directory: Path, first: Path, step: int | N
     if trial.folds > 1:
         bag, judged = fit_folds(trial, data, data.rows(TRAIN), budget), data
     else:
-        with _reporting(directory / REPORTS, step):
+        with _reporting(directory / REPORTS, step, _comparable(trial, data)):
             bag, judged = held_out.fit(trial, data, budget)
     validation = predicted(bag.predict, data.features, data.rows(VALIDATION))
     check_finite(bag.oof, validation)
@@ -72,7 +75,7 @@ def run(trial: Trial, data: Dataset, directory: Path, first: Path, step: int | N
 
 
 @contextmanager
-def _reporting(path: Path, step: int | None) -> Iterator[None]:
+def _reporting(path: Path, step: int | None, comparable: Callable[[float], float]) -> Iterator[None]:
     """Writes the losses of the fits in the block, each `step` rounds, as lines of JSON."""
     if step is None:
         yield
@@ -81,11 +84,21 @@ def _reporting(path: Path, step: int | None) -> Iterator[None]:
 
         def hear(rounds: int, loss: float) -> None:
             if rounds % step == 0:
-                stream.write(json.dumps({"step": rounds // step, "loss": loss}) + "\n")
+                stream.write(json.dumps({"step": rounds // step, "loss": comparable(loss)}) + "\n")
                 stream.flush()
 
         with heard_by(hear):
             yield
+
+
+def _comparable(trial: Trial, data: Dataset) -> Callable[[float], float]:
+    """Makes the losses of all engines the same: the log loss, or the mean squared (for MAE the absolute) error in
+    standard deviations of the target, which is what they tell, but for XGBoost: it tells errors in the target's unit.
+    """
+    if trial.algorithm != "xgboost" or data.problem_type != REGRESSION:
+        return float
+    spread = float(np.std(data.y[data.rows(TRAIN)])) or 1.0
+    return (lambda loss: loss / spread) if trial.metric == "MAE" else (lambda loss: (loss / spread) ** 2)
 
 
 def _one_row_latency(first: Path, second: Path, row: list[str]) -> float:
