@@ -121,10 +121,11 @@ def test_features_are_learnt_from_a_sample_and_made_of_all_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sample, "LEARNT_ROWS", 300)
+    monkeypatch.setattr(sample, "ROWS_OF_A_CLASS", 20)
     whole, spooled = _both(tmp_path, _table())
     assert len(whole) == len(spooled)
     assert whole.facts["feature_columns"] == spooled.facts["feature_columns"]
-    assert max(column["rows"] for column in spooled.facts["profile"]) < 500
+    assert max(column["rows"] for column in spooled.facts["profile"]) < 400
     assert np.array_equal(whole.features.numeric[:, :2], spooled.features.numeric[:, :2], equal_nan=True)
 
 

@@ -20,6 +20,7 @@ ENGINES = {
     "linear-learner": "pilothouse.engines.linear:LinearLearner",
     "nn-torch": "pilothouse.engines.nn_torch:NNTorch",
     "fastai": "pilothouse.engines.fastai:FastAI",
+    "mlp": "pilothouse.engines.mlp:MLP",
 }
 """Where each algorithm's engine is, by the algorithm's name on the wire."""
 
@@ -32,6 +33,7 @@ _LIBRARIES = {
     "linear-learner": "scipy.optimize",
     "nn-torch": "torch",
     "fastai": "fastai.tabular.learner",
+    "mlp": "torch",
 }
 
 _WITH_STATISTICS = ("lightgbm", "xgboost", "randomforest", "extra-trees", "nn-torch")
@@ -42,7 +44,7 @@ _WITH_CROSSES = ("lightgbm", "catboost", "xgboost")
 
 _READ_SPARSE = ("linear-learner",)
 
-_STREAM = ("xgboost", "linear-learner", "nn-torch")
+_STREAM = ("xgboost", "linear-learner", "nn-torch", "mlp")
 
 
 def engine(name: str) -> Engine:

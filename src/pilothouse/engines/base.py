@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -104,6 +107,19 @@ class Engine(Protocol):
         """The model that `Model.save` wrote there."""
 
 
+_LISTENER: ContextVar[Callable[[int, float], None] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def heard_by(listener: Callable[[int, float], None]) -> Iterator[None]:
+    """Lets `listener(round, loss)` hear each loss on watched rows of the fits in the block that go by rounds."""
+    before = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(before)
+
+
 @dataclass
 class Stopping:
     """Decides after each round whether to go on: early stopping on a loss, and the deadline.
@@ -121,6 +137,9 @@ class Stopping:
     def stop_after(self, loss: float | None) -> bool:
         """Records a finished round (and its validation loss, where there is one); whether it was the last."""
         self.trained += 1
+        listener = _LISTENER.get()
+        if loss is not None and listener is not None:
+            listener(self.trained, loss)
         if loss is not None and loss < self.best_loss:
             self.best_loss, self.best_rounds = loss, self.trained
         if self.deadline is not None and time.monotonic() >= self.deadline:

@@ -13,6 +13,7 @@ import numpy as np
 from pilothouse.data.selection import Selection
 from pilothouse.data.text import is_topic
 from pilothouse.engines.base import Array, Labelled, Model, Task, capped, probabilities
+from pilothouse.engines.penalised import SQUARED, classification, regression
 from pilothouse.engines.solvers import TERM_SCALE, AnyColumns, Columns, StreamedColumns, logistic, ridge, softmax
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Design:
     spans: Array = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def fit(cls, x: Features) -> Design:
+    def fit(cls, x: Features, most_knots: int = _MOST_KNOTS) -> Design:
+        """Learns from rows; a number gets at most so many hinges."""
         numeric = np.asarray(x.numeric, dtype=np.float64)
         missing = np.isnan(numeric)
         low, high = _quantiles(numeric)
@@ -70,7 +72,7 @@ class Design:
             # Topics sum up n-grams, so they are penalised like n-grams: as numbers of their own they would overfit.
             scale[[is_topic(name) for name in x.numeric_names]] = 1 / TERM_SCALE
         plain = cls(low, high, mean, scale, np.flatnonzero(missing.any(axis=0)), levels)
-        return replace(plain, **_hinges(plain.numbers(x), x))
+        return replace(plain, **_hinges(plain.numbers(x), x, most_knots))
 
     def matrix(self, x: Features) -> Array:
         """float64 [n, columns]."""
@@ -173,7 +175,10 @@ class LinearModel:
 
 
 class LinearLearner:
-    """The engine. Params: `l2`, the strength of the penalty in rows (as if so many rows spoke for zero)."""
+    """The engine. Params: `l2`, the strength of the penalty in rows (as if so many rows spoke for zero); `l1`, that of
+    an absolute penalty; `loss` of regressions: squared, huber or absolute; `knots`, the most hinges a number gets;
+    `max_rows`.
+    """
 
     name = "linear-learner"
 
@@ -195,14 +200,13 @@ class LinearLearner:
         most = {"max_rows": _DESIGN_ROWS} if isinstance(x, Selection) else {}
         few, few_y, few_w = capped(x, y, w, most, seed)
         few = few.whole()
-        design = Design.fit(few)
+        design = Design.fit(few, int(params.get("knots", _MOST_KNOTS)))
         a = Columns.of(design.matrix(few), few.sparse)
-        l2 = float(params.get("l2", 1.0)) * (len(few) / len(x))
-        theta, intercept = _solved(a, few_y, few_w, task, l2, deadline)
-        if isinstance(x, Selection):
+        penalties = _Penalties.of(params)
+        theta, intercept = _solved(a, few_y, few_w, task, penalties.times(len(few) / len(x)), deadline)
+        if isinstance(x, Selection) and not _is_over(deadline):
             # What a share of the rows says is close already, so few walks over all of them are left.
-            start, l2 = (theta, intercept), l2 * (len(x) / len(few))
-            theta, intercept = _solved(_streamed(design, x), y, w, task, l2, deadline, start)
+            theta, intercept = _solved(_streamed(design, x), y, w, task, penalties, deadline, (theta, intercept))
         coefficients, terms = a.parted(theta)
         return LinearModel(design, coefficients, intercept, task.n_classes, terms)
 
@@ -216,19 +220,41 @@ class LinearLearner:
         return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"], terms)
 
 
+@dataclass(frozen=True)
+class _Penalties:
+    """What a training asks for: penalties in rows, and the loss of a regression."""
+
+    l1: float
+    l2: float
+    loss: str
+
+    @classmethod
+    def of(cls, params: dict[str, Any]) -> _Penalties:
+        return cls(float(params.get("l1", 0.0)), float(params.get("l2", 1.0)), str(params.get("loss", SQUARED)))
+
+    def times(self, share: float) -> _Penalties:
+        """As they weigh beside a share of the rows."""
+        return replace(self, l1=self.l1 * share, l2=self.l2 * share)
+
+
 def _solved(
     a: AnyColumns,
     y: Array,
     w: Array | None,
     task: Task,
-    l2: float,
+    asked: _Penalties,
     deadline: float | None,
     start: tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
+    """Coefficients and intercepts; where the solver can, from `start`."""
     weights = np.ones(len(y)) if w is None else np.asarray(w, dtype=np.float64) * (len(y) / max(w.sum(), 1e-300))
+    if task.regression and (asked.l1 > 0 or asked.loss != SQUARED):
+        return regression(a, y, weights, asked.l1, asked.l2, asked.loss, deadline)
+    if asked.l1 > 0:
+        return classification(a, y, weights, asked.l1, asked.l2, task.n_classes, deadline)
     if task.regression:
-        return start if start and _is_over(deadline) else ridge(a, y, weights, l2, deadline)
-    return logistic(a, y, weights, l2, task.n_classes, deadline, start)
+        return ridge(a, y, weights, asked.l2, deadline)
+    return logistic(a, y, weights, asked.l2, task.n_classes, deadline, start)
 
 
 def _is_over(deadline: float | None) -> bool:
@@ -257,11 +283,11 @@ def _quantiles(numeric: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def _hinges(numbers: tuple[Array, Array], x: Features) -> dict[str, Array]:
+def _hinges(numbers: tuple[Array, Array], x: Features, most: int) -> dict[str, Array]:
     """`bent`, `knots` and `spans` of a design whose standardised numbers, and which are missing, are given."""
     standard, missing = numbers
     columns = [j for j, name in enumerate(x.numeric_names) if not is_topic(name)]
-    count = min(_MOST_KNOTS, _MOST_HINGE_CELLS // max(1, len(x) * len(columns)))
+    count = min(most, _MOST_HINGE_CELLS // max(1, len(x) * len(columns)))
     found = [(j, _knots(standard[~missing[:, j], j], count)) for j in columns if count]
     bent = np.array([j for j, knots in found for _ in knots], np.int64)
     knots = np.array([knot for _, knots in found for knot in knots], np.float64)

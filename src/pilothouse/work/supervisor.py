@@ -17,7 +17,7 @@ from pilothouse.errors import LaunchFailed, LeaseLost
 from pilothouse.launch.base import Exit, Launcher, Process, Program
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
-from pilothouse.work.kinds import ACTIVE, KINDS, TERMINAL, JobKind, ending
+from pilothouse.work.kinds import ACTIVE, KINDS, PARTS, TERMINAL, JobKind, ending
 from pilothouse.work.reconcilers import Reconciler, ReconcilerThread
 from pilothouse.work.scratch import clear, job_directory
 from pilothouse.work.watchdog import LEASE_TTL
@@ -197,13 +197,12 @@ class Supervisor:
 
     def _end_children(self, lease: Lease) -> None:
         """Ends what a job that was given up had under way."""
-        kind = self._kinds.get(self._kinds[lease.kind].children or "")
-        if kind is None:
-            return
         reason = f"InternalServerError: The {lease.kind} {lease.name} was given up before this one had ended."
-        state = ending(kind, "Failed", clock.now(), reason)
-        for child in self._store.children(kind.kind, (lease.kind, lease.name)):
-            self._store.update(kind.kind, child.name, status="Failed", state=state, expect_status=ACTIVE)
+        known = PARTS | self._kinds
+        for kind in (known[name] for name in self._kinds[lease.kind].children):
+            state = ending(kind, "Failed", clock.now(), reason)
+            for child in self._store.children(kind.kind, (lease.kind, lease.name)):
+                self._store.update(kind.kind, child.name, status="Failed", state=state, expect_status=ACTIVE)
 
     def _end_jobs(self, deadline: float) -> None:
         for running in self._running:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class Table:
     def of(cls, inputs: Inputs, outcome: Outcome, x: Features, y: Array, w: Array | None) -> Table:
         weights = None if w is None else (np.asarray(w) * (len(w) / max(float(np.sum(w)), 1e-300))).astype(np.float32)
         return cls(inputs.numbers(x), inputs.extras(x), inputs.codes(x), outcome.learnt(y), weights)
+
+    def joined(self) -> Table:
+        """The same with the indicators among the numbers, for networks that make no difference between them."""
+        return replace(self, numbers=np.concatenate([self.numbers, self.extras], axis=1))
 
     def count(self, size: int) -> int:
         """How many batches `batches` gives."""

@@ -67,7 +67,7 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
         data, trial = stack.stacked(data, feeders), replace(trial, folds=feeders[0].k)
     bag = fit_folds(trial, data, data.rows(TRAIN), budget)
     validation = predicted(bag.predict, data.features, data.rows(VALIDATION))
-    _check_finite(bag.oof, validation)
+    check_finite(bag.oof, validation)
     reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, bag.familiar)
     begun = budget.elapsed()
     models = shipped(trial, data, bag, budget)
@@ -93,7 +93,8 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     }
 
 
-def _check_finite(*predictions: Array) -> None:
+def check_finite(*predictions: Array) -> None:
+    """`JobFailed` unless all predictions are finite numbers."""
     if not all(np.isfinite(prediction).all() for prediction in predictions):
         raise JobFailed(
             "The model's predictions are not finite numbers. Leave out this algorithm, or scale the target column."
