@@ -1,10 +1,10 @@
-"""Memory and seconds of one AutoML job as the rows grow: `python benchmarks/scale.py --rows 100000 1000000 10000000`.
+"""Memory and seconds of one AutoML job as the rows grow: `python benchmarks/scale.py`.
 
 For each number of rows: a seeded CSV of 30 columns (20 numbers, 8 categories, two of a thousand levels, a date, and the
-target), written and uploaded piece by piece; a server in a fresh home; one AutoML job with one candidate. The memory is
-the sum of the PSS of the server and all processes below it. "analyse" is reading, profiling, splitting and featurising;
-"train" is the folds, the refit, the metrics and the archive. The last lines say by what factor each figure grew where
-the rows grew by how much.
+target), written and uploaded piece by piece; a server in a fresh home; one AutoML job. The memory is the sum of the PSS of
+the server and all processes below it. "analyse" is reading, profiling, splitting and featurising (and in tuning mode the
+pipelines); "train" is fits, metrics and archives. The last lines say by what factor each figure grew where the rows grew
+by how much.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from quick import server
 BUCKET, JOB, TARGET = "scale", "scale", "bought"
 PIECE_ROWS = 50_000
 POLL = 0.25
+BEFORE_TRAINING = ("Starting", "AnalyzingData", "FeatureEngineering")
 NUMBERS, LEVELS = 20, (2, 4, 8, 12, 30, 60, 1000, 1000)
 
 
@@ -76,8 +77,8 @@ def pieces(rows: int, seed: int) -> Iterator[str]:
         yield "".join(",".join(row) + "\n" for row in zip(*columns, strict=True))
 
 
-def measured(rows: int, algorithm: str, seconds: int | None, folder: Path) -> Figures:
-    """One job on a CSV of so many rows, in `folder`."""
+def measured(rows: int, tabular: dict[str, Any], folder: Path) -> Figures:
+    """One job on a CSV of so many rows, in `folder`; `tabular` is its TabularJobConfig."""
     source = folder / "train.csv"
     with source.open("w") as file:
         file.writelines(pieces(rows, seed=1))
@@ -87,7 +88,7 @@ def measured(rows: int, algorithm: str, seconds: int | None, folder: Path) -> Fi
         s3.create_bucket(Bucket=BUCKET)
         s3.upload_file(str(source), BUCKET, "in/train.csv")
         source.unlink()
-        sagemaker.create_auto_ml_job_v2(**request(algorithm, seconds))
+        sagemaker.create_auto_ml_job_v2(**request(tabular))
         moments, job = followed(sagemaker)
         if job["AutoMLJobStatus"] != "Completed":
             raise SystemExit(f"The job is {job['AutoMLJobStatus']}: {job.get('FailureReason')}")
@@ -108,26 +109,31 @@ def followed(sagemaker: Any) -> tuple[tuple[float, float, float], dict[str, Any]
     while True:
         job = sagemaker.describe_auto_ml_job_v2(AutoMLJobName=JOB)
         now = time.monotonic()
-        if trained is None and job["AutoMLJobSecondaryStatus"] not in ("Starting", "AnalyzingData"):
+        if trained is None and job["AutoMLJobSecondaryStatus"] not in BEFORE_TRAINING:
             trained = now
         if job["AutoMLJobStatus"] != "InProgress":
             return (begun, trained or now, now), job
         time.sleep(POLL)
 
 
-def request(algorithm: str, seconds: int | None) -> dict[str, Any]:
-    """The job: one candidate of one algorithm."""
-    channel = {
-        "ChannelType": "training",
-        "ContentType": "text/csv;header=present",
-        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/in/"}},
-    }
-    criteria = {"MaxCandidates": 1} | ({} if seconds is None else {"MaxAutoMLJobRuntimeInSeconds": seconds})
-    tabular = {
+def config(mode: str, algorithm: str, candidates: int, seconds: int | None) -> dict[str, Any]:
+    """The TabularJobConfig: so many candidates of one algorithm."""
+    criteria = {"MaxCandidates": candidates} | ({} if seconds is None else {"MaxAutoMLJobRuntimeInSeconds": seconds})
+    return {
+        "Mode": mode,
         "TargetAttributeName": TARGET,
         "ProblemType": "BinaryClassification",
         "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": [algorithm]}]},
         "CompletionCriteria": criteria,
+    }
+
+
+def request(tabular: dict[str, Any]) -> dict[str, Any]:
+    """The job."""
+    channel = {
+        "ChannelType": "training",
+        "ContentType": "text/csv;header=present",
+        "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/in/"}},
     }
     return {
         "AutoMLJobName": JOB,
@@ -142,7 +148,9 @@ def request(algorithm: str, seconds: int | None) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--mode", default="ENSEMBLING", choices=("ENSEMBLING", "HYPERPARAMETER_TUNING"))
     parser.add_argument("--algorithm", default="xgboost")
+    parser.add_argument("--candidates", type=int, default=1)
     parser.add_argument("--seconds", type=int, help="the job's time limit; without it the folds' own losses end it")
     parser.add_argument("--folder", type=Path, help="where the homes are, if not in the temporary folder")
     options = parser.parse_args()
@@ -151,7 +159,8 @@ def main() -> None:
     growths = []
     for rows in options.rows:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            figures = measured(rows, options.algorithm, options.seconds, Path(folder))
+            tabular = config(options.mode, options.algorithm, options.candidates, options.seconds)
+            figures = measured(rows, tabular, Path(folder))
         print(figures.line(), flush=True)
         growths += [] if before is None else [figures.growth(before)]
         before = figures
