@@ -124,8 +124,6 @@ def _let_go(features: Features) -> None:
     """Lets the kernel take back the pages of the maps, which would count as memory of this process."""
     sparse = () if features.sparse is None else (features.sparse.data, features.sparse.indices)
     for array in (features.numeric, features.categorical, *sparse):
-        while isinstance(array, np.ndarray):
-            mapped = getattr(array, "_mmap", None)
-            if isinstance(mapped, mmap.mmap):
-                mapped.madvise(mmap.MADV_DONTNEED)
-            array = array.base
+        mapped = getattr(array, "_mmap", None)
+        if isinstance(mapped, mmap.mmap):
+            mapped.madvise(mmap.MADV_DONTNEED)
