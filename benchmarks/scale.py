@@ -1,10 +1,10 @@
 """Memory and seconds of one AutoML job as the rows grow: `python benchmarks/scale.py`.
 
 For each number of rows: a seeded CSV of 30 columns (20 numbers, 8 categories, two of a thousand levels, a date, and the
-target), written and uploaded piece by piece; a server in a fresh home; one AutoML job. The memory is the sum of the PSS of
-the server and all processes below it. "analyse" is reading, profiling, splitting and featurising (and in tuning mode the
-pipelines); "train" is fits, metrics and archives. The last lines say by what factor each figure grew where the rows grew
-by how much.
+target), written and uploaded piece by piece; a server in a fresh home; one AutoML job. The memory is the sum of the PSS
+of the server and all processes below it. "analyse" is reading, profiling, splitting and featurising, in tuning mode the
+pipelines too; "train" is fits, metrics and archives. The last lines say by what factor each figure grew where the rows
+grew by how much.
 """
 
 from __future__ import annotations
