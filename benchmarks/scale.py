@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
 from peers_bench.tree import MemoryWatch
 from quick import server
 
@@ -55,33 +56,41 @@ PHASES = ("analyse", "train")
 HEAD = "| rows | CSV, MB | analyse, s | train, s | analyse, peak MiB | train, peak MiB | AUC |\n|" + "---:|" * 7
 
 
-def pieces(rows: int, seed: int) -> Iterator[str]:
-    """The lines of the CSV, some at a time. Three numbers, three categories and the date bear on the target."""
+def write(path: Path, rows: int, seed: int) -> None:
+    """The CSV, a piece at a time. Three numbers, three categories and the date bear on the target."""
     rng = np.random.default_rng(seed)
-    names = [f"number_{i}" for i in range(NUMBERS)] + [f"category_{i}" for i in range(len(LEVELS))]
-    yield ",".join([*names, "day", TARGET]) + "\n"
     effects = [rng.normal(size=levels) for levels in LEVELS]
-    for start in range(0, rows, PIECE_ROWS):
-        count = min(PIECE_ROWS, rows - start)
-        numbers = rng.normal(size=(count, NUMBERS)).round(4)
-        codes = np.stack([(levels * rng.random(count) ** 2).astype(np.int64) for levels in LEVELS])
-        days = rng.integers(0, 1500, count)
-        score = 1.5 * (numbers[:, 0] > 0) - (numbers[:, 1] > 1) + (numbers[:, 2] > -0.5) + (days > 900) - 1.5
-        score += sum(0.5 * effects[column][codes[column]] for column in (1, 4, 6))
-        bought = rng.random(count) < 1 / (1 + np.exp(-score))
-        columns = [column.astype("U9") for column in numbers.T]
-        columns[3][rng.random(count) < 0.1] = ""
-        columns += [np.char.add(f"level {i} ", column.astype("U4")) for i, column in enumerate(codes)]
-        columns.append((np.datetime64("2020-01-01") + days).astype("U10"))
-        columns.append(np.where(bought, "yes", "no"))
-        yield "".join(",".join(row) + "\n" for row in zip(*columns, strict=True))
+    first = piece(rng, effects, 0)
+    with arrow_csv.CSVWriter(path, first.schema) as writer:
+        for start in range(0, rows, PIECE_ROWS):
+            writer.write_table(piece(rng, effects, min(PIECE_ROWS, rows - start)))
+
+
+def piece(rng: np.random.Generator, effects: list[Any], count: int) -> pa.Table:
+    """So many rows; one number in ten is missing in one column."""
+    numbers = rng.normal(size=(NUMBERS, count)).round(4)
+    codes = [(levels * rng.random(count) ** 2).astype(np.int32) for levels in LEVELS]
+    days = rng.integers(0, 1500, count)
+    score = 1.5 * (numbers[0] > 0) - (numbers[1] > 1) + (numbers[2] > -0.5) + (days > 900) - 1.5
+    score += sum(0.5 * effects[column][codes[column]] for column in (1, 4, 6))
+    bought = rng.random(count) < 1 / (1 + np.exp(-score))
+    columns = {f"number_{i}": pa.array(column) for i, column in enumerate(numbers)}
+    columns["number_3"] = pa.array(numbers[3], mask=rng.random(count) < 0.1)
+    columns |= {f"category_{i}": named(code, LEVELS[i]) for i, code in enumerate(codes)}
+    columns["day"] = pa.array((np.datetime64("2020-01-01") + days).astype("datetime64[D]"))
+    columns[TARGET] = pa.array(["no", "yes"]).take(pa.array(bought.astype(np.int8)))
+    return pa.table(columns)
+
+
+def named(codes: Any, levels: int) -> pa.Array:
+    """Codes as texts."""
+    return pa.array([f"level {i}" for i in range(levels)]).take(pa.array(codes))
 
 
 def measured(rows: int, tabular: dict[str, Any], folder: Path) -> Figures:
     """One job on a CSV of so many rows, in `folder`; `tabular` is its TabularJobConfig."""
     source = folder / "train.csv"
-    with source.open("w") as file:
-        file.writelines(pieces(rows, seed=1))
+    write(source, rows, seed=1)
     csv_bytes = source.stat().st_size
     with MemoryWatch() as memory, server(folder / "home") as client:
         s3, sagemaker = client("s3"), client("sagemaker")
