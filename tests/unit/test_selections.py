@@ -78,7 +78,9 @@ def test_xgboost_gives_the_same_model(mapped: Features, tmp_path: Path, task: Ta
     ("name", "params"),
     [
         ("linear-learner", {}),
+        ("linear-learner", {"l1": 1.0}),
         pytest.param("nn-torch", {"max_rounds": 12, "members": 2, "width": 32}, marks=pytest.mark.slow),
+        pytest.param("mlp", {"max_rounds": 12, "layers": [32]}, marks=pytest.mark.slow),
     ],
 )
 def test_other_engines_give_as_good_a_model(
@@ -124,6 +126,8 @@ def test_a_selection_is_the_rows_that_are_selected(mapped: Features) -> None:
     assert len(chosen) == 5
     assert np.array_equal(chosen.numeric, expected.numeric, equal_nan=True)
     assert np.array_equal(chosen.take(np.array([1, 4])).categorical, expected.categorical[[1, 4]])
+    odd = np.arange(ROWS) % 2 == 1
+    assert np.array_equal(Selection(mapped).take(odd).take(slice(3, 5)).categorical, mapped.categorical[[7, 9]])
     assert chosen.codes(1).tolist() == expected.categorical[:, 1].tolist()
     assert [len(block) for block in chosen.blocks(2)] == [2, 2, 1]
     assert [len(block) for block in chosen.take(slice(0, 0)).blocks()] == [0]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import csv
 
+from pilothouse.automl import tasks
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
-from pilothouse.data import sample, selection, spool
+from pilothouse.data import sample, selection, spool, tables
 from pilothouse.data.features import Features
 from pilothouse.data.spool import Spool
 from pilothouse.engines.base import Model
+from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.problems.tabular import bag
 from pilothouse.problems.tabular.dataset import VALIDATION, Dataset
 from pilothouse.problems.tabular.read import Reading, prepare
@@ -121,10 +125,11 @@ def test_features_are_learnt_from_a_sample_and_made_of_all_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sample, "LEARNT_ROWS", 300)
+    monkeypatch.setattr(sample, "ROWS_OF_A_CLASS", 20)
     whole, spooled = _both(tmp_path, _table())
     assert len(whole) == len(spooled)
     assert whole.facts["feature_columns"] == spooled.facts["feature_columns"]
-    assert max(column["rows"] for column in spooled.facts["profile"]) < 500
+    assert max(column["rows"] for column in spooled.facts["profile"]) < 400
     assert np.array_equal(whole.features.numeric[:, :2], spooled.features.numeric[:, :2], equal_nan=True)
 
 
@@ -191,3 +196,30 @@ def test_an_engine_that_copies_what_it_trains_on_gets_no_more_of_many_rows(
     with pytest.raises(RuntimeError):
         _trained(whole, tmp_path / "disk", "lightgbm", max_rows=150)
     assert sizes == [150, 150]
+
+
+def test_the_reading_of_a_job_spools_what_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = DirectoryObjects(tmp_path / "objects")
+    objects.create_bucket("bucket")
+    for name, start in (("a.csv", 0), ("b.csv", 400)):
+        sink = io.BytesIO()
+        csv.write_csv(_table().slice(start, 400), sink)
+        objects.put("bucket", f"in/{name}", sink.getvalue())
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/in/"}}
+    request = {
+        "AutoMLJobName": "large",
+        "AutoMLJobInputDataConfig": [{"ChannelType": "training", "DataSource": source}],
+        "OutputDataConfig": {"S3OutputPath": "s3://bucket/out"},
+        "RoleArn": "arn:aws:iam::000000000000:role/R",
+        "AutoMLProblemTypeConfig": {"TabularJobConfig": {"TargetAttributeName": "y"}},
+    }
+
+    def facts(name: str) -> dict[str, Any]:
+        made = tasks.prepare(objects, tmp_path, request=request, min_rows=10, dataset=str(tmp_path / name))
+        return {key: value for key, value in made.items() if key not in ("files", "input_bytes")}
+
+    small = facts("small")
+    monkeypatch.setattr(tables, "SPOOLED_FROM", 1000)
+    monkeypatch.setattr("pilothouse.data.delimited.BLOCK", 1 << 12)
+    assert facts("large") == small
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large", "objects", "small"]

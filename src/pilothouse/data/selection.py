@@ -69,8 +69,13 @@ class Selection(Features):
 
     def take(self, rows: Array | slice) -> Selection:
         """Fewer of the rows; nothing is read."""
-        mine = np.arange(len(self.source)) if self.rows is None else self.rows
-        return Selection(self.source, mine[rows], self.scratch, self.makers)
+        if self.rows is not None:
+            mine = self.rows[rows]
+        elif isinstance(rows, slice):
+            mine = np.arange(*rows.indices(len(self.source)))
+        else:
+            mine = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return Selection(self.source, mine, self.scratch, self.makers)
 
     def widened(self, maker: Maker) -> Selection:
         """The same rows with what one more maker adds."""
@@ -83,7 +88,9 @@ class Selection(Features):
         return taken
 
     def whole(self) -> Features:
-        return self._part(0, len(self))
+        taken = self._part(0, len(self))
+        _let_go(self.source)
+        return taken
 
     def blocks(self, rows: int | None = None) -> Iterator[Features]:
         """The rows in their order, at most so many at a time (by default some 16 MB); at least one block."""

@@ -44,7 +44,7 @@ _WITH_CROSSES = ("lightgbm", "catboost", "xgboost")
 
 _READ_SPARSE = ("linear-learner",)
 
-_STREAM = ("xgboost", "linear-learner", "nn-torch")
+_STREAM = ("xgboost", "linear-learner", "nn-torch", "mlp")
 
 
 def engine(name: str) -> Engine:

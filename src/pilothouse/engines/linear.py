@@ -204,18 +204,13 @@ class LinearLearner:
         few = few.whole()
         design = Design.fit(few, int(params.get("knots", _MOST_KNOTS)))
         a = Columns.of(design.matrix(few), few.sparse)
-        l1, l2, loss = float(params.get("l1", 0.0)), float(params.get("l2", 1.0)), str(params.get("loss", SQUARED))
-        share = len(few) / len(x)
-        if l1 > 0 or loss != SQUARED:
-            # Tuned candidates, which get no more rows than those.
-            watched = _watched(design, valid) if valid is not None and is_heard() else None
-            theta, intercept = _penalised(a, few_y, few_w, task, l1 * share, l2 * share, loss, deadline, watched)
-        else:
-            theta, intercept = _solved(a, few_y, few_w, task, l2 * share, deadline)
-            if isinstance(x, Selection):
-                # What a share of the rows says is close already, so few walks over all of them are left.
-                start = (theta, intercept)
-                theta, intercept = _solved(_streamed(design, x), y, w, task, l2, deadline, start)
+        penalties = _Penalties.of(params)
+        watched = _watched(design, valid) if valid is not None and is_heard() else None
+        asked = penalties.times(len(few) / len(x))
+        theta, intercept = _solved(a, few_y, few_w, task, asked, deadline, watched=watched)
+        if isinstance(x, Selection) and not _is_over(deadline):
+            # What a share of the rows says is close already, so few walks over all of them are left.
+            theta, intercept = _solved(_streamed(design, x), y, w, task, penalties, deadline, (theta, intercept))
         coefficients, terms = a.parted(theta)
         return LinearModel(design, coefficients, intercept, task.n_classes, terms)
 
@@ -229,36 +224,42 @@ class LinearLearner:
         return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"], terms)
 
 
+@dataclass(frozen=True)
+class _Penalties:
+    """What a training asks for: penalties in rows, and the loss of a regression."""
+
+    l1: float
+    l2: float
+    loss: str
+
+    @classmethod
+    def of(cls, params: dict[str, Any]) -> _Penalties:
+        return cls(float(params.get("l1", 0.0)), float(params.get("l2", 1.0)), str(params.get("loss", SQUARED)))
+
+    def times(self, share: float) -> _Penalties:
+        """As they weigh beside a share of the rows."""
+        return replace(self, l1=self.l1 * share, l2=self.l2 * share)
+
+
 def _solved(
     a: AnyColumns,
     y: Array,
     w: Array | None,
     task: Task,
-    l2: float,
+    asked: _Penalties,
     deadline: float | None,
     start: tuple[Array, Array] | None = None,
+    watched: Watched | None = None,
 ) -> tuple[Array, Array]:
-    weights = _weights(w, len(y))
+    """Coefficients and intercepts; where the solver can, from `start`, and telling the loss of `watched` rows."""
+    weights = np.ones(len(y)) if w is None else np.asarray(w, dtype=np.float64) * (len(y) / max(w.sum(), 1e-300))
+    if task.regression and (asked.l1 > 0 or asked.loss != SQUARED):
+        return regression(a, y, weights, asked.l1, asked.l2, asked.loss, deadline, watched, absolute=task.absolute)
+    if asked.l1 > 0:
+        return classification(a, y, weights, asked.l1, asked.l2, task.n_classes, deadline, watched)
     if task.regression:
-        return start if start and _is_over(deadline) else ridge(a, y, weights, l2, deadline)
-    return logistic(a, y, weights, l2, task.n_classes, deadline, start)
-
-
-def _penalised(
-    a: Columns,
-    y: Array,
-    w: Array | None,
-    task: Task,
-    l1: float,
-    l2: float,
-    loss: str,
-    deadline: float | None,
-    watched: Watched | None,
-) -> tuple[Array, Array]:
-    weights = _weights(w, len(y))
-    if task.regression:
-        return regression(a, y, weights, l1, l2, loss, deadline, watched, absolute=task.absolute)
-    return classification(a, y, weights, l1, l2, task.n_classes, deadline, watched)
+        return ridge(a, y, weights, asked.l2, deadline)
+    return logistic(a, y, weights, asked.l2, task.n_classes, deadline, start)
 
 
 def _watched(design: Design, valid: Labelled) -> Watched:
@@ -267,11 +268,6 @@ def _watched(design: Design, valid: Labelled) -> Watched:
     rows = slice(0, None, max(1, -(-len(x) // _WATCHED_ROWS)))
     few = x.take(rows).whole()
     return Columns.of(design.matrix(few), few.sparse), y[rows]
-
-
-def _weights(w: Array | None, rows: int) -> Array:
-    """Weights of mean 1, so that penalties count in rows."""
-    return np.ones(rows) if w is None else np.asarray(w, dtype=np.float64) * (rows / max(w.sum(), 1e-300))
 
 
 def _is_over(deadline: float | None) -> bool:

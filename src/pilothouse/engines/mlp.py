@@ -11,6 +11,7 @@ from pilothouse.engines.nets.descent import Descent, train
 from pilothouse.engines.nets.inputs import Inputs
 from pilothouse.engines.nets.model import PerceptronModel, perceptron_of
 from pilothouse.engines.nets.outcome import Outcome
+from pilothouse.engines.nets.streamed import few, table, watched
 from pilothouse.engines.nets.table import Table
 from pilothouse.engines.nets.threads import torch_threads
 
@@ -41,15 +42,15 @@ class MLP:
         deadline: float | None = None,
     ) -> Model:
         x, y, w = capped(x, y, w, params, seed)
-        inputs, outcome = Inputs.fit(x, one_hot=0), Outcome.fit(y, w, task)
+        inputs, outcome = Inputs.fit(few(x, y, seed), one_hot=0), Outcome.fit(y, w, task)
         perceptron = perceptron_of(inputs, outcome, tuple(params.get("layers", _LAYERS)))
         stopping = Stopping(deadline, int(params.get("patience", 10)))
         with torch_threads(threads):
             snapshots = train(
                 perceptron,
                 outcome.prior,
-                Table.of(inputs, outcome, x, y, w).joined(),
-                None if valid is None else Table.of(inputs, outcome, *valid).joined(),
+                table(inputs, outcome, x, y, w).joined(),
+                None if valid is None else Table.of(inputs, outcome, *watched(*valid, seed)).joined(),
                 Descent(**{f.name: params[f.name] for f in fields(Descent) if f.name in params}),
                 stopping,
                 absolute=task.absolute,

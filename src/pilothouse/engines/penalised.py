@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pilothouse.engines.base import Array, tell
-from pilothouse.engines.solvers import Columns, softmax
+from pilothouse.engines.solvers import AnyColumns, Columns, softmax
 
 SQUARED, HUBER, ABSOLUTE = "squared", "huber", "absolute"
 _WIDTHS = {HUBER: 1.0, ABSOLUTE: 0.05}
@@ -29,7 +29,7 @@ Watched = tuple[Columns, Array]
 
 
 def regression(
-    a: Columns,
+    a: AnyColumns,
     y: Array,
     w: Array,
     l1: float,
@@ -74,7 +74,7 @@ def regression(
 
 
 def classification(
-    a: Columns,
+    a: AnyColumns,
     y: Array,
     w: Array,
     l1: float,

@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_FITTED_CELLS = 64 << 20
-"""Values that a pipeline is fitted to at most: 256 MiB."""
-
 STAGE, MATRIX_FILE = "model", "matrix.npy"
 """The `FeatureStage` in the folder of a fit, and the matrix in that of a transform."""
 
 
 def fit(objects: Objects, directory: Path, *, pipeline: dict[str, Any], dataset: str, model_uri: str) -> dict[str, Any]:
-    """Fits a pipeline to the training rows, of large data to a share, and uploads its stage."""
+    """Fits a pipeline to the training rows, or some of very many, and uploads its stage."""
+    from pilothouse.data import sample
+    from pilothouse.data.selection import is_large
     from pilothouse.problems.tabular import stages
     from pilothouse.problems.tabular.dataset import TRAIN, Dataset
     from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline, PipelineSpec
 
     begun, data, spec = time.monotonic(), Dataset.load(Path(dataset)), PipelineSpec(**pipeline)
-    rows = data.rows(TRAIN)
-    step = -(-len(rows) * max(data.features.columns, 1) // _FITTED_CELLS)
-    fitted = DataPipeline.fit(spec, data.features.take(rows[:: max(step, 1)]), int(data.facts["seed"]))
+    rows, seed = data.rows(TRAIN), int(data.facts["seed"])
+    if is_large(len(rows), data.features.columns):
+        rows = sample.drawn(data.y, rows, seed, sample.LEARNT_ROWS)
+    fitted = DataPipeline.fit(spec, data.features.take(rows), seed)
     stages.save_features(directory / STAGE, data, fitted)
     upload(objects, directory / STAGE, directory, model_uri)
     return {"columns": len(fitted.names), "seconds": time.monotonic() - begun}
@@ -88,13 +88,14 @@ def upload(objects: Objects, content: Path, scratch: Path, uri: str) -> None:
 
 
 def _upload_rows(objects: Objects, directory: Path, rows: npt.NDArray[np.intp], uri: str) -> None:
-    import numpy as np
+    from pilothouse.data.features import load_array
+    from pilothouse.data.growing import GrowingArray
+    from pilothouse.data.selection import Selection
+    from pilothouse.problems.tabular.stages import as_features
 
     path = directory / "part.npy"
-    matrix = np.load(directory / MATRIX_FILE, mmap_mode="r", allow_pickle=False)
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=matrix.dtype, shape=(len(rows), matrix.shape[1]))
-    for start in range(0, len(rows), 1 << 16):
-        out[start : start + (1 << 16)] = matrix[rows[start : start + (1 << 16)]]
-    out.flush()
+    with GrowingArray(path) as out:
+        for block in Selection(as_features(load_array(directory / MATRIX_FILE)), rows).blocks():
+            out.append(block.numeric)
     objects.upload(path, uri)
     path.unlink()

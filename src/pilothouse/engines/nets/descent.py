@@ -13,6 +13,7 @@ from pilothouse.engines.base import Array, Stopping
 from pilothouse.engines.nets.losses import mean_loss, member_losses
 from pilothouse.engines.nets.perceptron import Perceptron
 from pilothouse.engines.nets.snapshots import Snapshots
+from pilothouse.engines.nets.streamed import StreamedTable
 from pilothouse.engines.nets.table import Table
 
 _WARMUP_STEPS = 100
@@ -33,7 +34,7 @@ class Descent:
 def train(
     perceptron: Perceptron,
     prior: tuple[float, ...],
-    rows: Table,
+    rows: Table | StreamedTable,
     valid: Table | None,
     descent: Descent,
     stopping: Stopping,
@@ -65,7 +66,7 @@ class _Learner:
         perceptron: Perceptron,
         prior: tuple[float, ...],
         descent: Descent,
-        rows: Table,
+        rows: Table | StreamedTable,
         absolute: bool,
         seed: int,
     ) -> None:
@@ -85,11 +86,11 @@ class _Learner:
 
     def epoch(self, deadline: float | None) -> bool:
         """One pass over the rows in random order; whether it came to its end before the deadline."""
-        batches = self._rows.count(self._batch)
-        for number, batch in enumerate(self._rows.batches(self._batch, self._random)):
-            self._step(batch, batches)
+        count = self._rows.count(self._batch)
+        for number, batch in enumerate(self._rows.batches(self._batch, self._random), 1):
+            self._step(batch, count)
             if deadline is not None and time.monotonic() >= deadline:
-                return number == batches - 1
+                return number >= count
         return True
 
     def weights(self) -> Array:

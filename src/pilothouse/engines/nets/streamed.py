@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pilothouse.data.selection import Selection
-from pilothouse.engines.base import Array
+from pilothouse.engines.base import Array, Labelled, capped
 from pilothouse.engines.nets.inputs import Inputs
 from pilothouse.engines.nets.outcome import Outcome
 from pilothouse.engines.nets.table import Table
@@ -38,9 +38,14 @@ class StreamedTable:
     x: Selection
     y: Array
     w: Array | None
+    as_one: bool = False
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def joined(self) -> StreamedTable:
+        """The same with the indicators among the numbers."""
+        return replace(self, as_one=True)
 
     def count(self, size: int) -> int:
         """About how many batches `batches` gives."""
@@ -63,7 +68,21 @@ class StreamedTable:
         if self.w is not None:
             weights = (self.w[rows] * (len(self) / max(float(np.sum(self.w)), 1e-300))).astype(np.float32)
         inputs = self.inputs
-        return Table(inputs.numbers(x), inputs.extras(x), inputs.codes(x), self.outcome.learnt(self.y[rows]), weights)
+        made = Table(inputs.numbers(x), inputs.extras(x), inputs.codes(x), self.outcome.learnt(self.y[rows]), weights)
+        return made.joined() if self.as_one else made
+
+
+def few(x: Features, y: Array, seed: int) -> Features:
+    """So many rows as scales are learnt from: all that are in memory already."""
+    return capped(x, y, None, {"max_rows": LEARNT_ROWS}, seed)[0].whole() if isinstance(x, Selection) else x
+
+
+def watched(x: Features, y: Array, w: Array | None, seed: int) -> Labelled:
+    """The rows that a training is judged by; of rows that are still on disk only so many."""
+    if not isinstance(x, Selection):
+        return x, y, w
+    x, y, w = capped(x, y, w, {"max_rows": LEARNT_ROWS}, seed)
+    return x.whole(), y, w
 
 
 def table(inputs: Inputs, outcome: Outcome, x: Features, y: Array, w: Array | None) -> Table | StreamedTable:

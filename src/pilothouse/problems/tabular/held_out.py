@@ -50,11 +50,8 @@ def fit(trial: Trial, data: Dataset, budget: TimeBudget) -> tuple[HeldOut, Datas
     watched, judging = held[halves == 0], held[halves == 1]
     learning = np.setdiff1d(rows, held, assume_unique=True)
     begun = time.monotonic()
-    x, y, w = taken(data, learning, trial)
     model = engines.engine(trial.algorithm).fit(
-        x,
-        y,
-        w,
+        *taken(data, learning, trial),
         task_of(data, trial.metric),
         trial.params,
         valid=taken(data, watched, trial),

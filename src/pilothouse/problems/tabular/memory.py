@@ -36,13 +36,13 @@ _BYTES_PER_ONE_HOT_CELL = 24
 _BYTES_PER_SPARSE_VALUE = 40
 """Linear-learner's: value and index of 8 bytes, mapped, taken for a fold and for fewer rows, scaled and squared."""
 
-_STREAMED = {"xgboost": 8, "linear-learner": 0, "nn-torch": 0}
+_STREAMED = {"xgboost": 8, "linear-learner": 0, "nn-torch": 0, "mlp": 0}
 """What stays in memory for each row and column of rows that are read block by block: XGBoost's bins."""
 _PAGED = 1
 """The same where these are in files, of which some are read ahead."""
 _BLOCKS = 300 << 20
 _LEARNT_ROWS = 200_000
-"""Rows that come into memory nevertheless, in linear-learner and nn-torch, for scales and a start."""
+"""Rows that come into memory nevertheless, in linear-learner and networks, for scales and a start."""
 
 _FOREST = 300 << 20
 _LEAST_ROWS = 5_000

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.data.growing import GrowingArray
+from pilothouse.data.selection import Selection
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.tabular.pipelines.block import Array, Block, load_arrays, save_arrays
 from pilothouse.problems.tabular.pipelines.levels import Frequencies, OneHot, Ranks
@@ -92,11 +94,9 @@ class DataPipeline:
 
     def write(self, x: Features, path: Path) -> None:
         """The matrix of all rows as an .npy file, made slice by slice."""
-        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(x), len(self.names)))
-        for start in range(0, len(x), SLICE_ROWS):
-            rows = slice(start, min(start + SLICE_ROWS, len(x)))
-            out[rows] = self.transform(self.read(x).take(rows))
-        out.flush()
+        with GrowingArray(path) as out:
+            for block in Selection(self.read(x)).blocks(SLICE_ROWS):
+                out.append(self.transform(block))
 
     def read(self, x: Features) -> Features:
         """`x` without the sparse part, if this pipeline has no use for it."""
