@@ -52,7 +52,7 @@ def fill(server: Any) -> Any:
     return s3
 
 
-def create(sagemaker: Any, name: str, data: str, candidates: int = 3) -> None:
+def create(sagemaker: Any, name: str, data: str, candidates: int = 3, **members: Any) -> None:
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/data/{data}.csv"}}
     sagemaker.create_auto_ml_job(
         AutoMLJobName=name,
@@ -63,6 +63,7 @@ def create(sagemaker: Any, name: str, data: str, candidates: int = 3) -> None:
             "CompletionCriteria": {"MaxCandidates": candidates},
         },
         RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
+        **members,
     )
 
 
@@ -93,7 +94,7 @@ def unpacked(s3: Any, uri: str, folder: Path) -> Path:
 def clients(shared_server: Any) -> tuple[Any, Any]:
     s3, sagemaker = fill(shared_server), shared_server.client("sagemaker")
     for name in ("binary", "regression"):
-        create(sagemaker, f"tuned-{name}", name)
+        create(sagemaker, f"tuned-{name}", name, ModelDeployConfig={"EndpointName": f"tuned-{name}"})
     return sagemaker, s3
 
 
@@ -115,6 +116,9 @@ def test_as_many_candidates_as_asked_for_each_of_four_steps(clients: tuple[Any, 
         assert [step["CandidateStepType"].split("::")[2] for step in steps] == TYPES
         analysis = sagemaker.describe_processing_job(ProcessingJobName=steps[0]["CandidateStepName"])
         assert analysis["ProcessingJobStatus"] == "Completed"
+        transform = sagemaker.describe_transform_job(TransformJobName=steps[2]["CandidateStepName"])
+        assert (transform["TransformJobStatus"], transform["AutoMLJobArn"]) == ("Completed", job["AutoMLJobArn"])
+        assert sagemaker.describe_model(ModelName=transform["ModelName"])["PrimaryContainer"]["Image"]
         for step in (steps[1], steps[3]):
             training = sagemaker.describe_training_job(TrainingJobName=step["CandidateStepName"])
             assert training["TrainingJobArn"] == step["CandidateStepArn"]
@@ -193,6 +197,30 @@ def test_the_containers_answer_through_endpoints(clients: tuple[Any, Any], user:
     user.wait("values")
     row, _, value = regression().decode().splitlines()[1].rpartition(",")
     assert float(user.ask("values", row)) == pytest.approx(float(value), abs=150)
+
+
+@pytest.mark.parametrize("data", ["binary", "regression"])
+def test_the_deployed_candidate_answers_as_its_stages_do(
+    clients: tuple[Any, Any], shared_server: Any, tmp_path: Path, data: str
+) -> None:
+    sagemaker, s3 = clients
+    job = wait(sagemaker, f"tuned-{data}")
+    assert job["ModelDeployResult"] == {"EndpointName": f"tuned-{data}"}
+    uris = [each["ModelDataUrl"] for each in job["BestCandidate"]["InferenceContainers"]]
+    folders = [unpacked(s3, uri, tmp_path / str(i)) for i, uri in enumerate(uris)]
+    rows = list(csv.reader(io.StringIO({"binary": binary, "regression": regression}[data]().decode())))[1:31]
+    body = "\n".join(",".join(row[:-1]) for row in rows)
+    answered = shared_server.client("sagemaker-runtime").invoke_endpoint(
+        EndpointName=f"tuned-{data}", ContentType="text/csv", Body=body
+    )
+    answers = answered["Body"].read().decode().splitlines()
+    second = AlgorithmStage.load(folders[1])
+    predicted = second.predict(FeatureStage.load(folders[0]).transform([row[:-1] for row in rows]))
+    if data == "regression":
+        assert [float(answer) for answer in answers] == pytest.approx(predicted.tolist())
+    else:
+        classes = LabelStage.load(folders[2]).classes
+        assert answers == [classes[i] for i in labels(predicted, second.threshold)]
 
 
 def test_artifacts_lie_where_the_service_puts_them(clients: tuple[Any, Any]) -> None:

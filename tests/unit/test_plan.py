@@ -97,6 +97,15 @@ def test_forests_and_linear_models_see_only_some_of_many_rows() -> None:
     assert not any("max_rows" in p.params for p in planned())
 
 
+def test_on_data_too_large_to_copy_what_would_copy_them_has_fewer_rows_and_there_is_no_second_layer() -> None:
+    huge = replace(LARGE, rows=10_000_000)
+    plans = planned(huge, max_candidates=60)
+    uncapped = {p.algorithm for p in plans if "max_rows" not in p.params}
+    assert uncapped - {"ensemble"} == {"xgboost", "nn-torch"}
+    assert all(p.layer == 1 for p in plans)
+    assert all(p.params["max_rows"] * huge.columns <= 64 << 20 for p in plans if "max_rows" in p.params)
+
+
 @pytest.mark.parametrize("facts", [SMALL, LARGE, Facts(5_000, 20, MULTICLASS, 26), Facts(40_000, 20, MULTICLASS, 3)])
 def test_no_algorithm_has_a_configuration_twice(facts: Facts) -> None:
     seen = [(p.algorithm, p.layer, sorted(p.params.items(), key=str)) for p in planned(facts, max_candidates=100)]

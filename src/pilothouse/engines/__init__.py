@@ -9,7 +9,7 @@ from pilothouse.engines.base import Engine, Model, Task
 from pilothouse.engines.crosses import WithCrosses
 from pilothouse.engines.statistics import WithStatistics
 
-__all__ = ["ENGINES", "Engine", "Model", "Task", "engine", "load", "reads_sparse", "warm"]
+__all__ = ["ENGINES", "Engine", "Model", "Task", "engine", "load", "reads_sparse", "streams", "warm"]
 
 ENGINES = {
     "lightgbm": "pilothouse.engines.lightgbm:LightGBM",
@@ -44,6 +44,8 @@ _WITH_CROSSES = ("lightgbm", "catboost", "xgboost")
 
 _READ_SPARSE = ("linear-learner",)
 
+_STREAM = ("xgboost", "linear-learner", "nn-torch")
+
 
 def engine(name: str) -> Engine:
     """The engine of an algorithm; `ValueError` for an unknown one."""
@@ -64,6 +66,11 @@ def warm(name: str) -> None:
 def reads_sparse(name: str) -> bool:
     """Whether the engine's models may read the sparse part of features; the others ignore it."""
     return name in _READ_SPARSE
+
+
+def streams(name: str) -> bool:
+    """Whether the engine trains on a `Selection` of rows without all of them in memory."""
+    return name in _STREAM
 
 
 def load(directory: Path, name: str) -> Model:

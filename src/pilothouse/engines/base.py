@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
+from pilothouse.data.selection import Selection
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -163,7 +164,10 @@ def matrix(x: Features, *, missing: float = 0.0) -> Array:
 
 
 def capped(x: Features, y: Array, w: Array | None, params: dict[str, Any], seed: int) -> Labelled:
-    """What to train on: all rows, or `params["max_rows"]` of them drawn by `seed`, with a row of every class."""
+    """What to train on: all rows, or `params["max_rows"]` of them drawn by `seed`, with a row of every class.
+
+    Of rows that are still on disk, few enough come into memory.
+    """
     most = int(params.get("max_rows", len(x)))
     if most >= len(x):
         return x, y, w
@@ -172,13 +176,14 @@ def capped(x: Features, y: Array, w: Array | None, params: dict[str, Any], seed:
         firsts = np.unique(y[order], return_index=True)[1]
         order = np.concatenate([order[firsts], np.delete(order, firsts)])
     rows = np.sort(order[:most])
-    return x.take(rows), y[rows], None if w is None else w[rows]
+    taken = x.take(rows)
+    taken = taken if isinstance(taken, Selection) and taken.is_large else taken.whole()
+    return taken, y[rows], None if w is None else w[rows]
 
 
 def column_share(share: float, x: Features) -> float:
     """The share of columns that a tree gets: `share`, but at least four columns, so that it can join some."""
-    columns = int(x.numeric.shape[1] + x.categorical.shape[1])
-    return min(1.0, max(share, _LEAST_COLUMNS / max(columns, 1)))
+    return min(1.0, max(share, _LEAST_COLUMNS / max(x.columns, 1)))
 
 
 def probabilities(raw: Array, n_classes: int) -> Array:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.data.selection import Selection
 from pilothouse.data.text import is_topic
 from pilothouse.engines.base import Array, Labelled, Model, Task, capped, probabilities
 from pilothouse.engines.penalised import SQUARED, classification, regression
-from pilothouse.engines.solvers import TERM_SCALE, Columns, logistic, ridge, softmax
+from pilothouse.engines.solvers import TERM_SCALE, AnyColumns, Columns, StreamedColumns, logistic, ridge, softmax
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -24,6 +26,12 @@ _CLIP = 0.005
 """Numbers are clipped to their 0.5 % and 99.5 % quantiles."""
 
 _WIDEST = 1e9
+
+_DESIGN_ROWS = 200_000
+"""Rows that the design and the start are learnt from where not all are in memory."""
+
+_STREAMED_CELLS = 8 << 20
+"""Cells of a design matrix that is made for some of the rows: 64 MB."""
 
 _MOST_KNOTS = 7
 _SAMPLE = 5000
@@ -189,18 +197,22 @@ class LinearLearner:
         deadline: float | None = None,
     ) -> Model:
         x, y, w = capped(x, y, w, params, seed)
-        design = Design.fit(x, int(params.get("knots", _MOST_KNOTS)))
-        a = Columns.of(design.matrix(x), x.sparse)
-        weights = np.ones(len(x)) if w is None else np.asarray(w, dtype=np.float64) * (len(x) / max(w.sum(), 1e-300))
-        l1, l2, loss = float(params.get("l1", 0.0)), float(params.get("l2", 1.0)), params.get("loss", SQUARED)
-        if task.regression and (l1 > 0 or loss != SQUARED):
-            theta, intercept = regression(a, y, weights, l1, l2, loss, deadline)
-        elif l1 > 0:
-            theta, intercept = classification(a, y, weights, l1, l2, task.n_classes, deadline)
-        elif task.regression:
-            theta, intercept = ridge(a, y, weights, l2, deadline)
+        most = {"max_rows": _DESIGN_ROWS} if isinstance(x, Selection) else {}
+        few, few_y, few_w = capped(x, y, w, most, seed)
+        few = few.whole()
+        design = Design.fit(few, int(params.get("knots", _MOST_KNOTS)))
+        a = Columns.of(design.matrix(few), few.sparse)
+        l1, l2, loss = float(params.get("l1", 0.0)), float(params.get("l2", 1.0)), str(params.get("loss", SQUARED))
+        share = len(few) / len(x)
+        if l1 > 0 or loss != SQUARED:
+            # Tuned candidates, which get no more rows than those.
+            theta, intercept = _penalised(a, few_y, few_w, task, l1 * share, l2 * share, loss, deadline)
         else:
-            theta, intercept = logistic(a, y, weights, l2, task.n_classes, deadline)
+            theta, intercept = _solved(a, few_y, few_w, task, l2 * share, deadline)
+            if isinstance(x, Selection):
+                # What a share of the rows says is close already, so few walks over all of them are left.
+                start = (theta, intercept)
+                theta, intercept = _solved(_streamed(design, x), y, w, task, l2, deadline, start)
         coefficients, terms = a.parted(theta)
         return LinearModel(design, coefficients, intercept, task.n_classes, terms)
 
@@ -212,6 +224,49 @@ class LinearLearner:
         coefficients, intercept = arrays.pop("coefficients"), arrays.pop("intercept")
         terms = arrays.pop("terms", None)
         return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"], terms)
+
+
+def _solved(
+    a: AnyColumns,
+    y: Array,
+    w: Array | None,
+    task: Task,
+    l2: float,
+    deadline: float | None,
+    start: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
+    weights = _weights(w, len(y))
+    if task.regression:
+        return start if start and _is_over(deadline) else ridge(a, y, weights, l2, deadline)
+    return logistic(a, y, weights, l2, task.n_classes, deadline, start)
+
+
+def _penalised(
+    a: Columns, y: Array, w: Array | None, task: Task, l1: float, l2: float, loss: str, deadline: float | None
+) -> tuple[Array, Array]:
+    if task.regression:
+        return regression(a, y, _weights(w, len(y)), l1, l2, loss, deadline)
+    return classification(a, y, _weights(w, len(y)), l1, l2, task.n_classes, deadline)
+
+
+def _weights(w: Array | None, rows: int) -> Array:
+    """Weights of mean 1, so that penalties count in rows."""
+    return np.ones(rows) if w is None else np.asarray(w, dtype=np.float64) * (rows / max(w.sum(), 1e-300))
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def _streamed(design: Design, x: Selection) -> StreamedColumns:
+    """The design's columns of all rows, so many at a time as make `_STREAMED_CELLS`."""
+
+    def of(block: Features) -> Columns:
+        return Columns.of(design.matrix(block), block.sparse)
+
+    first = of(x.take(slice(0, 1)).whole())
+    rows = max(1, _STREAMED_CELLS // max(int(first.dense.shape[1]), 1))
+    return StreamedColumns(lambda: map(of, x.blocks(rows)), first)
 
 
 def _quantiles(numeric: Array) -> tuple[Array, Array]:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.data.selection import Selection
 from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capped
 from pilothouse.engines.nets.inputs import Inputs
 from pilothouse.engines.nets.members import Architecture, Network, unpack
 from pilothouse.engines.nets.outcome import Outcome
 from pilothouse.engines.nets.snapshots import Snapshots
+from pilothouse.engines.nets.streamed import LEARNT_ROWS, table
 from pilothouse.engines.nets.table import Table
 from pilothouse.engines.nets.training import Settings, train
 
@@ -77,7 +79,7 @@ class NNTorch:
         deadline: float | None = None,
     ) -> Model:
         x, y, w = capped(x, y, w, params, seed)
-        inputs, outcome = Inputs.fit(x), Outcome.fit(y, w, task)
+        inputs, outcome = Inputs.fit(_few(x, y, seed)), Outcome.fit(y, w, task)
         levels = tuple(int(inputs.levels[j]) for j in inputs.embedded)
         sizes = (len(inputs.kept), inputs.extra, levels, outcome.outputs)
         architecture = Architecture(*sizes, **_known(Architecture, params))
@@ -85,8 +87,8 @@ class NNTorch:
         snapshots = train(
             architecture,
             outcome.prior,
-            Table.of(inputs, outcome, x, y, w),
-            None if valid is None else Table.of(inputs, outcome, *valid),
+            table(inputs, outcome, x, y, w),
+            None if valid is None else Table.of(inputs, outcome, *_watched(*valid, seed)),
             Settings(**_known(Settings, params)),
             stopping,
             absolute=task.absolute,
@@ -105,6 +107,19 @@ class NNTorch:
         architecture = Architecture(**facts["architecture"] | {"levels": tuple(facts["architecture"]["levels"])})
         outcome = Outcome(**facts["outcome"] | {"prior": tuple(facts["outcome"]["prior"])})
         return NNTorchModel(Inputs(**arrays), architecture, outcome, snapshots, facts["rounds"])
+
+
+def _few(x: Features, y: Array, seed: int) -> Features:
+    """So many rows as scales are learnt from: all that are in memory already."""
+    return capped(x, y, None, {"max_rows": LEARNT_ROWS}, seed)[0].whole() if isinstance(x, Selection) else x
+
+
+def _watched(x: Features, y: Array, w: Array | None, seed: int) -> Labelled:
+    """The rows that a training is judged by; of rows that are still on disk only so many."""
+    if not isinstance(x, Selection):
+        return x, y, w
+    x, y, w = capped(x, y, w, {"max_rows": LEARNT_ROWS}, seed)
+    return x.whole(), y, w
 
 
 def _known(of: type, params: dict[str, Any]) -> dict[str, Any]:

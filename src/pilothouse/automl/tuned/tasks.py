@@ -13,19 +13,23 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+_FITTED_CELLS = 64 << 20
+"""Values that a pipeline is fitted to at most: 256 MiB."""
+
 STAGE, MATRIX_FILE = "model", "matrix.npy"
 """The `FeatureStage` in the folder of a fit, and the matrix in that of a transform."""
 
 
 def fit(objects: Objects, directory: Path, *, pipeline: dict[str, Any], dataset: str, model_uri: str) -> dict[str, Any]:
-    """Fits a pipeline to the training rows and uploads its stage."""
+    """Fits a pipeline to the training rows, of large data to a share, and uploads its stage."""
     from pilothouse.problems.tabular import stages
     from pilothouse.problems.tabular.dataset import TRAIN, Dataset
     from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline, PipelineSpec
 
     begun, data, spec = time.monotonic(), Dataset.load(Path(dataset)), PipelineSpec(**pipeline)
-    features = data.features.take(data.rows(TRAIN))
-    fitted = DataPipeline.fit(spec, features, int(data.facts["seed"]))
+    rows = data.rows(TRAIN)
+    step = -(-len(rows) * max(data.features.columns, 1) // _FITTED_CELLS)
+    fitted = DataPipeline.fit(spec, data.features.take(rows[:: max(step, 1)]), int(data.facts["seed"]))
     stages.save_features(directory / STAGE, data, fitted)
     upload(objects, directory / STAGE, directory, model_uri)
     return {"columns": len(fitted.names), "seconds": time.monotonic() - begun}

@@ -36,8 +36,8 @@ _NO_MEMORY = (
     "Training this candidate is expected to need {need:.1f} GiB of memory, and this host has {room:.1f} GiB for it. "
     "Use fewer rows or columns, or a host with more memory."
 )
-_LEAST_SHARE = 0.35
-"""Of the time that is left, which one trial may take: it ends itself with the model that it has by then."""
+_SHARE = 0.35
+"""Of the time that is left, what one trial may take: it ends itself with the model that it has by then."""
 
 _WORTH = 0.5
 """A trial is not begun in less than this share of the time that the quickest so far has taken."""
@@ -143,7 +143,7 @@ class Trials:
     def _attempt(self, trial: Trial, fitted: CandidatePlan, directory: Path, listener: Listener, need: int) -> Outcome:
         name, spec = self._ledger.name(trial), self._ready[trial.definition].spec
         limit, left, ends_at = self._spec.max_runtime_per_trial, self._seconds_left(), self._budget.training_ends_at()
-        limits = [seconds for seconds in (limit, None if left is None else left * _LEAST_SHARE) if seconds is not None]
+        limits = [seconds for seconds in (limit, None if left is None else left * _SHARE) if seconds is not None]
         tunable = ranges.tunable(spec.algorithm, self._board.problem_type)
         arguments = {
             "trial": fitted.trial(name, self._board.metric, self._threads(trial)),

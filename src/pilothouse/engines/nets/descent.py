@@ -73,7 +73,7 @@ class _Learner:
 
         self._of, self._descent, self._absolute = perceptron, descent, absolute
         self._random = torch.Generator().manual_seed(seed)
-        self._rows = rows.tensors()
+        self._rows = rows
         self._batch = max(1, min(descent.batch, len(rows) // _LEAST_BATCHES))
         self._parts = {name: self._start(name, shape, prior) for name, shape in perceptron.shapes().items()}
         self._means = {name: part.detach().clone() for name, part in self._parts.items()}
@@ -85,14 +85,11 @@ class _Learner:
 
     def epoch(self, deadline: float | None) -> bool:
         """One pass over the rows in random order; whether it came to its end before the deadline."""
-        import torch
-
-        order = torch.randperm(len(self._rows[0]), generator=self._random)
-        batches = [batch for batch in order.split(self._batch) if 2 * len(batch) >= self._batch]
-        for number, batch in enumerate(batches):
-            self._step([None if part is None else part[batch] for part in self._rows], len(batches))
+        batches = self._rows.count(self._batch)
+        for number, batch in enumerate(self._rows.batches(self._batch, self._random)):
+            self._step(batch, batches)
             if deadline is not None and time.monotonic() >= deadline:
-                return number == len(batches) - 1
+                return number == batches - 1
         return True
 
     def weights(self) -> Array:

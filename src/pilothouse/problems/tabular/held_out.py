@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from pilothouse import engines
 from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.data import split
-from pilothouse.engines.base import Labelled
-from pilothouse.problems.tabular.bag import Array, Bag, task_of
+from pilothouse.problems.tabular.bag import Array, Bag, predicted, taken, task_of
 from pilothouse.problems.tabular.dataset import TRAIN, Dataset
 from pilothouse.problems.tabular.trial import TimeBudget, Trial
 
@@ -50,11 +50,14 @@ def fit(trial: Trial, data: Dataset, budget: TimeBudget) -> tuple[HeldOut, Datas
     watched, judging = held[halves == 0], held[halves == 1]
     learning = np.setdiff1d(rows, held, assume_unique=True)
     begun = time.monotonic()
+    x, y, w = taken(data, learning, trial)
     model = engines.engine(trial.algorithm).fit(
-        *_take(data, learning),
+        x,
+        y,
+        w,
         task_of(data, trial.metric),
         trial.params,
-        valid=_take(data, watched),
+        valid=taken(data, watched, trial),
         seed=trial.seed,
         threads=trial.threads,
         deadline=budget.deadline(1.0, _FIT_ENDS, "before its model was trained"),
@@ -65,13 +68,9 @@ def fit(trial: Trial, data: Dataset, budget: TimeBudget) -> tuple[HeldOut, Datas
     part[judging] = TRAIN
     judged = replace(data, part=part)
     numbers = split.folds(data.y[judging], _JUDGES, stratify=stratify, seed=_SEED, groups=_groups(data, judging))
-    oof = model.predict(data.features.take(judging), model.rounds)
+    oof = predicted(partial(model.predict, rounds=model.rounds), data.features, judging)
     return HeldOut([model], [model.rounds], [model.rounds], oof, numbers, [seconds], learnt=len(learning)), judged
 
 
 def _groups(data: Dataset, rows: Array) -> Array | None:
     return None if data.groups is None else data.groups[rows]
-
-
-def _take(data: Dataset, rows: Array) -> Labelled:
-    return data.features.take(rows), data.y[rows], None if data.w is None else data.w[rows]

@@ -119,7 +119,7 @@ class LabelStage:
 
 def as_features(matrix: npt.NDArray[Any], names: Sequence[str] | None = None) -> Features:
     """A matrix [n, d] as an engine reads it: numbers, and no categories."""
-    numeric = np.asarray(matrix, dtype=np.float32)
+    numeric = np.asanyarray(matrix, dtype=np.float32)  # a map of a file stays one
     codes = np.empty((len(numeric), 0), np.int32)
     return Features(numeric, codes, list(names or map(str, range(numeric.shape[1]))), [], [])
 

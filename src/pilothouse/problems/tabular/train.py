@@ -19,7 +19,7 @@ from pilothouse.errors import JobFailed, TrialTimeout
 from pilothouse.problems.evaluate import latency
 from pilothouse.problems.tabular import finished, stack, verdict
 from pilothouse.problems.tabular.archive import Assembly
-from pilothouse.problems.tabular.bag import Bag, as_read, fit_folds, task_of
+from pilothouse.problems.tabular.bag import Bag, as_read, fit_folds, predicted, taken, task_of
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.finished import Finished
 from pilothouse.problems.tabular.predictor import TabularPredictor
@@ -66,7 +66,7 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     if feeders:
         data, trial = stack.stacked(data, feeders), replace(trial, folds=feeders[0].k)
     bag = fit_folds(trial, data, data.rows(TRAIN), budget)
-    validation = bag.predict(data.features.take(data.rows(VALIDATION)))
+    validation = predicted(bag.predict, data.features, data.rows(VALIDATION))
     check_finite(bag.oof, validation)
     reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, bag.familiar)
     begun = budget.elapsed()
@@ -117,10 +117,11 @@ def refit(trial: Trial, data: Dataset, bag: Bag, budget: TimeBudget) -> Model | 
     """
     deadline = budget.deadline(1.0, _REFIT_ENDS, "before the refit on all rows")
     begun, rounds = time.monotonic(), bag.refit_rounds(len(data))
+    x, y, w = taken(data, None, trial)
     model = engines.engine(trial.algorithm).fit(
-        data.features,
-        data.y,
-        data.w,
+        x,
+        y,
+        w,
         task_of(data, trial.metric),
         trial.params,
         rounds=rounds,

@@ -14,7 +14,7 @@ from pilothouse.data.features import load_array
 from pilothouse.engines.base import heard_by
 from pilothouse.problems.evaluate import latency
 from pilothouse.problems.tabular import finished, held_out, stages, verdict
-from pilothouse.problems.tabular.bag import fit_folds
+from pilothouse.problems.tabular.bag import fit_folds, predicted
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.stages import AlgorithmStage, FeatureStage
 from pilothouse.problems.tabular.train import check_finite, shipped, size
@@ -50,7 +50,7 @@ def run(trial: Trial, data: Dataset, directory: Path, first: Path, step: int | N
     else:
         with _reporting(directory / REPORTS, step):
             bag, judged = held_out.fit(trial, data, budget)
-    validation = bag.predict(data.features.take(data.rows(VALIDATION)))
+    validation = predicted(bag.predict, data.features, data.rows(VALIDATION))
     check_finite(bag.oof, validation)
     reached = verdict.reach(judged, trial.metric, bag.oof, validation, bag.numbers, bag.familiar)
     models = shipped(trial, data, bag, budget)
