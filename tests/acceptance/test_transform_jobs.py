@@ -1,4 +1,4 @@
-"""Batch transform through boto3, on a server whose transform jobs are killed once after their second object."""
+"""Batch transform through boto3, on a server that kills jobs behind their second object and behind their end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUCKET = "batch"
 
 @pytest.fixture(scope="module")
 def server(start_shared_server: Callable[..., Any]) -> Any:
-    return start_shared_server(PILOTHOUSE_FAILPOINT="object-1:made")
+    return start_shared_server(PILOTHOUSE_FAILPOINT="object-1:unrecorded,store:unrecorded")
 
 
 @pytest.fixture(scope="module")
