@@ -41,9 +41,9 @@ class MemoryWatch:
         self._end.set()
         self._thread.join()
 
-    def peak(self, until: float = float("inf")) -> int:
-        """The largest sum in bytes, up to `until` on the clock of `time.monotonic()`."""
-        return max((size for at, size in self._samples if at <= until), default=0)
+    def peak(self, until: float = float("inf"), since: float = float("-inf")) -> int:
+        """The largest sum in bytes between two moments of the clock of `time.monotonic()`."""
+        return max((size for at, size in self._samples if since <= at <= until), default=0)
 
     def _watch(self) -> None:
         while not self._end.wait(_EVERY_SECONDS):

@@ -11,16 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import psutil
 import pyarrow as pa
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from pilothouse import engines
-from pilothouse.catalog import images
 from pilothouse.contract.pack import pack
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.profile import profile
@@ -29,7 +26,6 @@ from pilothouse.problems.tabular.archive import Member, write_manifest
 
 pytestmark = pytest.mark.slow
 
-BUCKET = "models"
 EVERYTHING = "predicted_label, probability, probabilities, labels"
 
 
@@ -63,69 +59,6 @@ def archive(folder: Path, table: pa.Table, y: Any, task: Task, classes: list[str
     return target
 
 
-class User:
-    """boto3 clients without retries, and the few calls that every test makes."""
-
-    def __init__(self, server: Any) -> None:
-        once = Config(retries={"total_max_attempts": 1}, read_timeout=120)
-        self.sagemaker = server.client("sagemaker", config=once)
-        self.runtime = server.client("sagemaker-runtime", config=once)
-        self.logs = server.client("logs", config=once)
-        self.s3 = server.client("s3", config=boto3.session.Config(s3={"addressing_style": "path"}))
-
-    def upload(self, archive: Path, key: str = "model.tar.gz") -> str:
-        if BUCKET not in [bucket["Name"] for bucket in self.s3.list_buckets()["Buckets"]]:
-            self.s3.create_bucket(Bucket=BUCKET)
-        self.s3.upload_file(str(archive), BUCKET, key)
-        return f"s3://{BUCKET}/{key}"
-
-    def deploy(self, name: str, archive: Path, instances: int = 1, **environment: str) -> str:
-        """Starts to deploy; the name that model, configuration and endpoint have."""
-        container = {
-            "Image": images.TABULAR_INFERENCE,
-            "ModelDataUrl": self.upload(archive, f"{name}.tar.gz"),
-            "Environment": environment,
-        }
-        self.sagemaker.create_model(ModelName=name, PrimaryContainer=container)
-        variant = {
-            "VariantName": "main",
-            "ModelName": name,
-            "InstanceType": "ml.m5.large",
-            "InitialInstanceCount": instances,
-        }
-        self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
-        self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
-        return name
-
-    def wait(self, name: str, status: str = "InService") -> dict[str, Any]:
-        give_up = time.monotonic() + 120
-        while True:
-            described = self.sagemaker.describe_endpoint(EndpointName=name)
-            if described["EndpointStatus"] == status:
-                return dict(described)
-            assert described["EndpointStatus"] == "Creating", described
-            assert time.monotonic() < give_up, described
-            time.sleep(0.1)
-
-    def ask(self, name: str, body: str, **options: str) -> str:
-        options = {"ContentType": "text/csv", **options}
-        return self.runtime.invoke_endpoint(EndpointName=name, Body=body, **options)["Body"].read().decode()
-
-    def ask_until_answered(self, name: str, body: str) -> str:
-        give_up = time.monotonic() + 120
-        while True:
-            try:
-                return self.ask(name, body)
-            except self.runtime.exceptions.ServiceUnavailable:
-                if time.monotonic() > give_up:
-                    raise
-
-
-@pytest.fixture(scope="module")
-def user(shared_server: Any) -> User:
-    return User(shared_server)
-
-
 def refused(call: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
     with pytest.raises(ClientError) as caught:
         call(**arguments)
@@ -138,7 +71,7 @@ def replicas(server: Any) -> list[psutil.Process]:
     return [process for process in descendants if process.name().startswith("serve ")]
 
 
-def test_a_classifier_answers_as_its_environment_asks(user: User, archives: dict[str, Path]) -> None:
+def test_a_classifier_answers_as_its_environment_asks(user: Any, archives: dict[str, Path]) -> None:
     name = user.deploy("all", archives["binary"], SAGEMAKER_INFERENCE_OUTPUT=EVERYTHING)
     described = user.wait(name)
     assert described["ProductionVariants"][0]["CurrentInstanceCount"] == 1
@@ -155,7 +88,7 @@ def test_a_classifier_answers_as_its_environment_asks(user: User, archives: dict
     assert answer["CustomAttributes"] == "trace=1"
 
 
-def test_json_is_read_and_written(user: User, archives: dict[str, Path]) -> None:
+def test_json_is_read_and_written(user: Any, archives: dict[str, Path]) -> None:
     name = user.deploy("json", archives["binary"])
     user.wait(name)
     body = json.dumps({"instances": [{"city": "Rome", "age": 30}, {"features": [50.5, "Rome"]}, [20, "Oslo"]]})
@@ -163,13 +96,13 @@ def test_json_is_read_and_written(user: User, archives: dict[str, Path]) -> None
     assert json.loads(answer) == {"predictions": [{"predicted_label": label} for label in ("yes", "no", "no")]}
 
 
-def test_a_regressor_answers_one_number_a_row(user: User, archives: dict[str, Path]) -> None:
+def test_a_regressor_answers_one_number_a_row(user: Any, archives: dict[str, Path]) -> None:
     name = user.deploy("numbers", archives["regression"])
     user.wait(name)
     assert [-0.5 < float(line) < 1.5 for line in user.ask(name, "30,Rome\n20,Oslo\n").splitlines()] == [True, True]
 
 
-def test_the_models_own_refusals_come_back_as_model_errors(user: User, archives: dict[str, Path]) -> None:
+def test_the_models_own_refusals_come_back_as_model_errors(user: Any, archives: dict[str, Path]) -> None:
     name = user.deploy("errors", archives["binary"])
     user.wait(name)
     invoke = {"EndpointName": name, "Body": "30,Rome", "ContentType": "text/csv"}
@@ -188,7 +121,7 @@ def test_the_models_own_refusals_come_back_as_model_errors(user: User, archives:
     assert missing == {"Code": "ValidationError", "Message": "Endpoint missing of account 000000000000 not found."}
 
 
-def test_an_unknown_output_fails_the_endpoint_with_the_reason(user: User, archives: dict[str, Path]) -> None:
+def test_an_unknown_output_fails_the_endpoint_with_the_reason(user: Any, archives: dict[str, Path]) -> None:
     name = user.deploy("odd", archives["binary"], SAGEMAKER_INFERENCE_OUTPUT="certainty")
     described = user.wait(name, "Failed")
     assert "asks for 'certainty', which a classification model does not give" in described["FailureReason"]
@@ -199,7 +132,7 @@ def test_an_unknown_output_fails_the_endpoint_with_the_reason(user: User, archiv
 
 
 def test_a_deleted_endpoint_is_gone_with_its_processes(
-    user: User, shared_server: Any, archives: dict[str, Path]
+    user: Any, shared_server: Any, archives: dict[str, Path]
 ) -> None:
     name = user.deploy("gone", archives["binary"])
     user.wait(name)
@@ -216,10 +149,10 @@ def test_a_deleted_endpoint_is_gone_with_its_processes(
 
 
 def test_a_killed_replica_comes_back_and_nobody_notices_while_another_lives(
-    start_server: Callable[..., Any], archives: dict[str, Path]
+    start_server: Callable[..., Any], user_of: Callable[[Any], Any], archives: dict[str, Path]
 ) -> None:
     server = start_server()
-    user = User(server)
+    user = user_of(server)
     name = user.deploy("pair", archives["binary"], instances=2)
     user.wait(name)
     before = {process.pid for process in replicas(server)}
@@ -236,22 +169,22 @@ def test_a_killed_replica_comes_back_and_nobody_notices_while_another_lives(
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_replicas_come_back_with_the_server(
-    start_server: Callable[..., Any], archives: dict[str, Path], end: str
+    start_server: Callable[..., Any], user_of: Callable[[Any], Any], archives: dict[str, Path], end: str
 ) -> None:
     server = start_server()
-    user = User(server)
+    user = user_of(server)
     name = user.deploy("back", archives["binary"])
     user.wait(name)
     old = replicas(server)
     getattr(server, end)()
     _, alive = psutil.wait_procs(old, timeout=60)
     assert alive == []
-    user = User(start_server(home=server.home))
+    user = user_of(start_server(home=server.home))
     assert user.ask_until_answered(name, "30,Rome") == "yes\n"
     assert user.wait(name)["EndpointStatus"] == "InService"
 
 
-def test_one_row_takes_milliseconds(user: User, archives: dict[str, Path]) -> None:
+def test_one_row_takes_milliseconds(user: Any, archives: dict[str, Path]) -> None:
     """Prints the latency; a busy machine must not fail the suite, so only a gross slowness does."""
     name = user.deploy("quick", archives["binary"])
     user.wait(name)

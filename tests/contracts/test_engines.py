@@ -26,6 +26,7 @@ QUICK = {
     "linear-learner": {},
     "nn-torch": {"max_rounds": 40, "batch": 64, "members": 2, "width": 48, "learning_rate": 0.005},
     "fastai": {"max_rounds": 40, "batch": 32, "layers": [48, 24]},
+    "mlp": {"max_rounds": 40, "batch": 32, "layers": [48, 24], "learning_rate": 0.005},
 }
 BOOSTERS = ("lightgbm", "xgboost", "catboost")
 TASKS = {
@@ -53,7 +54,7 @@ def make(kind: str, rows: int = ROWS, seed: int = 0) -> tuple[Features, Array]:
     return x, np.digitize(signal, cuts).astype(np.int64)
 
 
-NETWORKS = ("nn-torch", "fastai")
+NETWORKS = ("nn-torch", "fastai", "mlp")
 
 
 @pytest.fixture(params=[pytest.param(n, marks=[pytest.mark.slow] * (n in NETWORKS)) for n in engines.ENGINES])

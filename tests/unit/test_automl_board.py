@@ -11,6 +11,7 @@ import pytest
 from pilothouse.automl import candidates
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
+from pilothouse.automl.opening import of_ensembling
 from pilothouse.catalog.metrics import METRICS
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.clock import now
@@ -52,6 +53,12 @@ def board(job: Any, metric: str = "F1", problem_type: str = "BinaryClassificatio
     return Board(job, TabularJob.of(REQUEST), metric, problem_type)
 
 
+def begin(leaderboard: Board, name: str) -> None:
+    uri = leaderboard.model_uri(name)
+    opening = of_ensembling(leaderboard.job, leaderboard.spec, leaderboard.problem_type, name, uri)
+    leaderboard.open(name, opening)
+
+
 def result(
     value: float | None,
     metric: str = "F1",
@@ -64,13 +71,19 @@ def result(
     metrics = {"Validation": {**measured, "LogLoss": 0.5, "InferenceLatency": latency}}
     own = (value or 0.0) if METRICS[metric].direction == "Maximize" else -(value or 0.0)
     chosen_by = {"standing": value if standing is None else standing, "noise": noise}
-    return {"ranking": value, **chosen_by, "score": own if score is None else score, "metrics": metrics}
+    return {
+        "ranking": value,
+        **chosen_by,
+        "score": own if score is None else score,
+        "metrics": metrics,
+        "latency": latency,
+    }
 
 
 def test_a_candidate_and_its_step_begin_and_end_together(job: Any) -> None:
     leaderboard = board(job)
-    leaderboard.open("Churn-a")
-    leaderboard.open("Churn-a")
+    begin(leaderboard, "Churn-a")
+    begin(leaderboard, "Churn-a")
     step = job.store.get("processing-job", "Churn-a")
     assert (step.status, step.parent) == ("InProgress", ("automl-job", "Churn"))
     leaderboard.complete("Churn-a", result(0.8))
@@ -96,7 +109,7 @@ def test_the_best_has_the_best_objective_and_of_equals_is_the_quicker(
 ) -> None:
     leaderboard = board(job, metric)
     for i, value in enumerate(values):
-        leaderboard.open(f"c{i}")
+        begin(leaderboard, f"c{i}")
         leaderboard.complete(f"c{i}", result(value, metric, latency=1.0 / (i + 1)))
     assert job.store.get("automl-job", "Churn").state["_best"] == best
 
@@ -104,7 +117,7 @@ def test_the_best_has_the_best_objective_and_of_equals_is_the_quicker(
 def test_of_candidates_within_noise_the_best_score_wins(job: Any) -> None:
     leaderboard = board(job)
     for name, value, score in (("lucky", 0.81, 0.3), ("sound", 0.80, 0.4), ("worse", 0.78, 0.5)):
-        leaderboard.open(name)
+        begin(leaderboard, name)
         leaderboard.complete(name, result(value, noise=0.02, score=score))
     assert job.store.get("automl-job", "Churn").state["_best"] == "sound"
 
@@ -112,10 +125,10 @@ def test_of_candidates_within_noise_the_best_score_wins(job: Any) -> None:
 def test_of_candidates_within_noise_the_ensemble_is_the_best_but_not_beyond(job: Any) -> None:
     leaderboard = board(job)
     for name, value, score in (("single", 0.81, 0.4), ("Churn-ensemble", 0.80, 0.3)):
-        leaderboard.open(name)
+        begin(leaderboard, name)
         leaderboard.complete(name, result(value, noise=0.02, score=score))
     assert job.store.get("automl-job", "Churn").state["_best"] == "Churn-ensemble"
-    leaderboard.open("better")
+    begin(leaderboard, "better")
     leaderboard.complete("better", result(0.84, noise=0.02, score=0.4))
     assert job.store.get("automl-job", "Churn").state["_best"] == "better"
 
@@ -123,7 +136,7 @@ def test_of_candidates_within_noise_the_ensemble_is_the_best_but_not_beyond(job:
 def test_in_regression_too_the_ensemble_is_the_best_of_those_within_noise(job: Any) -> None:
     leaderboard = board(job, "RMSE", "Regression")
     for name, value in (("single", 10.0), ("Churn-ensemble", 10.1), ("other", 12.0)):
-        leaderboard.open(name)
+        begin(leaderboard, name)
         leaderboard.complete(name, result(value, "RMSE", noise=0.2))
     assert job.store.get("automl-job", "Churn").state["_best"] == "Churn-ensemble"
 
@@ -131,7 +144,7 @@ def test_in_regression_too_the_ensemble_is_the_best_of_those_within_noise(job: A
 def test_candidates_are_chosen_by_rows_as_they_will_be_met_and_shown_by_unseen_ones(job: Any) -> None:
     leaderboard = board(job)
     for name, value, standing in (("knows-copies", 0.6, 0.9), ("knows-none", 0.7, 0.7)):
-        leaderboard.open(name)
+        begin(leaderboard, name)
         leaderboard.complete(name, result(value, standing=standing))
     assert job.store.get("automl-job", "Churn").state["_best"] == "knows-copies"
     shown = job.store.get("candidate", "knows-copies").state["FinalAutoMLJobObjectiveMetric"]
@@ -140,7 +153,7 @@ def test_candidates_are_chosen_by_rows_as_they_will_be_met_and_shown_by_unseen_o
 
 def test_the_objective_shown_is_what_the_best_is_chosen_by(job: Any) -> None:
     leaderboard = board(job)
-    leaderboard.open("Churn-a")
+    begin(leaderboard, "Churn-a")
     leaderboard.complete("Churn-a", result(0.8))
     state = job.store.get("candidate", "Churn-a").state
     assert state["FinalAutoMLJobObjectiveMetric"]["Value"] == 0.8
@@ -149,7 +162,7 @@ def test_the_objective_shown_is_what_the_best_is_chosen_by(job: Any) -> None:
 
 
 def test_a_candidate_without_the_objective_fails_and_says_so(job: Any) -> None:
-    board(job, "AUC").open("a")
+    begin(board(job, "AUC"), "a")
     board(job, "AUC").complete("a", result(None))
     row = job.store.get("candidate", "a")
     assert (row.status, row.state["ObjectiveStatus"]) == ("Failed", "Failed")
@@ -159,7 +172,7 @@ def test_a_candidate_without_the_objective_fails_and_says_so(job: Any) -> None:
 
 def test_a_candidate_that_has_ended_is_not_ended_again(job: Any) -> None:
     leaderboard = board(job)
-    leaderboard.open("a")
+    begin(leaderboard, "a")
     leaderboard.complete("a", result(0.8))
     leaderboard.fail("a", "too late")
     candidates.end_open(job, "stopped")
@@ -167,14 +180,14 @@ def test_a_candidate_that_has_ended_is_not_ended_again(job: Any) -> None:
 
 
 def test_candidates_in_progress_end_with_the_job(job: Any) -> None:
-    board(job).open("a")
+    begin(board(job), "a")
     candidates.end_open(job, "The AutoML job was stopped.")
     assert job.store.get("candidate", "a").status == "Stopped"
     assert job.store.get("processing-job", "a").state["FailureReason"] == "The AutoML job was stopped."
 
 
 def test_a_board_without_its_lease_writes_nothing(job: Any) -> None:
-    board(job).open("a")
+    begin(board(job), "a")
     job.store.leases.release(job.lease)
     with pytest.raises(LeaseLost):
         board(job).complete("a", result(0.8))

@@ -156,7 +156,20 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         config(Mode="ENSEMBLING", CandidateGenerationConfig={"AlgorithmsConfig": [{"AutoMLAlgorithms": ["mlp"]}]}),
         "mlp",
     ),
-    "later mode": (config(Mode="HYPERPARAMETER_TUNING"), "HYPERPARAMETER_TUNING is not served"),
+    "foreign algorithm of the other mode": (
+        config(
+            Mode="HYPERPARAMETER_TUNING",
+            CandidateGenerationConfig={"AlgorithmsConfig": [{"AutoMLAlgorithms": ["xgboost", "catboost"]}]},
+        ),
+        "catboost are not available in mode HYPERPARAMETER_TUNING",
+    ),
+    "weights in the other mode": (
+        {
+            "InputDataConfig": [channel("train.csv", TargetAttributeName="churn", SampleWeightAttributeName="weight")],
+            **config(Mode="HYPERPARAMETER_TUNING"),
+        },
+        "ENSEMBLING only",
+    ),
     "runtimes": (
         config(CompletionCriteria={"MaxRuntimePerTrainingJobInSeconds": 60, "MaxAutoMLJobRuntimeInSeconds": 30}),
         "equal to or greater",

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from pilothouse.cli import main
 from pilothouse.client.model import Model
 from pilothouse.errors import DataError
+from pilothouse.problems import staged
 from pilothouse.problems.base import Prediction
 
 
@@ -41,12 +42,12 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def classifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pilothouse.problems.base.load_predictor", lambda _: FakePredictor(["no", "yes"]))
+    monkeypatch.setattr(staged, "load", lambda _: ("predictor", FakePredictor(["no", "yes"])))
 
 
 @pytest.fixture
 def regressor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pilothouse.problems.base.load_predictor", lambda _: FakePredictor(None))
+    monkeypatch.setattr(staged, "load", lambda _: ("predictor", FakePredictor(None)))
 
 
 ROWS: list[dict[str, Any]] = [{"a": 2, "b": 5}, {"a": 7, "b": 5}]
@@ -99,3 +100,20 @@ def test_the_command_names_a_missing_column(folder: Path) -> None:
 def test_a_folder_that_is_no_model_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a model folder"):
         Model(tmp_path)
+
+
+def test_archives_in_folders_of_their_own_are_one_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staged, "load_staged", lambda _: FakePredictor(["no", "yes"]))
+    assert Model(folder.parent).predict(ROWS) == ["no", "yes"]
+
+
+def test_one_archive_of_several_asks_for_the_others(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staged, "load", lambda _: ("features", None))
+    with pytest.raises(DataError, match="is one stage of a candidate, its features"):
+        Model(folder)
+
+
+def test_a_model_of_several_archives_is_not_exported(folder: Path) -> None:
+    result = CliRunner().invoke(main, ["export", str(folder.parent), "--format", "onnx"])
+    assert result.exit_code == 1
+    assert "A candidate of several containers cannot be exported." in result.stderr

@@ -8,7 +8,7 @@ import json
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from pilothouse.config import Settings
 from pilothouse.contract.pack import pack
 from pilothouse.errors import LaunchFailed
 from pilothouse.hosting import keeper
+from pilothouse.hosting.sockets import runtime_folder
 from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.slots import memory_share
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.resource import Resource
 from pilothouse.store.store import Store
-from pilothouse.work.hosting import HostingReconciler, runtime_folder
+from pilothouse.work.hosting import HostingReconciler
 
 
 class Pong(BaseHTTPRequestHandler):
@@ -46,7 +47,7 @@ class PretendedReplica:
 
     def __init__(self, program: Program, failure: str | None) -> None:
         self.program = program
-        self.model = Path(program.arguments["model"])
+        self.models = [Path(container["model"]) for container in program.arguments["containers"]]
         self.end: Exit | None = None
         self.terminated = False
         assert program.log is not None
@@ -117,9 +118,11 @@ class Installation:
         self.reconciler = HostingReconciler(self.store, self.objects, self.launcher, self.settings)
         return self.reconciler
 
-    def deploy(self, name: str = "live", **variant: Any) -> None:
-        container = {"Image": images.TABULAR_INFERENCE, "ModelDataUrl": "s3://bucket/model.tar.gz"}
-        model = hosting.model_request("m", [container])
+    def deploy(self, name: str = "live", archives: Sequence[str] = ("model.tar.gz",), **variant: Any) -> None:
+        model = hosting.model_request(
+            "m",
+            [{"Image": images.TABULAR_INFERENCE, "ModelDataUrl": f"s3://bucket/{key}"} for key in archives],
+        )
         config = hosting.endpoint_config_request("c", "m")
         config["ProductionVariants"][0].update(variant)
         state = hosting.endpoint_state(config, {"m": model})
@@ -170,7 +173,27 @@ def test_an_endpoint_is_in_service_once_all_its_replicas_answer(house: Installat
     assert variant["DeployedImages"][0]["SpecifiedImage"] == images.TABULAR_INFERENCE
     assert sorted((r["variant"], r["index"]) for r in house.replicas()) == [("AllTraffic", 0), ("AllTraffic", 1)]
     assert all(Path(r["socket"]).is_socket() for r in house.replicas())
-    assert (house.launcher.alive[0].model / "manifest.json").is_file()
+    assert (house.launcher.alive[0].models[0] / "manifest.json").is_file()
+
+
+def test_a_replica_runs_all_containers_of_its_variant(house: Installation) -> None:
+    house.objects.put("bucket", "second.tar.gz", house.objects.read("bucket", "model.tar.gz"))
+    house.deploy(archives=["model.tar.gz", "second.tar.gz"])
+    row = house.until_status("InService")
+    assert len(row.state["ProductionVariants"][0]["DeployedImages"]) == 2
+    (replica,) = house.launcher.alive
+    assert [container["name"] for container in replica.program.arguments["containers"]] == [
+        "container-1",
+        "container-2",
+    ]
+    assert len(set(replica.models)) == 2
+    assert all((model / "manifest.json").is_file() for model in replica.models)
+
+
+def test_an_archive_that_is_gone_is_named_by_its_container(house: Installation) -> None:
+    house.deploy(archives=["model.tar.gz", "gone.tar.gz"])
+    reason = house.until_status("Failed").state["FailureReason"]
+    assert "container-2: Could not find model data at s3://bucket/gone.tar.gz" in reason
 
 
 def test_replicas_of_a_variant_are_capped(house: Installation) -> None:

@@ -68,6 +68,28 @@ def test_a_trial_that_fits_with_no_rows_is_refused() -> None:
     assert memory.fitted(BOOSTER, BIG, 100 << 20) is None
 
 
+HUGE = Facts(rows=10_000_000, columns=30, problem_type=BINARY, n_classes=2)
+
+
+def test_rows_that_are_read_block_by_block_need_less_memory() -> None:
+    for algorithm in ("xgboost", "linear-learner", "nn-torch"):
+        assert memory.peak(CandidatePlan("a-1", algorithm), HUGE) < 6 << 30
+    assert memory.peak(BOOSTER, HUGE) > 6 << 30
+
+
+def test_bins_that_do_not_fit_go_to_disk_before_rows_are_left_out() -> None:
+    room = memory.peak(OTHER, HUGE) - (64 << 20)
+    paged = memory.fitted(OTHER, HUGE, room)
+    assert paged is not None
+    assert paged.params == {"paged": True}
+    assert memory.peak(paged, HUGE) <= room
+    fewer = memory.fitted(OTHER, HUGE, 1200 << 20)
+    assert fewer is not None
+    assert fewer.params["max_rows"] <= 200_000
+    assert memory.peak(fewer, HUGE) <= 1200 << 20
+    assert memory.fitted(OTHER, HUGE, 900 << 20) is None
+
+
 def test_two_trials_run_at_once_if_memory_allows() -> None:
     both = line(16 << 30, [BOOSTER, OTHER])
     assert both.take() is not None

@@ -87,7 +87,10 @@ def test_a_compressed_model_data_source_is_an_archive_too(context: Context) -> N
         ({"Containers": [CONTAINER]}, "Give either PrimaryContainer or Containers"),
         ({"PrimaryContainer": None}, "Give the model's container"),
         ({"PrimaryContainer": None, "Containers": []}, "Give the model's container"),
-        ({"PrimaryContainer": None, "Containers": [CONTAINER, CONTAINER]}, "Inference pipelines"),
+        (
+            {"PrimaryContainer": None, "Containers": [CONTAINER, CONTAINER]},
+            "container-2 (predictor) cannot follow container-1 (predictor).",
+        ),
         ({"PrimaryContainer": {**CONTAINER, "Image": "123.dkr/xgboost:1"}}, "cannot run here. Served are"),
         ({"PrimaryContainer": {"ModelPackageName": "p"}}, "Model packages"),
         ({"PrimaryContainer": {"Image": IMAGE}}, "needs a model"),
@@ -101,6 +104,69 @@ def test_a_model_that_could_not_be_served_is_refused_at_once(
 ) -> None:
     assert part in refused(create_model, context, **members)
     assert models.list_models(context, {})["Models"] == []
+
+
+def stage(image: str, mode: str | None = None, **members: Any) -> dict[str, Any]:
+    environment = {"AUTOML_TRANSFORM_MODE": mode} if mode else {}
+    return {"Image": f"registry/{image}", "ModelDataUrl": ARCHIVE, "Environment": environment, **members}
+
+
+FEATURES = stage(images.TABULAR_TRANSFORM, "feature-transform")
+ALGORITHM = stage(images.TABULAR_ALGORITHM)
+LABELS = stage(images.TABULAR_TRANSFORM, "inverse-label-transform")
+UNTOLD = stage(images.TABULAR_TRANSFORM)
+DIRECT = {"InferenceExecutionConfig": {"Mode": "Direct"}}
+
+
+def named(*containers: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**container, "ContainerHostname": name} for container, name in zip(containers, "abc", strict=False)]
+
+
+@pytest.mark.parametrize(
+    "containers",
+    [
+        [FEATURES, ALGORITHM, LABELS],
+        [FEATURES, ALGORITHM],
+        [ALGORITHM, LABELS],
+        [LABELS],
+        [UNTOLD, ALGORITHM, UNTOLD],
+        named(FEATURES, ALGORITHM, LABELS),
+    ],
+)
+def test_a_pipeline_may_have_the_stages_of_a_candidate(context: Context, containers: list[dict[str, Any]]) -> None:
+    create_model(context, PrimaryContainer=None, Containers=containers, InferenceExecutionConfig={"Mode": "Serial"})
+    described = models.describe_model(context, {"ModelName": "Churn"})
+    assert described["Containers"] == [{"Mode": "SingleModel", **container} for container in containers]
+    assert described["InferenceExecutionConfig"] == {"Mode": "Serial"}
+
+
+@pytest.mark.parametrize(
+    ("containers", "members", "part"),
+    [
+        ([ALGORITHM, FEATURES], {}, "container-2 (features) cannot follow container-1 (algorithm)."),
+        ([FEATURES, LABELS], {}, "container-2 (labels) cannot follow container-1 (features)."),
+        ([FEATURES, ALGORITHM, CONTAINER], {}, "container-3 (predictor) cannot follow container-2 (algorithm)."),
+        (named(LABELS, ALGORITHM), {}, "b (algorithm) cannot follow a (labels)."),
+        ([FEATURES, {**ALGORITHM, "ModelDataUrl": "s3://bucket/gone"}], {}, "container-2: Could not find model data"),
+        ([FEATURES, {**ALGORITHM, "Image": "x/xgboost"}], {}, "container-2: The image x/xgboost cannot run here"),
+        ([*named(FEATURES), ALGORITHM], {}, "Give a ContainerHostname to every container"),
+        (named(FEATURES) + named(ALGORITHM), {}, "ContainerHostname must be unique"),
+        ([CONTAINER, CONTAINER], DIRECT, "Mode Direct needs Containers, each of which has a ContainerHostname."),
+    ],
+)
+def test_containers_that_cannot_follow_one_another_are_refused_by_name(
+    context: Context, containers: list[dict[str, Any]], members: dict[str, Any], part: str
+) -> None:
+    assert part in refused(create_model, context, PrimaryContainer=None, Containers=containers, **members)
+
+
+def test_an_endpoint_pins_how_its_containers_are_called(context: Context) -> None:
+    containers = named(CONTAINER, ALGORITHM)
+    create_model(context, PrimaryContainer=None, Containers=containers, **DIRECT)
+    create_config(context)
+    create_endpoint(context)
+    (pinned,) = endpoints.existing(context, "Live").state["_variants"]
+    assert (pinned["Containers"], hosting.is_direct(pinned)) == (containers, True)
 
 
 def test_a_model_name_is_taken_whatever_its_case(context: Context) -> None:

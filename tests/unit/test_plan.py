@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pilothouse.catalog.algorithms import SERVED
+from pilothouse.catalog.algorithms import ENSEMBLING
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.data.features import Features
 from pilothouse.engines import catboost
@@ -31,7 +31,7 @@ LARGE = Facts(rows=400_000, columns=50, problem_type=REGRESSION, n_classes=0)
 
 def planned(
     facts: Facts = SMALL,
-    algorithms: tuple[str, ...] = SERVED,
+    algorithms: tuple[str, ...] = ENSEMBLING,
     max_candidates: int = 10,
     budget: float | None = None,
     slots: int = 2,
@@ -48,8 +48,8 @@ def test_ten_candidates_end_with_the_ensemble() -> None:
 
 
 def test_every_algorithm_comes_before_anyones_second_configuration() -> None:
-    firsts = [p.algorithm for p in planned(max_candidates=60)[: len(SERVED)]]
-    assert sorted(firsts) == sorted(SERVED)
+    firsts = [p.algorithm for p in planned(max_candidates=60)[: len(ENSEMBLING)]]
+    assert sorted(firsts) == sorted(ENSEMBLING)
     assert firsts[:3] == ["lightgbm", "catboost", "nn-torch"]
 
 
@@ -62,7 +62,7 @@ def test_three_candidates_are_two_and_their_ensemble() -> None:
     assert [p.algorithm for p in planned(max_candidates=3)] == ["lightgbm", "catboost", ENSEMBLE]
 
 
-@pytest.mark.parametrize("algorithm", SERVED)
+@pytest.mark.parametrize("algorithm", ENSEMBLING)
 def test_one_algorithm_alone_has_several_configurations(algorithm: str) -> None:
     plans = planned(algorithms=(algorithm,))
     assert {p.algorithm for p in plans if p.layer == 1} == {algorithm, ENSEMBLE}
@@ -95,6 +95,15 @@ def test_forests_and_linear_models_see_only_some_of_many_rows() -> None:
     capped = {p.algorithm for p in planned(LARGE, max_candidates=60) if "max_rows" in p.params}
     assert capped == {"extra-trees", "randomforest", "linear-learner"}
     assert not any("max_rows" in p.params for p in planned())
+
+
+def test_on_data_too_large_to_copy_what_would_copy_them_has_fewer_rows_and_there_is_no_second_layer() -> None:
+    huge = replace(LARGE, rows=10_000_000)
+    plans = planned(huge, max_candidates=60)
+    uncapped = {p.algorithm for p in plans if "max_rows" not in p.params}
+    assert uncapped - {"ensemble"} == {"xgboost", "nn-torch"}
+    assert all(p.layer == 1 for p in plans)
+    assert all(p.params["max_rows"] * huge.columns <= 64 << 20 for p in plans if "max_rows" in p.params)
 
 
 @pytest.mark.parametrize("facts", [SMALL, LARGE, Facts(5_000, 20, MULTICLASS, 26), Facts(40_000, 20, MULTICLASS, 3)])

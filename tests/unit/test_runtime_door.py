@@ -40,7 +40,9 @@ class Echo(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status = int(body.split()[1]) if body.startswith(b"status") else 200
-        answer = f"{self.server.name} {self.headers['content-type']} {self.headers['accept']} ".encode() + body
+        words = [self.server.name, self.headers["content-type"], self.headers["accept"]]
+        target = self.headers["x-amzn-sagemaker-target-container-hostname"]
+        answer = " ".join([*map(str, words), *([target] if target else []), ""]).encode() + body
         self.send_response(status)
         self.send_header("content-length", str(len(answer)))
         self.send_header("content-type", "text/csv; charset=utf-8")
@@ -85,9 +87,17 @@ class Door:
             members = vars(error) if isinstance(error, ModelError) else {"message": error.message}
             return JSONResponse({"type": type(error).__name__, **members}, 400)
 
-    def endpoint(self, *replicas: Replica, status: str = "InService", weights: dict[str, float] | None = None) -> None:
+    def endpoint(
+        self,
+        *replicas: Replica,
+        status: str = "InService",
+        weights: dict[str, float] | None = None,
+        **members: Any,
+    ) -> None:
         weights = weights or {r.address["variant"]: 1.0 for r in replicas} or {"main": 1.0}
-        variants = [{"VariantName": name, "InitialVariantWeight": weight} for name, weight in weights.items()]
+        variants = [
+            {"VariantName": name, "InitialVariantWeight": weight, **members} for name, weight in weights.items()
+        ]
         state = {"_variants": variants, "_replicas": [r.address for r in replicas]}
         self.store.insert(hosting.ENDPOINT, "live", {}, status=status, state=state)
 
@@ -149,6 +159,27 @@ def test_weights_share_the_requests_out_and_a_target_overrules_them(door: Door, 
     assert {answer.headers["x-amzn-invoked-production-variant"] for answer in drawn} == {"b"}
     assert aimed[0].text.startswith("a/0")
     assert "no variant c. It has a, b." in missed[0].json()["message"]
+
+
+def test_a_container_that_is_called_directly_is_named(door: Door, sockets: Path) -> None:
+    containers = [{"ContainerHostname": "one"}, {"ContainerHostname": "two"}]
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica, Containers=containers, InferenceExecutionConfig={"Mode": "Direct"})
+        aimed = door.post("1", content_type="text/csv", x_amzn_sagemaker_target_container_hostname="two")
+        unnamed = door.post("1")
+        missed = door.post("1", x_amzn_sagemaker_target_container_hostname="three")
+    assert aimed[0].text.startswith("main/0 text/csv")
+    assert aimed[0].text.endswith(" two 1")
+    advice = "Set TargetContainerHostname to one of one, two."
+    assert unnamed[0].json()["message"] == f"Endpoint live has containers that are called one by one. {advice}"
+    assert missed[0].json()["message"] == f"Endpoint live has no container three. {advice}"
+
+
+def test_no_container_is_named_where_they_answer_in_series(door: Door, sockets: Path) -> None:
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica)
+        refused = door.post("1", x_amzn_sagemaker_target_container_hostname="one")
+    assert "TargetContainerHostname is for models with InferenceExecutionConfig" in refused[0].json()["message"]
 
 
 def test_a_replica_that_is_gone_is_passed_over(door: Door, sockets: Path) -> None:

@@ -22,7 +22,7 @@ from pilothouse.work.supervisor import FRUITLESS, Supervisor, unexpected_end
 KIND = "toy-job"
 CHILD = "toy-child"
 KINDS = {
-    KIND: JobKind(KIND, "toys:run", "/toys", secondary_status="ToySecondaryStatus", children=CHILD),
+    KIND: JobKind(KIND, "toys:run", "/toys", secondary_status="ToySecondaryStatus", children=(CHILD, "candidate")),
     CHILD: JobKind(CHILD, "toys:run", "/toys", end_time="ChildEndTime"),
 }
 PATIENCE = 30
@@ -229,7 +229,10 @@ def test_what_a_job_that_is_given_up_had_under_way_fails_with_it(
     add(store, "doomed")
     for name, status in (("done", "Completed"), ("running", "InProgress"), ("stopping", "Stopping")):
         store.insert(CHILD, name, {}, status=status, parent=(KIND, "doomed"))
+    store.insert("candidate", "part", {}, status="InProgress", parent=(KIND, "doomed"))
     supervise()
+    eventually(lambda: store.get("candidate", "part").status == "Failed")
+    assert store.get("candidate", "part").state["ObjectiveStatus"] == "Failed"
     eventually(lambda: store.get(CHILD, "stopping").status == "Failed")
     running, done = store.get(CHILD, "running"), store.get(CHILD, "done")
     assert (running.status, done.status) == ("Failed", "Completed")

@@ -173,4 +173,4 @@ def test_members_are_a_bounded_list_of_objects_with_paths_of_their_own(members: 
 
 
 def test_a_manifest_without_calibration_and_classes_has_no_calibration() -> None:
-    assert tabular._calibration({}) is None
+    assert tabular.calibration_of({}, 2) is None

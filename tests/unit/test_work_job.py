@@ -223,6 +223,19 @@ def test_a_trial_is_killed_at_the_deadline(job: Job, launcher: TrialLauncher) ->
     assert len(launcher.trials) == 1
 
 
+def test_a_trial_is_killed_for_a_reason_that_whoever_started_it_gives(job: Job, launcher: TrialLauncher) -> None:
+    launcher.outcome = None
+    asked: list[bool] = []
+
+    def cut() -> str | None:
+        asked.append(True)
+        return "was cut" if len(asked) > 3 else None
+
+    assert job.trial(Program("x:y"), cut=cut) == Exit(signal=9, reason="was cut")
+    assert job.trial(Program("x:y"), cut=lambda: "was cut") == Exit(reason="was cut")
+    assert len(launcher.trials) == 1
+
+
 def test_trials_wait_for_a_slot(job: Job, launcher: TrialLauncher) -> None:
     launcher.outcome = None
     ended: list[Exit] = []

@@ -44,6 +44,8 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "ListCandidatesForAutoMLJob": {"AutoMLJobName": "one"},
         "DescribeProcessingJob": {"ProcessingJobName": "one-a"},
         "ListProcessingJobs": {},
+        "DescribeTransformJob": {"TransformJobName": "one-a-transform"},
+        "ListTransformJobs": {"StatusEquals": "Completed"},
         "CreateTrainingJob": {
             "TrainingJobName": "train",
             "AlgorithmSpecification": {"TrainingImage": "sagemaker-xgboost:1.7-1", "TrainingInputMode": "File"},
@@ -88,6 +90,14 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "ListTags": {"ResourceArn": JOB_ARN},
         "DeleteTags": {"ResourceArn": JOB_ARN, "TagKeys": ["stage"]},
         "CreateModel": {"ModelName": "m", "PrimaryContainer": CONTAINER, "ExecutionRoleArn": ROLE},
+        "CreateTransformJob": {
+            "TransformJobName": "score",
+            "ModelName": "m",
+            "TransformInput": {"DataSource": SOURCE, "SplitType": "Line"},
+            "TransformOutput": {"S3OutputPath": "s3://oracle/out"},
+            "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        },
+        "StopTransformJob": {"TransformJobName": "score"},
         "DescribeModel": {"ModelName": "m"},
         "ListModels": {},
         "CreateEndpointConfig": {"EndpointConfigName": "c", "ProductionVariants": [VARIANT]},
@@ -136,6 +146,14 @@ def written_by_the_job(store: Any) -> None:
         "AppSpecification": {"ImageUri": images.TABULAR_TRAINING},
         "RoleArn": ROLE,
     }
+    transform = {
+        "TransformJobName": "one-a-transform",
+        "ModelName": "one-a",
+        "TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://oracle/data"}}},
+        "TransformOutput": {"S3OutputPath": "s3://oracle/transformed"},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    }
+    store.insert("transform-job", "one-a-transform", transform, status="Completed", state={"TransformEndTime": now()})
     row = store.insert("processing-job", "one-a", step, status="Completed", state={"ProcessingEndTime": now()})
     metric = {"MetricName": "F1", "StandardMetricName": "F1", "Value": 0.5}
     state = {

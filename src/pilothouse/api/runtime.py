@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pilothouse.api.exchange import Answer, Line, Lost, Unreachable
-from pilothouse.catalog import hosting
+from pilothouse.catalog import hosting, pipelines
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import (
     EndpointNotFound,
@@ -53,14 +53,14 @@ _NOT_SERVED = {
 }
 _REFUSED = {
     "TargetModel": "is for multi-model endpoints, and this is none",
-    "TargetContainerHostname": "is for endpoints of several containers, and this is none",
     "InferenceComponentName": "is for endpoints with inference components, and this has none",
     "EnableExplanations": "is for endpoints with an ExplainerConfig, and this has none",
     "SessionId": "is for endpoints with stateful sessions, and this is none",
 }
 _PRINTABLE = re.compile(r"[\t -~]*")
+_CONTAINER = "x-amzn-sagemaker-target-container-hostname"
 _ECHOED = ("x-amzn-sagemaker-custom-attributes", "x-amzn-sagemaker-inference-id")
-_PASSED = ("content-type", "accept", *_ECHOED)
+_PASSED = ("content-type", "accept", _CONTAINER, *_ECHOED)
 
 
 async def handle(request: Request, context: Context, identity: object = None) -> Response:  # noqa: ARG001
@@ -95,6 +95,7 @@ class Invoker:
             body=body,
             headers={name: request.headers[name] for name in _PASSED if name in request.headers},
             target=members.get("TargetVariant"),
+            container=members.get("TargetContainerHostname"),
             log=hosting.log_group_arn(settings.region, settings.account_id, members["EndpointName"]),
         )
         return await self._invoke(call)
@@ -112,7 +113,7 @@ class Invoker:
         while time.monotonic() < give_up:
             row = await self._row(call, fresh=tried)
             tried = True
-            for replica in self._in_turn(_replicas(row, call.target)):
+            for replica in self._in_turn(_replicas(row, call)):
                 try:
                     return _response(await self._ask(replica["socket"], call), replica["variant"], call)
                 except Unreachable:
@@ -166,6 +167,7 @@ class _Call:
     body: bytes
     headers: dict[str, str]
     target: str | None
+    container: str | None
     log: str
 
 
@@ -210,18 +212,36 @@ def _not_served(action: str) -> OperationNotServed | UnknownOperation:
     return OperationNotServed(f"{_NOT_SERVED[action]} is not served by this version of Pilothouse. Use InvokeEndpoint.")
 
 
-def _replicas(row: Resource, target: str | None) -> list[Document]:
+def _replicas(row: Resource, call: _Call) -> list[Document]:
     """The replicas of the variant that is to answer: the target, or one drawn by weight among those that live."""
-    weights = {variant["VariantName"]: variant["InitialVariantWeight"] for variant in row.state["_variants"]}
-    if target is not None and target not in weights:
-        raise ValidationError(f"Endpoint {row.name} has no variant {target}. It has {', '.join(weights)}.")
+    target = call.target
+    variants = {variant["VariantName"]: variant for variant in row.state["_variants"]}
+    if target is not None and target not in variants:
+        raise ValidationError(f"Endpoint {row.name} has no variant {target}. It has {', '.join(variants)}.")
+    for variant in variants.values() if target is None else [variants[target]]:
+        _check_container(row.name, variant, call.container)
     living: dict[str, list[Document]] = {}
     for replica in row.state.get("_replicas", []):
         living.setdefault(replica["variant"], []).append(replica)
     if target is None and living:
-        shares = [weights[name] for name in living]
+        shares = [variants[name]["InitialVariantWeight"] for name in living]
         target = random.choices(list(living), shares if any(shares) else None)[0]
     return living.get(target or "", [])
+
+
+def _check_container(endpoint: str, variant: Document, container: str | None) -> None:
+    """`ValidationError` if a request names a container that a variant hasn't, or none where it must."""
+    if not hosting.is_direct(variant):
+        if container is not None:
+            raise ValidationError(
+                "TargetContainerHostname is for models with InferenceExecutionConfig Mode Direct, and endpoint "
+                f"{endpoint} serves another. Leave it out."
+            )
+        return
+    names = pipelines.names(variant["Containers"])
+    if container not in names:
+        found = f"has no container {container}" if container else "has containers that are called one by one"
+        raise ValidationError(f"Endpoint {endpoint} {found}. Set TargetContainerHostname to one of {', '.join(names)}.")
 
 
 def _response(answer: Answer, variant: str, call: _Call) -> Response:

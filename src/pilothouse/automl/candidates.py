@@ -1,26 +1,25 @@
-"""Candidates as rows: a leaderboard entry, and the processing job that made it, kept in step."""
+"""Candidates as rows: a leaderboard entry, and the step that makes it, kept together."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pilothouse import clock, names
-from pilothouse.catalog import images
+from pilothouse import clock
+from pilothouse.automl import steps
+from pilothouse.automl.opening import Opening
 from pilothouse.catalog.metrics import METRICS
 from pilothouse.catalog.tabular_jobs import TabularJob
-from pilothouse.store.store import NewResource, Resource
+from pilothouse.store.store import Resource
 
 if TYPE_CHECKING:
     from pilothouse.work.job import Job
 
 CANDIDATE = "candidate"
 ENSEMBLE = "ensemble"
-STEP = "processing-job"
 _REASON_LIMIT = 1024
-_INSTANCE = {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 50}
-_DEFAULT_STEP_RUNTIME = 86_400
 _TIE = 0.001
 
 
@@ -44,51 +43,45 @@ class Board:
         """Where the candidate's archive goes."""
         return f"{self.spec.output_path}/{self.spec.name}/sagemaker-automl-candidates/model/{name}/model.tar.gz"
 
-    def open(self, name: str) -> None:
-        """Lists the candidate as InProgress, with its step; nothing happens if an earlier run has."""
+    def open(self, name: str, opening: Opening) -> None:
+        """Lists the candidate as InProgress, with its steps; nothing happens if an earlier run has.
+
+        `ResourceInUse` if a row that begins with it has a name that is taken.
+        """
         if self.job.store.get(CANDIDATE, name) is not None:
             return
-        step = self._step_request(name)
-        parent = (self.job.resource.kind, self.job.resource.name)
-        arn = names.arn(self.job.settings.region, self.job.settings.account_id, STEP, step["ProcessingJobName"])
-        steps = [
-            {
-                "CandidateStepType": "AWS::SageMaker::ProcessingJob",
-                "CandidateStepArn": arn,
-                "CandidateStepName": step["ProcessingJobName"],
-            }
-        ]
-        facts = {"AutoMLJobArn": self.job.resource.arn, "ProcessingStartTime": clock.now()}
-        also = NewResource(STEP, step["ProcessingJobName"], step, status="InProgress", state=facts, parent=parent)
+        state = {"ObjectiveStatus": "Pending", "CandidateSteps": opening.steps, "_containers": opening.containers}
         self.job.store.insert(
             CANDIDATE,
             name,
             {},
             status="InProgress",
-            state={"ObjectiveStatus": "Pending", "CandidateSteps": steps},
-            parent=parent,
-            also=[also],
+            state={**state, **opening.state},
+            parent=(self.job.resource.kind, self.job.resource.name),
+            also=opening.rows,
         )
 
-    def complete(self, name: str, result: dict[str, Any]) -> None:
-        """Records the measured candidate, then the best of the board on the job's row.
+    def complete(self, name: str, result: dict[str, Any], also: Mapping[str, Any] | None = None) -> None:
+        """Records the measured candidate, with the state in `also`, then the best of the board on the job's row.
 
         Its objective is `ranking`, the cross-validated value on all rows: the validation rows alone are too few to tell
         good candidates apart.
         """
         if result["ranking"] is None:
-            self.fail(name, f"{self.metric} is not defined for this candidate's predictions.")
+            self.fail(name, f"{self.metric} is not defined for this candidate's predictions.", also=also)
             return
+        row = self.job.store.get(CANDIDATE, name)
         state = {
             "ObjectiveStatus": "Succeeded",
             "FinalAutoMLJobObjectiveMetric": self._objective(result["ranking"]),
-            "InferenceContainers": [self._container(name)],
+            "InferenceContainers": row.state.get("_containers") if row is not None else None,
             "CandidateProperties": {"CandidateMetrics": _metric_data(result["metrics"])},
             "EndTime": clock.now(),
             "_standing": result["standing"],
             "_noise": result["noise"],
             "_score": result["score"],
-            "_latency": result["metrics"]["Validation"].get("InferenceLatency"),
+            "_latency": result["latency"],
+            **(also or {}),
         }
         self._end(name, "Completed", state)
         self.publish_best()
@@ -99,9 +92,9 @@ class Board:
         if best is not None:
             self.job.update(state={"_best": best.name})
 
-    def fail(self, name: str, reason: str, *, status: str = "Failed") -> None:
+    def fail(self, name: str, reason: str, *, status: str = "Failed", also: Mapping[str, Any] | None = None) -> None:
         """Ends the candidate without a model, saying why."""
-        self._end(name, status, _without_model(reason))
+        self._end(name, status, {**_without_model(reason), **(also or {})})
 
     def best(self) -> Resource | None:
         """The completed candidate with the best objective, luck and latency considered.
@@ -140,56 +133,23 @@ class Board:
             "Value": value,
         }
 
-    def _container(self, name: str) -> dict[str, Any]:
-        keys = (
-            "predicted_label"
-            if self.problem_type == "Regression"
-            else "predicted_label,probability,probabilities,labels"
-        )
-        return {
-            "Image": images.TABULAR_INFERENCE,
-            "ModelDataUrl": self.model_uri(name),
-            "Environment": {
-                "MODEL_NAME": name,
-                "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "text/csv",
-                "SAGEMAKER_INFERENCE_OUTPUT": "predicted_label",
-                "SAGEMAKER_INFERENCE_SUPPORTED": keys,
-                "SAGEMAKER_PROGRAM": "pilothouse.hosting.replica",
-                "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model",
-            },
-        }
-
-    def _step_request(self, name: str) -> dict[str, Any]:
-        channel = self.spec.training
-        source = {"S3Uri": channel.uri, "S3DataType": channel.data_type, "LocalPath": "/opt/ml/processing/input/train"}
-        target = {
-            "S3Uri": self.model_uri(name).rpartition("/")[0],
-            "S3UploadMode": "EndOfJob",
-            "LocalPath": "/opt/ml/processing/output/model",
-        }
-        return {
-            "ProcessingJobName": names.shortened(name, 63),
-            "ProcessingInputs": [{"InputName": "train", "AppManaged": True, "S3Input": source}],
-            "ProcessingOutputConfig": {"Outputs": [{"OutputName": "model", "AppManaged": True, "S3Output": target}]},
-            "ProcessingResources": {"ClusterConfig": _INSTANCE},
-            "StoppingCondition": {"MaxRuntimeInSeconds": self.spec.max_runtime_per_trial or _DEFAULT_STEP_RUNTIME},
-            "AppSpecification": {"ImageUri": images.TABULAR_TRAINING},
-            "RoleArn": self.spec.role_arn,
-        }
-
 
 def end_open(job: Job, reason: str) -> None:
-    """Ends every candidate of a stopped job that is still in progress."""
+    """Ends every candidate, and every step, of a stopped job that is still in progress."""
     for row in job.store.children(CANDIDATE, (job.resource.kind, job.resource.name)):
         if row.status == "InProgress":
             _end_row(job, row, "Stopped", _without_model(reason))
+    steps.end_open(job, reason)
 
 
 def _end_row(job: Job, row: Resource, status: str, state: dict[str, Any]) -> None:
-    """The step first, the candidate last: its terminal status is the record that it is done."""
-    step = row.state["CandidateSteps"][0]["CandidateStepName"]
-    outcome = {"ProcessingEndTime": state["EndTime"], "FailureReason": state.get("FailureReason")}
-    job.store.update(STEP, step, status=status, state=outcome, lease=job.lease)
+    """Its own step first, the candidate last: its terminal status is the record that it is done."""
+    own = row.state["CandidateSteps"][-1]
+    measured = state.get("CandidateProperties", {}).get("CandidateMetrics", [])
+    metrics = {f"{each['Set'].lower()}:{each['MetricName']}": each["Value"] for each in measured}
+    if "FinalAutoMLJobObjectiveMetric" in state:
+        metrics["ObjectiveMetric"] = state["FinalAutoMLJobObjectiveMetric"]["Value"]
+    steps.end(job, steps.kind_of(own), own["CandidateStepName"], status, state.get("FailureReason"), metrics)
     job.store.update(CANDIDATE, row.name, status=status, state=state, lease=job.lease)
     job.log(f"Candidate {row.name} {status}" + (f": {state['FailureReason']}" if "FailureReason" in state else ""))
 

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse import clock
 from pilothouse.automl import candidates, deploy
+from pilothouse.automl import mode as modes
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.trials import OUT_OF_TIME, Trials
+from pilothouse.automl.tuned.work import Tuning, begin_analysis
 from pilothouse.catalog import algorithms
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.errors import JobFailed, LeaseLost
@@ -46,17 +48,24 @@ def run(job: Job) -> None:
 
 
 def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
-    left_out = job.once("algorithms", lambda: _algorithms(spec))["left_out"]
+    chosen = job.once("mode", lambda: modes.chosen(job.objects, spec))
+    mode = chosen["mode"]
+    left_out = job.once("algorithms", lambda: _algorithms(spec, mode))["left_out"]
     if not job.recorded("prepare"):
         _enter(job, "AnalyzingData")
+        if mode == algorithms.TUNING_MODE:
+            begin_analysis(job, spec)
     facts = job.once("prepare", lambda: _prepare(job, budget))
     dataset = _dataset(job, budget)
-    job.once("resolve", lambda: _resolve(job, spec, facts))
+    job.once("resolve", lambda: _resolve(job, spec, mode, facts))
     board = Board(job, spec, facts["metric"], facts["problem_type"])
 
-    _enter(job, "TrainingModels")
-    trials = Trials(job, spec, board, budget, facts, dataset)
-    finished = trials.run()
+    if mode == algorithms.TUNING_MODE:
+        large = chosen["bytes"] >= modes.LARGE
+        finished = _tuned(job, Tuning(job, spec, board, budget, facts, dataset, large=large))
+    else:
+        _enter(job, "TrainingModels")
+        finished = Trials(job, spec, board, budget, facts, dataset).run()
     if board.best() is None:
         raise JobFailed(_no_candidate(board, budget))
     board.publish_best()
@@ -67,10 +76,23 @@ def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
     _complete(job, finished and not budget.is_over(), undeployed, left_out)
 
 
-def _algorithms(spec: TabularJob) -> dict[str, Any]:
+def _tuned(job: Job, work: Tuning) -> bool:
+    """Hyperparameter tuning mode. False if the job's time was over before all candidates had their turn."""
+    specs = work.choose_pipelines()
+    if not job.recorded("matrices"):
+        _enter(job, "FeatureEngineering")
+    pipelines = work.engineer(specs)
+    _enter(job, "ModelTuning")
+    finished = work.search(pipelines)
+    if work.has_all_candidates:
+        _enter(job, "MaxCandidatesReached")
+    return finished
+
+
+def _algorithms(spec: TabularJob, mode: str) -> dict[str, Any]:
     """What of the job's algorithms is left out for want of a library. JobFailed if that is all of them."""
-    left_out = algorithms.left_out(spec.algorithms)
-    if not algorithms.trained(spec.algorithms):
+    left_out = algorithms.left_out(spec.algorithms, mode)
+    if not algorithms.trained(spec.algorithms, mode):
         raise JobFailed(f"The job has no algorithm to train: {left_out}")
     return {"left_out": left_out}
 
@@ -100,9 +122,9 @@ def _dataset_folder(job: Job) -> Path:
     return job.directory / "dataset"
 
 
-def _resolve(job: Job, spec: TabularJob, facts: dict[str, Any]) -> dict[str, Any]:
+def _resolve(job: Job, spec: TabularJob, mode: str, facts: dict[str, Any]) -> dict[str, Any]:
     criteria = {
-        "MaxCandidates": algorithms.max_candidates(spec.max_candidates, spec.max_runtime),
+        "MaxCandidates": algorithms.max_candidates(spec.max_candidates, spec.max_runtime, mode),
         "MaxRuntimePerTrainingJobInSeconds": spec.max_runtime_per_trial,
         "MaxAutoMLJobRuntimeInSeconds": spec.max_runtime,
     }

@@ -17,8 +17,7 @@ from pilothouse.objects import manifest, uri
 from pilothouse.objects.base import Objects
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
+    from pilothouse.data.tables import Listed
     from pilothouse.problems.tabular.specification import FeatureSpecification
 
 
@@ -26,6 +25,7 @@ def prepare(
     objects: Objects, _directory: Path, *, request: dict[str, Any], min_rows: int, dataset: str
 ) -> dict[str, Any]:
     """Reads the job's data and writes the dataset folder `dataset`, whole or not at all. Gives its facts."""
+    from pilothouse.data import tables
     from pilothouse.problems.tabular import read
 
     spec = TabularJob.of(request)
@@ -38,8 +38,10 @@ def prepare(
         validation_fraction=spec.validation_fraction or DEFAULT_VALIDATION_FRACTION,
         min_rows=min_rows,
     )
-    validation = spec.validation and _table(objects, spec.validation)
-    return read.prepare(_table(objects, spec.training), validation, reading, Path(dataset)).facts
+    channels = [_listed(objects, channel) for channel in (spec.training, spec.validation) if channel is not None]
+    folder = Path(dataset)
+    with tables.opened(objects, channels, folder.with_name(f"{folder.name}.spools")) as (training, *validation):
+        return read.prepare(training, validation[0] if validation else None, reading, folder).facts
 
 
 def train(
@@ -87,14 +89,14 @@ def combine(
     return result
 
 
-def _table(objects: Objects, channel: Channel) -> pa.Table:
-    from pilothouse.data import tables
+def _listed(objects: Objects, channel: Channel) -> Listed:
+    from pilothouse.data.tables import Listed
 
     try:
         infos = manifest.expand(objects, channel.data_type, channel.uri)
     except ValidationError as error:
         raise DataError(error.message) from error
-    return tables.read(objects, infos, channel.content_type, channel.gzip)
+    return Listed(infos, channel.content_type, channel.gzip)
 
 
 def _specification(objects: Objects, spec: TabularJob) -> FeatureSpecification:

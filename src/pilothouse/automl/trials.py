@@ -12,6 +12,7 @@ from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.host_costs import HostCosts
 from pilothouse.automl.line import Line, Ticket
+from pilothouse.automl.opening import of_ensembling
 from pilothouse.automl.roster import Roster
 from pilothouse.catalog import algorithms
 from pilothouse.catalog.tabular_jobs import TabularJob
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 HOST_COSTS = "costs.json"
 
 OUT_OF_TIME = "The AutoML job reached MaxAutoMLJobRuntimeInSeconds before this candidate was finished."
-_OVER_LIMIT = (
+OVER_LIMIT = (
     "The candidate was stopped at MaxRuntimePerTrainingJobInSeconds ({} s). Allow more, or choose faster algorithms."
 )
 _LEAST_FOR_ENSEMBLE = 2
@@ -151,7 +152,7 @@ class Trials:
 
     def _leave_out(self, plan: CandidatePlan, reason: str) -> None:
         name = self._board.name_of(plan.suffix)
-        self._board.open(name)
+        self._open(name)
         self._board.fail(name, reason, status="Stopped")
 
     def _train(self, ticket: Ticket) -> float | None:
@@ -166,7 +167,7 @@ class Trials:
             "seconds": min(limits, default=None),
             "ends_at": None if ends_at is None else ends_at - self._layer_reserve - self._margin,
         }
-        self._board.open(name)
+        self._open(name)
         begun = time.monotonic()
         outcome = task.attempt(
             self._job,
@@ -179,7 +180,7 @@ class Trials:
         )
         limit = self._spec.max_runtime_per_trial
         over_limit = limit is not None and min(limits) >= limit
-        self._settle(name, outcome, _OVER_LIMIT.format(limit) if over_limit else outcome.reason)
+        self._settle(name, outcome, OVER_LIMIT.format(limit) if over_limit else outcome.reason)
         if outcome.result is None:
             return None
         return self._finished(plan, outcome.result, time.monotonic() - begun)
@@ -226,7 +227,7 @@ class Trials:
             "model_uri": self._board.model_uri(name),
             "seconds": self._budget.remaining(),
         }
-        self._board.open(name)
+        self._open(name)
         begun, deadline = time.monotonic(), self._budget.combining_deadline()
         outcome = task.attempt(
             self._job, "pilothouse.automl.tasks:combine", self._folder(plan), arguments, deadline=deadline
@@ -236,6 +237,10 @@ class Trials:
             return
         took = time.monotonic() - begun
         self._host.learn({planning.ENSEMBLE: took / combining_seconds(self._facts, len(finished))})
+
+    def _open(self, name: str) -> None:
+        uri = self._board.model_uri(name)
+        self._board.open(name, of_ensembling(self._job, self._spec, self._board.problem_type, name, uri))
 
     def _folder(self, plan: CandidatePlan) -> Path:
         return self._job.directory / "trials" / plan.suffix

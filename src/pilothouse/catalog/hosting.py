@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pilothouse.catalog import pipelines
+
 Document = dict[str, Any]
 
 MODEL = "model"
@@ -71,6 +73,11 @@ def containers(model: Document) -> list[Document]:
     return [primary] if primary else list(model.get("Containers", []))
 
 
+def is_direct(model: Document) -> bool:
+    """Whether the containers of a CreateModel request, or of a pinned variant, are called one by one."""
+    return bool(model.get("InferenceExecutionConfig", {}).get("Mode") == pipelines.DIRECT)
+
+
 def archive_uri(container: Document) -> str | None:
     """Where a container's model archive is: ModelDataUrl, or a ModelDataSource that names one compressed object."""
     source = container.get("ModelDataSource", {}).get("S3DataSource", {})
@@ -100,7 +107,10 @@ def log_group_arn(region: str, account: str, endpoint: str) -> str:
 
 
 def _pinned(variant: Document, model: Document) -> Document:
-    return {"InitialVariantWeight": 1.0, **variant, "Containers": containers(model)}
+    pinned = {"InitialVariantWeight": 1.0, **variant, "Containers": containers(model)}
+    if "InferenceExecutionConfig" in model:
+        pinned["InferenceExecutionConfig"] = model["InferenceExecutionConfig"]
+    return pinned
 
 
 def _described(variant: Document, resolved_at: float) -> Document:

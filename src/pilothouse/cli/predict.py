@@ -14,6 +14,7 @@ import click
 def predict(model: Path, rows: Path) -> None:
     """Predict each row of the CSV or Parquet file ROWS (- for stdin) with the model in the folder MODEL.
 
+    MODEL is an unpacked model.tar.gz, or holds a folder for each archive of a candidate of several containers.
     The first line of ROWS names the columns, in any order; columns that the model does not know are left out.
     Writes CSV to stdout: predicted_label, probability and one probability for each class, or prediction.
     """

@@ -7,10 +7,13 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pilothouse.client.frames import Rows, as_file, batches
 from pilothouse.errors import DataError
+
+if TYPE_CHECKING:
+    from pilothouse.problems.base import Predictor
 
 LEADERBOARD = "leaderboard.json"
 
@@ -18,16 +21,14 @@ LEADERBOARD = "leaderboard.json"
 class Model:
     """The model in the folder `path`, as `fit` wrote it or as a candidate's model.tar.gz unpacks.
 
+    A candidate of several containers has several archives: unpack each in a folder of its own below `path`.
+
     `leaderboard` lists the candidates of its job, best first, with their metrics; it is empty in an unpacked archive.
     """
 
     def __init__(self, path: str | Path) -> None:
-        from pilothouse.problems.base import load_predictor
-
         self.path = Path(path)
-        if not (self.path / "manifest.json").is_file():
-            raise DataError(f"{self.path} is not a model folder: it has no manifest.json. `pilothouse fit` makes one.")
-        self._predictor = load_predictor(self.path)
+        self._predictor = _predictor(self.path)
         self.leaderboard: list[dict[str, Any]] = self._read_leaderboard()
 
     def __repr__(self) -> str:
@@ -104,3 +105,21 @@ class Model:
         except FileNotFoundError:
             return []
         return entries
+
+
+def _predictor(folder: Path) -> Predictor:
+    from pilothouse.catalog.pipelines import PREDICTOR
+    from pilothouse.problems import staged
+
+    if (folder / "manifest.json").is_file():
+        role, model = staged.load(folder)
+        if role != PREDICTOR:
+            raise DataError(
+                f"{folder} is one stage of a candidate, its {role}. Unpack the archives of all its containers into "
+                "folders beside it, and name the folder that holds them."
+            )
+        predictor: Predictor = model
+        return predictor
+    if staged.is_staged(folder):
+        return staged.load_staged(folder)
+    raise DataError(f"{folder} is not a model folder: it has no manifest.json. `pilothouse fit` makes one.")

@@ -58,6 +58,13 @@ class DataStream(io.RawIOBase):
             )
         return taken
 
+    def readinto(self, buffer: object) -> int:
+        """As `read`, into `buffer`; so that it can be read through a buffer, line by line."""
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        taken = self.read(len(view))
+        view[: len(taken)] = taken
+        return len(taken)
+
     def _decompressed(self, size: int) -> bytes:
         try:
             return self._plain.read(size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -26,25 +26,28 @@ _RECORD = re.compile(rb'(?:[^"\n]++|"[^"]*+")*+\n')
 """A record with its line end: one inside quotes does not count. It never backtracks, so time grows with length only."""
 
 
-def read(objects: Objects, infos: Sequence[ObjectInfo], *, gzip: bool, max_bytes: int) -> pa.Table:
-    """The rows of all files as string columns, under the header of the first file.
+def blocks(
+    objects: Objects, infos: Sequence[ObjectInfo], *, gzip: bool, max_bytes: int, object_bytes: int | None = None
+) -> Iterator[pa.Table]:
+    """The rows of all files as string columns, under the header of the first file, some 16 MB at a time; without rows
+    at least a block that has none.
 
-    A later file either repeats the header, its columns then in any order, or starts with its first row.
+    A later file either repeats the header, its columns then in any order, or starts with its first row. `max_bytes` is
+    what all files may have, decompressed; with `object_bytes` a compressed one may not have more than that.
     """
     names: list[str] = []
-    parts: list[pa.Table] = []
     left = max_bytes
     for info in infos:
         with objects.open(info.bucket, info.key) as raw:
-            stream = DataStream(raw, info.uri, gzip, left)
-            part = _file(stream, info.uri, names)
+            most = left if object_bytes is None else min(left, max(object_bytes, info.size))
+            stream = DataStream(raw, info.uri, gzip, most)
+            for block in _file(stream, info.uri, names):
+                names = names or block.column_names
+                yield block.select(names)
         left -= stream.count
-        names = names or part.column_names
-        parts.append(part.select(names))
-    return pa.concat_tables(parts)
 
 
-def _file(stream: DataStream, uri: str, expected: list[str]) -> pa.Table:
+def _file(stream: DataStream, uri: str, expected: list[str]) -> Iterator[pa.Table]:
     header, head = _first_record(stream, uri)
     first = _fields(header, uri)
     if not expected:
@@ -95,7 +98,7 @@ def _fields(record: bytes, uri: str) -> list[str]:
         ) from error
 
 
-def _rows(body: Any, uri: str, names: list[str], header_rows: int) -> pa.Table:
+def _rows(body: Any, uri: str, names: list[str], header_rows: int) -> Iterator[pa.Table]:
     ragged: list[tuple[int, int]] = []
 
     def refuse(row: Any) -> str:
@@ -103,18 +106,20 @@ def _rows(body: Any, uri: str, names: list[str], header_rows: int) -> pa.Table:
         return "error"
 
     columns = [str(position) for position in range(len(names))]
+    yield pa.table({name: pa.array([], pa.string()) for name in names})
     try:
-        table = arrow_csv.read_csv(
+        reader = arrow_csv.open_csv(
             body,
             read_options=arrow_csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=columns),
             parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
             convert_options=arrow_csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string())),
         )
+        for batch in reader:
+            yield pa.Table.from_batches([batch]).rename_columns(names)
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
-            return pa.table({name: pa.array([], pa.string()) for name in names})
+            return
         raise DataError(_complaint(str(error), uri, len(names), ragged)) from error
-    return table.rename_columns(names)
 
 
 def _complaint(error: str, uri: str, expected: int, ragged: list[tuple[int, int]]) -> str:

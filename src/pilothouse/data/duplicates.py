@@ -9,27 +9,30 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pilothouse.data.hashes import mixed, rows_of
+from pilothouse.data.spool import Spool
+
 Array = npt.NDArray[Any]
 
 MOST_DISAGREEMENT = 0.1
 """Of the disagreement that chance would give: rows of equal cells whose targets differ more than this are not copies of
 one record but cases that happen to look alike, as they do where columns have few values."""
 
-_ODD = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9))
-_SHIFT = np.uint64(32)
 
-
-def groups(table: pa.Table, y: Array) -> npt.NDArray[np.int64] | None:
+def groups(table: pa.Table | Spool, y: Array) -> npt.NDArray[np.int64] | None:
     """A number for each row that rows share when all their cells and their targets are equal; None where there are no
     such rows, or where equal rows are the data's nature.
 
     Keeping the latter together would do harm: with one of two targets of the same cells held out whole, a model has
     seen the other one only.
     """
-    if not table.num_rows or not table.num_columns:
+    if not table.num_rows or not table.column_names:
         return None
-    cells = _numbered(_hashes(table))
-    both = _numbered(_mixed(_mixed(np.zeros(len(y), np.uint64), cells), _numbered(y)))
+    if isinstance(table, Spool):
+        cells = _numbered(np.concatenate([rows_of(block) for block in table.blocks()]))
+    else:
+        cells = _numbered(_hashes(table))
+    both = _numbered(mixed(mixed(np.zeros(len(y), np.uint64), cells), _numbered(y)))
     if both.max() + 1 == len(both) or _disagreement(cells, both) > MOST_DISAGREEMENT * _by_chance(y):
         return None
     return both
@@ -40,7 +43,7 @@ def _hashes(table: pa.Table) -> Array:
     hashes = np.zeros(table.num_rows, np.uint64)
     for column in table.columns:
         if not pa.types.is_nested(column.type):
-            hashes = _mixed(hashes, _codes(column))
+            hashes = mixed(hashes, _codes(column))
     return hashes
 
 
@@ -50,11 +53,6 @@ def _codes(column: pa.ChunkedArray) -> Array:
     if not pa.types.is_dictionary(encoded.type):
         encoded = encoded.dictionary_encode(null_encoding="encode")
     return np.asarray(pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False), np.int64)
-
-
-def _mixed(hashes: Array, codes: Array) -> Array:
-    mixed = (hashes ^ codes.astype(np.uint64)) * _ODD[0]
-    return (mixed ^ (mixed >> _SHIFT)) * _ODD[1]
 
 
 def _numbered(values: Array) -> npt.NDArray[np.int64]:

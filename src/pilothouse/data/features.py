@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pilothouse.data.growing import GrowingArray
 
 _NAMES = "features.json"
 _SPARSE = ("data", "indices", "indptr")
@@ -46,21 +49,23 @@ class Features:
             None if self.sparse is None else self.sparse[rows],
         )
 
+    @property
+    def columns(self) -> int:
+        """How many numeric and categorical columns there are."""
+        return len(self.numeric_names) + len(self.categorical_names)
+
+    def codes(self, column: int) -> npt.NDArray[np.int32]:
+        """int32 [n]: one categorical column."""
+        return self.categorical[:, column]
+
+    def whole(self) -> Features:
+        """These features with their arrays in memory, as they are but for a `Selection`."""
+        return self
+
     def save(self, directory: Path) -> None:
         """Write numeric.npy, categorical.npy and features.json, and sparse_*.npy if there is a sparse part, into
         `directory`, which is made if need be."""
-        directory.mkdir(parents=True, exist_ok=True)
-        np.save(directory / "numeric.npy", self.numeric)
-        np.save(directory / "categorical.npy", self.categorical)
-        names = {
-            "numeric": self.numeric_names,
-            "categorical": self.categorical_names,
-            "cardinalities": self.cardinalities,
-            "terms": 0 if self.sparse is None else self.sparse.shape[1],
-        }
-        for part in _SPARSE if self.sparse is not None else ():
-            np.save(directory / f"sparse_{part}.npy", getattr(self.sparse, part))
-        (directory / _NAMES).write_text(json.dumps(names))
+        write(directory, [self])
 
     @classmethod
     def load(cls, directory: Path, mmap: bool = True) -> Features:
@@ -76,18 +81,35 @@ class Features:
         )
 
 
-def joined(parts: Sequence[Features]) -> Features:
-    """The rows of features of the same columns, one part after the other."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    sparse = None
-    if first.sparse is not None:
-        from scipy.sparse import vstack
-
-        sparse = vstack([part.sparse for part in parts], format="csr")
-    numeric, categorical = np.vstack([p.numeric for p in parts]), np.vstack([p.categorical for p in parts])
-    return replace(first, numeric=numeric, categorical=categorical, sparse=sparse)
+def write(directory: Path, blocks: Iterable[Features]) -> int:
+    """Write features of the same columns, one block after the other, as `Features.save` does; the rows written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as open_files:
+        numeric, categorical, *sparse = (
+            open_files.enter_context(GrowingArray(directory / f"{name}.npy"))
+            for name in ("numeric", "categorical", "sparse_data", "sparse_indices")
+        )
+        starts = [np.zeros(1, np.int64)]
+        for block in blocks:
+            numeric.append(block.numeric)
+            categorical.append(block.categorical)
+            if block.sparse is not None:
+                sparse[0].append(block.sparse.data)
+                sparse[1].append(block.sparse.indices)
+                starts.append(starts[-1][-1] + block.sparse.indptr[1:])
+    if block.sparse is None:
+        for part in sparse:
+            part.path.unlink()
+    else:
+        np.save(directory / "sparse_indptr.npy", np.concatenate(starts).astype(block.sparse.indptr.dtype))
+    names = {
+        "numeric": block.numeric_names,
+        "categorical": block.categorical_names,
+        "cardinalities": block.cardinalities,
+        "terms": 0 if block.sparse is None else block.sparse.shape[1],
+    }
+    (directory / _NAMES).write_text(json.dumps(names))
+    return len(numeric)
 
 
 def _load_sparse(directory: Path, terms: int, mmap: bool) -> Any:

@@ -91,10 +91,13 @@ class FeaturePipeline:
         self._readers = [(position, _reader(encoder)) for position, encoder in encoders]
 
     @classmethod
-    def fit(cls, table: pa.Table, columns: list[Column], seed: int = 0) -> FeaturePipeline:
-        """Learn from the training rows in `table`, which has every column of `columns`."""
+    def fit(cls, table: pa.Table, columns: list[Column], seed: int = 0, rows: int | None = None) -> FeaturePipeline:
+        """Learn from the training rows in `table`, which has every column of `columns`.
+
+        `rows` is how many training rows there are where those are but a sample of them.
+        """
         used = [(i, column) for i, column in enumerate(columns) if column.type != "ignored"]
-        encoders = [(i, _fitted(column, table[column.name], seed)) for i, column in used]
+        encoders = [(i, _fitted(column, table[column.name], seed, rows or table.num_rows)) for i, column in used]
         return cls(columns, encoders, _varying(_deltas(columns, encoders), table, columns))
 
     @property
@@ -272,12 +275,12 @@ def _encode_ngrams(ngrams: NgramEncoder, column: pa.ChunkedArray) -> Any:
     return ngrams.encode(distinct.dictionary.to_pylist())[distinct.indices.to_numpy(zero_copy_only=False)]
 
 
-def _fitted(column: Column, values: pa.ChunkedArray, seed: int) -> Encoder:
+def _fitted(column: Column, values: pa.ChunkedArray, seed: int, rows: int) -> Encoder:
     if column.type == "numeric":
         return _fitted_number(column.name, values)
     texts = pa.chunked_array([render.texts(part) for part in values.chunks], pa.string())
     if column.type == "text":
-        return TextEncoder.fit(column.name, _sample(texts, free_text.FIT_ROWS, seed).to_pylist(), seed, len(texts))
+        return TextEncoder.fit(column.name, _sample(texts, free_text.FIT_ROWS, seed).to_pylist(), seed, rows)
     if column.type == "datetime":
         return DateEncoder.fit(column.name, pc.unique(texts).to_pylist())
     counted = pc.value_counts(texts)

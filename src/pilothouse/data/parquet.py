@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pilothouse.data.ranged import RangedFile
 from pilothouse.errors import DataError
 from pilothouse.objects.base import ObjectInfo, Objects
 
 BATCH_ROWS = 1 << 16
 BATCH_BYTES = 64 << 20
 """Bytes that a batch has at most, and the texts of a piece of it, if rows are of equal size."""
+
+BUFFER = 1 << 20
+"""Bytes of a column that are asked for at a time, of an object that is not read whole."""
 
 _TEXT = "BYTE_ARRAY"
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, _TEXT: 4}
@@ -28,38 +33,67 @@ def read(objects: Objects, info: ObjectInfo, max_bytes: int) -> pa.Table:
     """
     if info.size > max_bytes:
         raise _too_large(info)
+    with _readable(info):
+        content = pa.BufferReader(objects.read(info.bucket, info.key))
+        file = _Parquet(content, info, max_bytes)
+        file.check_texts()
+        return pa.concat_tables([file.schema.empty_table(), *file.blocks()])
+
+
+def blocks(objects: Objects, info: ObjectInfo, max_bytes: int) -> Iterator[pa.Table]:
+    """The same rows, a block at a time and first one that has none, without the whole object in memory."""
+    with _readable(info):
+        file = _Parquet(RangedFile(objects, info), info, max_bytes, BUFFER)
+        yield file.schema.empty_table()
+        yield from file.blocks()
+
+
+@contextmanager
+def _readable(info: ObjectInfo) -> Iterator[None]:
     try:
-        return _read(objects.read(info.bucket, info.key), info, max_bytes)
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{info.uri} is not a readable Parquet file ({_first_line(error)}). Write it again, or correct ContentType."
         ) from error
 
 
-def _read(content: bytes, info: ObjectInfo, max_bytes: int) -> pa.Table:
-    import pyarrow.parquet as pq
+class _Parquet:
+    """A file that is read in batches, which may take `max_bytes` in all. `DataError` if its footer says more."""
 
-    metadata = pq.read_metadata(pa.BufferReader(content))
-    expected = _bytes_expected(metadata)
-    if expected > max_bytes:
-        raise _too_large(info)
-    rows = BATCH_ROWS if not expected else max(1, min(BATCH_ROWS, BATCH_BYTES * metadata.num_rows // expected))
-    # As dictionaries, texts that repeat stay small until it is known how much room they take.
-    leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
-    texts = [leaf.path for leaf in leaves if leaf.physical_type == _TEXT]
-    file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
-    batches = file.iter_batches(batch_size=rows, columns=texts, use_threads=False)
-    # Read twice, but a file that takes too much is refused before it takes it.
-    if expected + sum(_text_bytes(pa.Table.from_batches([batch])) for batch in batches) > max_bytes:
-        raise _too_large(info)
-    parts = [_plain_table(file.schema_arrow.empty_table(), info)]
-    for batch in file.iter_batches(batch_size=rows, use_threads=False):
-        for piece in _pieces(pa.Table.from_batches([batch])):
-            parts.append(_plain_table(piece, info))
-            max_bytes -= parts[-1].nbytes
-            if max_bytes < 0:
-                raise _too_large(info)
-    return pa.concat_tables(parts)
+    def __init__(self, source: Any, info: ObjectInfo, max_bytes: int, buffer: int = 0) -> None:
+        import pyarrow.parquet as pq
+
+        self._info, self._max_bytes = info, max_bytes
+        metadata = pq.read_metadata(source)
+        expected = self._expected = _bytes_expected(metadata)
+        if expected > max_bytes:
+            raise _too_large(info)
+        self._rows = (
+            BATCH_ROWS if not expected else max(1, min(BATCH_ROWS, BATCH_BYTES * metadata.num_rows // expected))
+        )
+        # As dictionaries, texts that repeat stay small until it is known how much room they take.
+        leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+        self._texts = [leaf.path for leaf in leaves if leaf.physical_type == _TEXT]
+        self._file = pq.ParquetFile(source, read_dictionary=self._texts, buffer_size=buffer)
+        self.schema = _plain_table(self._file.schema_arrow.empty_table(), info).schema
+
+    def check_texts(self) -> None:
+        """Reads the texts before the rest: a file that takes too much is refused before it takes it."""
+        batches = self._file.iter_batches(batch_size=self._rows, columns=self._texts, use_threads=False)
+        texts = sum(_text_bytes(pa.Table.from_batches([batch])) for batch in batches)
+        if self._expected + texts > self._max_bytes:
+            raise _too_large(self._info)
+
+    def blocks(self) -> Iterator[pa.Table]:
+        left = self._max_bytes
+        for batch in self._file.iter_batches(batch_size=self._rows, use_threads=False):
+            for piece in _pieces(pa.Table.from_batches([batch])):
+                block = _plain_table(piece, self._info)
+                left -= block.nbytes
+                if left < 0:
+                    raise _too_large(self._info)
+                yield block
 
 
 def _bytes_expected(metadata: Any) -> int:

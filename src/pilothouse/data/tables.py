@@ -1,19 +1,71 @@
-"""Tables: the objects of a channel, read into one Arrow table."""
+"""Tables: the objects of a channel, read into one Arrow table, or into a spool where that would be too large."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 
-from pilothouse.data import delimited, parquet
+from pilothouse.data import delimited, parquet, spool
 from pilothouse.data.header import check_names
+from pilothouse.data.spool import Spool
 from pilothouse.errors import DataError
 from pilothouse.objects.base import ObjectInfo, Objects
 
 PARQUET = "x-application/vnd.amazon+parquet"
 MAX_BYTES = 16 << 30
-"""Bytes that a channel may hold in all, as text or as Arrow columns; no compressed file can grow without bound."""
+"""Bytes that a table in memory may hold, and a compressed object: no compressed file can grow without bound."""
+
+MAX_SPOOLED_BYTES = 100 * 10**9
+"""Bytes that a channel may hold in all, as text or as Arrow columns; SageMaker's own limit for the input of a job."""
+
+SPOOLED_FROM = 128 << 20
+"""Channels that are expected to have more bytes than this together, as text, are not read into memory."""
+
+_INFLATION = 6
+"""How much larger than a compressed object, gzip or Parquet, its text is taken to be."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The objects of a channel, and how they are to be read."""
+
+    infos: Sequence[ObjectInfo]
+    content_type: str = "text/csv;header=present"
+    gzip: bool = False
+
+    @property
+    def is_parquet(self) -> bool:
+        return self.content_type.split(";")[0].strip().lower() == PARQUET
+
+    @property
+    def expected_bytes(self) -> int:
+        """Of the text."""
+        return sum(info.size * (_INFLATION if self._is_packed(info) else 1) for info in self.infos)
+
+    def _is_packed(self, info: ObjectInfo) -> bool:
+        return self.gzip or self.is_parquet or info.key.lower().endswith(".gz")
+
+
+@contextmanager
+def opened(objects: Objects, channels: Sequence[Listed], folder: Path) -> Iterator[list[pa.Table | Spool]]:
+    """The rows of each of the channels: tables in memory, or spools in `folder` if all are too large together.
+
+    The folder is emptied before, so what a killed process left there does no harm, and is gone afterwards.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        if sum(channel.expected_bytes for channel in channels) <= SPOOLED_FROM:
+            yield [read(objects, channel.infos, channel.content_type, channel.gzip) for channel in channels]
+        else:
+            folder.mkdir(parents=True)
+            yield [spooled(objects, channel, folder / f"{i}.arrow") for i, channel in enumerate(channels)]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read(
@@ -30,15 +82,39 @@ def read(
     columns stay nested. Null stands for a missing value in either. `DataError` names the object and says what
     is wrong with it and what to do.
     """
-    if not infos:
-        raise DataError("There are no objects to read. Check the S3Uri of the channel.")
-    if content_type.split(";")[0].strip().lower() == PARQUET:
+    channel = Listed(infos, content_type, gzip)
+    _check_listed(channel)
+    if channel.is_parquet:
         table = _joined(_parquet(objects, infos, max_bytes), infos)
     else:
-        table = delimited.read(objects, infos, gzip=gzip, max_bytes=max_bytes)
-    if not table.num_rows:
-        raise DataError(f"The data at {infos[0].uri} has no rows below its header. Add rows.")
+        table = pa.concat_tables(delimited.blocks(objects, infos, gzip=gzip, max_bytes=max_bytes))
+    _check_rows(table, channel)
     return table
+
+
+def spooled(objects: Objects, channel: Listed, path: Path) -> Spool:
+    """The same rows as `read` gives, in a spool at `path`."""
+    _check_listed(channel)
+    if channel.is_parquet:
+        blocks = _parquet_blocks(objects, channel.infos)
+    else:
+        blocks = delimited.blocks(
+            objects, channel.infos, gzip=channel.gzip, max_bytes=MAX_SPOOLED_BYTES, object_bytes=MAX_BYTES
+        )
+    first = next(blocks)
+    table = spool.write(path, first.schema, blocks)
+    _check_rows(table, channel)
+    return table
+
+
+def _check_listed(channel: Listed) -> None:
+    if not channel.infos:
+        raise DataError("There are no objects to read. Check the S3Uri of the channel.")
+
+
+def _check_rows(table: pa.Table | Spool, channel: Listed) -> None:
+    if not table.num_rows:
+        raise DataError(f"The data at {channel.infos[0].uri} has no rows below its header. Add rows.")
 
 
 def _parquet(objects: Objects, infos: Sequence[ObjectInfo], max_bytes: int) -> list[pa.Table]:
@@ -47,6 +123,17 @@ def _parquet(objects: Objects, infos: Sequence[ObjectInfo], max_bytes: int) -> l
         read.append(parquet.read(objects, info, max_bytes))
         max_bytes -= read[-1].nbytes
     return read
+
+
+def _parquet_blocks(objects: Objects, infos: Sequence[ObjectInfo]) -> Iterator[pa.Table]:
+    """First a block without rows, of the schema that all blocks have."""
+    schema = _joined([next(parquet.blocks(objects, info, MAX_BYTES)) for info in infos], infos).schema
+    yield schema.empty_table()
+    left = MAX_SPOOLED_BYTES
+    for info in infos:
+        for block in parquet.blocks(objects, info, min(left, MAX_BYTES)):
+            left -= block.nbytes
+            yield _united([schema.empty_table(), block.select(schema.names)])
 
 
 def _joined(tables: list[pa.Table], infos: Sequence[ObjectInfo]) -> pa.Table:
@@ -58,8 +145,12 @@ def _joined(tables: list[pa.Table], infos: Sequence[ObjectInfo]) -> pa.Table:
                 f"The columns of {info.uri} differ from those of {infos[0].uri}. "
                 "All files of a channel must have the same."
             )
+    return _united([table.select(names) for table in tables])
+
+
+def _united(tables: Iterable[pa.Table]) -> pa.Table:
     try:
-        return pa.concat_tables([table.select(names) for table in tables], promote_options="permissive")
+        return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise DataError(
             f"The files of the channel have columns of different types: {error}. Write all files with one schema."

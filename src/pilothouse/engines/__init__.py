@@ -9,7 +9,7 @@ from pilothouse.engines.base import Engine, Model, Task
 from pilothouse.engines.crosses import WithCrosses
 from pilothouse.engines.statistics import WithStatistics
 
-__all__ = ["ENGINES", "Engine", "Model", "Task", "engine", "load", "reads_sparse", "warm"]
+__all__ = ["ENGINES", "Engine", "Model", "Task", "engine", "load", "reads_sparse", "streams", "warm"]
 
 ENGINES = {
     "lightgbm": "pilothouse.engines.lightgbm:LightGBM",
@@ -20,6 +20,7 @@ ENGINES = {
     "linear-learner": "pilothouse.engines.linear:LinearLearner",
     "nn-torch": "pilothouse.engines.nn_torch:NNTorch",
     "fastai": "pilothouse.engines.fastai:FastAI",
+    "mlp": "pilothouse.engines.mlp:MLP",
 }
 """Where each algorithm's engine is, by the algorithm's name on the wire."""
 
@@ -32,6 +33,7 @@ _LIBRARIES = {
     "linear-learner": "scipy.optimize",
     "nn-torch": "torch",
     "fastai": "fastai.tabular.learner",
+    "mlp": "torch",
 }
 
 _WITH_STATISTICS = ("lightgbm", "xgboost", "randomforest", "extra-trees", "nn-torch")
@@ -41,6 +43,8 @@ _WITH_CROSSES = ("lightgbm", "catboost", "xgboost")
 """The engines that get crosses of numbers where they are asked for them."""
 
 _READ_SPARSE = ("linear-learner",)
+
+_STREAM = ("xgboost", "linear-learner", "nn-torch", "mlp")
 
 
 def engine(name: str) -> Engine:
@@ -62,6 +66,11 @@ def warm(name: str) -> None:
 def reads_sparse(name: str) -> bool:
     """Whether the engine's models may read the sparse part of features; the others ignore it."""
     return name in _READ_SPARSE
+
+
+def streams(name: str) -> bool:
+    """Whether the engine trains on a `Selection` of rows without all of them in memory."""
+    return name in _STREAM
 
 
 def load(directory: Path, name: str) -> Model:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
+from pilothouse.data.selection import Selection
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -103,6 +107,31 @@ class Engine(Protocol):
         """The model that `Model.save` wrote there."""
 
 
+_LISTENER: ContextVar[Callable[[int, float], None] | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def heard_by(listener: Callable[[int, float], None]) -> Iterator[None]:
+    """Lets `listener(round, loss)` hear the losses on watched rows of the fits in the block that go by rounds."""
+    before = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(before)
+
+
+def is_heard() -> bool:
+    """Whether anybody listens to the fits here."""
+    return _LISTENER.get() is not None
+
+
+def tell(rounds: int, loss: float) -> None:
+    """Tells whoever listens the loss on watched rows after so many rounds."""
+    listener = _LISTENER.get()
+    if listener is not None:
+        listener(rounds, loss)
+
+
 @dataclass
 class Stopping:
     """Decides after each round whether to go on: early stopping on a loss, and the deadline.
@@ -120,6 +149,8 @@ class Stopping:
     def stop_after(self, loss: float | None) -> bool:
         """Records a finished round (and its validation loss, where there is one); whether it was the last."""
         self.trained += 1
+        if loss is not None:
+            tell(self.trained, loss)
         if loss is not None and loss < self.best_loss:
             self.best_loss, self.best_rounds = loss, self.trained
         if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -144,7 +175,10 @@ def matrix(x: Features, *, missing: float = 0.0) -> Array:
 
 
 def capped(x: Features, y: Array, w: Array | None, params: dict[str, Any], seed: int) -> Labelled:
-    """What to train on: all rows, or `params["max_rows"]` of them drawn by `seed`, with a row of every class."""
+    """What to train on: all rows, or `params["max_rows"]` of them drawn by `seed`, with a row of every class.
+
+    Of rows that are still on disk, few enough come into memory.
+    """
     most = int(params.get("max_rows", len(x)))
     if most >= len(x):
         return x, y, w
@@ -153,13 +187,14 @@ def capped(x: Features, y: Array, w: Array | None, params: dict[str, Any], seed:
         firsts = np.unique(y[order], return_index=True)[1]
         order = np.concatenate([order[firsts], np.delete(order, firsts)])
     rows = np.sort(order[:most])
-    return x.take(rows), y[rows], None if w is None else w[rows]
+    taken = x.take(rows)
+    taken = taken if isinstance(taken, Selection) and taken.is_large else taken.whole()
+    return taken, y[rows], None if w is None else w[rows]
 
 
 def column_share(share: float, x: Features) -> float:
     """The share of columns that a tree gets: `share`, but at least four columns, so that it can join some."""
-    columns = int(x.numeric.shape[1] + x.categorical.shape[1])
-    return min(1.0, max(share, _LEAST_COLUMNS / max(columns, 1)))
+    return min(1.0, max(share, _LEAST_COLUMNS / max(x.columns, 1)))
 
 
 def probabilities(raw: Array, n_classes: int) -> Array:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pilothouse.engines.base import Array, Task, matrix
-from pilothouse.engines.widened import WidenedEngine
+from pilothouse.engines.widened import WidenedEngine, applied
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -42,7 +42,7 @@ class Crosses:
         cls, x: Features, y: Array, w: Array | None, task: Task, columns: int, seed: int, threads: int
     ) -> Crosses | None:
         """Those of the `columns` numeric columns that lower the loss most; None if fewer than two lower it."""
-        gains = _gains(x, y, w, task, seed, threads)[: x.numeric.shape[1]]
+        gains = _gains(x, y, w, task, seed, threads)[: len(x.numeric_names)]
         best = [int(column) for column in np.argsort(-gains, kind="stable")[:columns] if gains[column] > 0]
         pairs = np.array(list(combinations(best, 2)), np.int64).reshape(-1, 2)
         return cls(pairs[:, 0].copy(), pairs[:, 1].copy()) if len(pairs) else None
@@ -84,7 +84,7 @@ class WithCrosses(WidenedEngine):
     ) -> tuple[Crosses, Features] | None:
         columns = int(params.get(PARAM, 0))
         crosses = Crosses.fit(x, y, w, task, columns, seed, threads) if columns >= 2 else None
-        return None if crosses is None else (crosses, crosses.apply(x))
+        return None if crosses is None else (crosses, applied(crosses, x))
 
     def stored(self, directory: Path) -> Crosses | None:
         return Crosses.load(directory)
@@ -109,6 +109,7 @@ def _gains(x: Features, y: Array, w: Array | None, task: Task, seed: int, thread
     }
     outputs = 1 if task.regression or task.binary else task.n_classes
     settings |= {"num_class": outputs} if outputs > 1 else {}
-    table = lightgbm.Dataset(matrix(x.take(rows)), y[rows], weight=None if w is None else w[rows], params=settings)
+    values = matrix(x.take(rows).whole())
+    table = lightgbm.Dataset(values, y[rows], weight=None if w is None else w[rows], params=settings)
     booster = lightgbm.train(settings, table, max(5, _ROUNDS // outputs))
     return np.asarray(booster.feature_importance("gain"), np.float64)

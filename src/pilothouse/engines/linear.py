@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.data.selection import Selection
 from pilothouse.data.text import is_topic
-from pilothouse.engines.base import Array, Labelled, Model, Task, capped, probabilities
-from pilothouse.engines.solvers import TERM_SCALE, Columns, logistic, ridge, softmax
+from pilothouse.engines.base import Array, Labelled, Model, Task, capped, is_heard, probabilities
+from pilothouse.engines.penalised import SQUARED, Watched, classification, regression
+from pilothouse.engines.solvers import TERM_SCALE, AnyColumns, Columns, StreamedColumns, logistic, ridge, softmax
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -23,6 +26,14 @@ _CLIP = 0.005
 """Numbers are clipped to their 0.5 % and 99.5 % quantiles."""
 
 _WIDEST = 1e9
+
+_DESIGN_ROWS = 200_000
+"""Rows that the design and the start are learnt from where not all are in memory."""
+
+_WATCHED_ROWS = 20_000
+
+_STREAMED_CELLS = 8 << 20
+"""Cells of a design matrix that is made for some of the rows: 64 MB."""
 
 _MOST_KNOTS = 7
 _SAMPLE = 5000
@@ -48,7 +59,8 @@ class Design:
     spans: Array = field(default_factory=lambda: np.zeros(0))
 
     @classmethod
-    def fit(cls, x: Features) -> Design:
+    def fit(cls, x: Features, most_knots: int = _MOST_KNOTS) -> Design:
+        """Learns from rows; a number gets at most so many hinges."""
         numeric = np.asarray(x.numeric, dtype=np.float64)
         missing = np.isnan(numeric)
         low, high = _quantiles(numeric)
@@ -62,7 +74,7 @@ class Design:
             # Topics sum up n-grams, so they are penalised like n-grams: as numbers of their own they would overfit.
             scale[[is_topic(name) for name in x.numeric_names]] = 1 / TERM_SCALE
         plain = cls(low, high, mean, scale, np.flatnonzero(missing.any(axis=0)), levels)
-        return replace(plain, **_hinges(plain.numbers(x), x))
+        return replace(plain, **_hinges(plain.numbers(x), x, most_knots))
 
     def matrix(self, x: Features) -> Array:
         """float64 [n, columns]."""
@@ -165,7 +177,10 @@ class LinearModel:
 
 
 class LinearLearner:
-    """The engine. Params: `l2`, the strength of the penalty in rows (as if so many rows spoke for zero)."""
+    """The engine. Params: `l2`, the strength of the penalty in rows (as if so many rows spoke for zero); `l1`, that of
+    an absolute penalty; `loss` of regressions: squared, huber or absolute; `knots`, the most hinges a number gets;
+    `max_rows`.
+    """
 
     name = "linear-learner"
 
@@ -184,14 +199,18 @@ class LinearLearner:
         deadline: float | None = None,
     ) -> Model:
         x, y, w = capped(x, y, w, params, seed)
-        design = Design.fit(x)
-        a = Columns.of(design.matrix(x), x.sparse)
-        weights = np.ones(len(x)) if w is None else np.asarray(w, dtype=np.float64) * (len(x) / max(w.sum(), 1e-300))
-        l2 = float(params.get("l2", 1.0))
-        if task.regression:
-            theta, intercept = ridge(a, y, weights, l2, deadline)
-        else:
-            theta, intercept = logistic(a, y, weights, l2, task.n_classes, deadline)
+        most = {"max_rows": _DESIGN_ROWS} if isinstance(x, Selection) else {}
+        few, few_y, few_w = capped(x, y, w, most, seed)
+        few = few.whole()
+        design = Design.fit(few, int(params.get("knots", _MOST_KNOTS)))
+        a = Columns.of(design.matrix(few), few.sparse)
+        penalties = _Penalties.of(params)
+        watched = _watched(design, valid) if valid is not None and is_heard() else None
+        asked = penalties.times(len(few) / len(x))
+        theta, intercept = _solved(a, few_y, few_w, task, asked, deadline, watched=watched)
+        if isinstance(x, Selection) and not _is_over(deadline):
+            # What a share of the rows says is close already, so few walks over all of them are left.
+            theta, intercept = _solved(_streamed(design, x), y, w, task, penalties, deadline, (theta, intercept))
         coefficients, terms = a.parted(theta)
         return LinearModel(design, coefficients, intercept, task.n_classes, terms)
 
@@ -205,6 +224,67 @@ class LinearLearner:
         return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"], terms)
 
 
+@dataclass(frozen=True)
+class _Penalties:
+    """What a training asks for: penalties in rows, and the loss of a regression."""
+
+    l1: float
+    l2: float
+    loss: str
+
+    @classmethod
+    def of(cls, params: dict[str, Any]) -> _Penalties:
+        return cls(float(params.get("l1", 0.0)), float(params.get("l2", 1.0)), str(params.get("loss", SQUARED)))
+
+    def times(self, share: float) -> _Penalties:
+        """As they weigh beside a share of the rows."""
+        return replace(self, l1=self.l1 * share, l2=self.l2 * share)
+
+
+def _solved(
+    a: AnyColumns,
+    y: Array,
+    w: Array | None,
+    task: Task,
+    asked: _Penalties,
+    deadline: float | None,
+    start: tuple[Array, Array] | None = None,
+    watched: Watched | None = None,
+) -> tuple[Array, Array]:
+    """Coefficients and intercepts; where the solver can, from `start`, and telling the loss of `watched` rows."""
+    weights = np.ones(len(y)) if w is None else np.asarray(w, dtype=np.float64) * (len(y) / max(w.sum(), 1e-300))
+    if task.regression and (asked.l1 > 0 or asked.loss != SQUARED):
+        return regression(a, y, weights, asked.l1, asked.l2, asked.loss, deadline, watched, absolute=task.absolute)
+    if asked.l1 > 0:
+        return classification(a, y, weights, asked.l1, asked.l2, task.n_classes, deadline, watched)
+    if task.regression:
+        return ridge(a, y, weights, asked.l2, deadline)
+    return logistic(a, y, weights, asked.l2, task.n_classes, deadline, start)
+
+
+def _watched(design: Design, valid: Labelled) -> Watched:
+    """The design's columns of at most so many watched rows, evenly spread, and their targets."""
+    x, y, _ = valid
+    rows = slice(0, None, max(1, -(-len(x) // _WATCHED_ROWS)))
+    few = x.take(rows).whole()
+    return Columns.of(design.matrix(few), few.sparse), y[rows]
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
+
+
+def _streamed(design: Design, x: Selection) -> StreamedColumns:
+    """The design's columns of all rows, so many at a time as make `_STREAMED_CELLS`."""
+
+    def of(block: Features) -> Columns:
+        return Columns.of(design.matrix(block), block.sparse)
+
+    first = of(x.take(slice(0, 1)).whole())
+    rows = max(1, _STREAMED_CELLS // max(int(first.dense.shape[1]), 1))
+    return StreamedColumns(lambda: map(of, x.blocks(rows)), first)
+
+
 def _quantiles(numeric: Array) -> tuple[Array, Array]:
     low, high = np.full(numeric.shape[1], -_WIDEST), np.full(numeric.shape[1], _WIDEST)
     for j in range(numeric.shape[1]):
@@ -216,11 +296,11 @@ def _quantiles(numeric: Array) -> tuple[Array, Array]:
     return low, high
 
 
-def _hinges(numbers: tuple[Array, Array], x: Features) -> dict[str, Array]:
+def _hinges(numbers: tuple[Array, Array], x: Features, most: int) -> dict[str, Array]:
     """`bent`, `knots` and `spans` of a design whose standardised numbers, and which are missing, are given."""
     standard, missing = numbers
     columns = [j for j, name in enumerate(x.numeric_names) if not is_topic(name)]
-    count = min(_MOST_KNOTS, _MOST_HINGE_CELLS // max(1, len(x) * len(columns)))
+    count = min(most, _MOST_HINGE_CELLS // max(1, len(x) * len(columns)))
     found = [(j, _knots(standard[~missing[:, j], j], count)) for j in columns if count]
     bent = np.array([j for j, knots in found for _ in knots], np.int64)
     knots = np.array([knot for _, knots in found for knot in knots], np.float64)

@@ -14,6 +14,7 @@ from pilothouse.engines.nets.inputs import Inputs
 from pilothouse.engines.nets.members import Architecture, Network, unpack
 from pilothouse.engines.nets.outcome import Outcome
 from pilothouse.engines.nets.snapshots import Snapshots
+from pilothouse.engines.nets.streamed import few, table, watched
 from pilothouse.engines.nets.table import Table
 from pilothouse.engines.nets.training import Settings, train
 
@@ -77,7 +78,7 @@ class NNTorch:
         deadline: float | None = None,
     ) -> Model:
         x, y, w = capped(x, y, w, params, seed)
-        inputs, outcome = Inputs.fit(x), Outcome.fit(y, w, task)
+        inputs, outcome = Inputs.fit(few(x, y, seed)), Outcome.fit(y, w, task)
         levels = tuple(int(inputs.levels[j]) for j in inputs.embedded)
         sizes = (len(inputs.kept), inputs.extra, levels, outcome.outputs)
         architecture = Architecture(*sizes, **_known(Architecture, params))
@@ -85,8 +86,8 @@ class NNTorch:
         snapshots = train(
             architecture,
             outcome.prior,
-            Table.of(inputs, outcome, x, y, w),
-            None if valid is None else Table.of(inputs, outcome, *valid),
+            table(inputs, outcome, x, y, w),
+            None if valid is None else Table.of(inputs, outcome, *watched(*valid, seed)),
             Settings(**_known(Settings, params)),
             stopping,
             absolute=task.absolute,

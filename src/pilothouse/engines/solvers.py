@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,20 @@ class Columns:
     def count(self) -> int:
         return int(self.dense.shape[1]) + (0 if self.sparse is None else int(self.sparse.shape[1]))
 
+    @property
+    def has_terms(self) -> bool:
+        """Whether some columns are sparse."""
+        return self.sparse is not None
+
+    def parts(self) -> Iterator[tuple[slice, Columns]]:
+        """The rows in pieces, with their places; here one piece."""
+        yield slice(0, len(self.dense)), self
+
+    def normal(self, w: Array, centre: Array, y: Array) -> tuple[Array, Array]:
+        """Of the normal equations of the dense columns less their `centre`: the matrix and the right side for `y`."""
+        centred = self.dense - centre
+        return centred.T @ (centred * w[:, None]), centred.T @ (w * y)
+
     def times(self, theta: Array) -> Array:
         """The product with [columns, outputs]."""
         if self.sparse is None:
@@ -64,6 +80,59 @@ class Columns:
         return theta[:first], (theta[first:] * TERM_SCALE).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class StreamedColumns:
+    """The columns of rows that are still on disk: made piece by piece each time that they are needed.
+
+    `pieces` starts a new walk over all of them.
+    """
+
+    pieces: Callable[[], Iterator[Columns]]
+    first: Columns
+
+    @property
+    def count(self) -> int:
+        return self.first.count
+
+    @property
+    def has_terms(self) -> bool:
+        return self.first.has_terms
+
+    def parts(self) -> Iterator[tuple[slice, Columns]]:
+        at = 0
+        for piece in self.pieces():
+            yield slice(at, at := at + len(piece.dense)), piece
+
+    def normal(self, w: Array, centre: Array, y: Array) -> tuple[Array, Array]:
+        matrix, right = _sums(piece.normal(w[rows], centre, y[rows]) for rows, piece in self.parts())
+        return matrix, right
+
+    def times(self, theta: Array) -> Array:
+        return np.concatenate([piece.times(theta) for _, piece in self.parts()])
+
+    def transposed_times(self, rows: Array) -> Array:
+        (total,) = _sums((piece.transposed_times(rows[mine]),) for mine, piece in self.parts())
+        return total
+
+    def squares(self, w: Array) -> Array:
+        (total,) = _sums((piece.squares(w[rows]),) for rows, piece in self.parts())
+        return total
+
+    def parted(self, theta: Array) -> tuple[Array, Array | None]:
+        return self.first.parted(theta)
+
+
+AnyColumns = Columns | StreamedColumns
+
+
+def _sums(parts: Iterable[tuple[Array, ...]]) -> tuple[Array, ...]:
+    return reduce(lambda total, part: tuple(a + b for a, b in zip(total, part, strict=True)), parts)
+
+
+class _OutOfTime(Exception):
+    """The deadline has passed in the middle of a walk over the rows."""
+
+
 def softmax(scores: Array, classes: int) -> Array:
     """Probabilities [n, classes] from scores; where there are two classes, that of class 0 is always 0."""
     if classes == 2:
@@ -72,7 +141,7 @@ def softmax(scores: Array, classes: int) -> Array:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
-def ridge(a: Columns, y: Array, w: Array, l2: float, deadline: float | None) -> tuple[Array, Array]:
+def ridge(a: AnyColumns, y: Array, w: Array, l2: float, deadline: float | None) -> tuple[Array, Array]:
     """Weighted least squares with a penalty on all but the intercept: coefficients [columns, 1], intercept [1].
 
     By the normal equations where all columns are dense, else by conjugate gradients that end early at the deadline.
@@ -80,17 +149,16 @@ def ridge(a: Columns, y: Array, w: Array, l2: float, deadline: float | None) -> 
     total = w.sum()
     l2 = max(l2, 1e-6)
     centre, level = a.transposed_times(w[:, None])[:, 0] / total, float(w @ y) / total
-    if a.sparse is None:
-        centred = a.dense - centre
-        gram = centred.T @ (centred * w[:, None])
+    if not a.has_terms:
+        gram, right = a.normal(w, centre, y - level)
         gram[np.diag_indices_from(gram)] += l2
-        theta = np.linalg.solve(gram, centred.T @ (w * (y - level)))
+        theta = np.linalg.solve(gram, right)
     else:
         theta = _conjugate_gradients(a, y - level, w, l2, centre, deadline)
     return theta[:, None], np.array([level - float(centre @ theta)])
 
 
-def _conjugate_gradients(a: Columns, y: Array, w: Array, l2: float, centre: Array, deadline: float | None) -> Array:
+def _conjugate_gradients(a: AnyColumns, y: Array, w: Array, l2: float, centre: Array, deadline: float | None) -> Array:
     """The normal equations of the centred columns, preconditioned by their diagonal (Saad, "Iterative Methods for
     Sparse Linear Systems", 2003, algorithm 9.1)."""
 
@@ -115,35 +183,58 @@ def _conjugate_gradients(a: Columns, y: Array, w: Array, l2: float, centre: Arra
     return theta
 
 
-def logistic(a: Columns, y: Array, w: Array, l2: float, classes: int, deadline: float | None) -> tuple[Array, Array]:
+def logistic(
+    a: AnyColumns,
+    y: Array,
+    w: Array,
+    l2: float,
+    classes: int,
+    deadline: float | None,
+    start: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
     """Multinomial logistic regression by L-BFGS: coefficients [columns, outputs], intercept [outputs].
 
-    A binary model has one output, the log odds of class 1. Ends early at the deadline.
+    A binary model has one output, the log odds of class 1. `start` is where to start from. Ends early at the deadline.
     """
     from scipy.optimize import minimize
 
     columns, total = a.count, w.sum()
     outputs = 1 if classes == 2 else classes
-    hot = np.zeros((len(y), classes))
-    hot[np.arange(len(y)), y.astype(np.int64)] = 1.0
 
     def loss(flat: Array) -> tuple[float, Array]:
         theta = flat.reshape(columns + 1, outputs)
-        p = softmax(a.times(theta[:-1]) + theta[-1], classes)
-        chosen = np.maximum((p * hot).sum(axis=1), 1e-300)
-        value = (-(w * np.log(chosen)).sum() + l2 / 2 * (theta[:-1] ** 2).sum()) / total
-        error = (w[:, None] * (p - hot))[:, -outputs:]
-        gradient = np.vstack([a.transposed_times(error) + l2 * theta[:-1], error.sum(axis=0)]) / total
-        return float(value), gradient.ravel()
+        value, gradient = _sums(part_of_loss(theta, rows, piece) for rows, piece in a.parts())
+        value = (value + l2 / 2 * (theta[:-1] ** 2).sum()) / total
+        gradient[:-1] += l2 * theta[:-1]
+        return float(value), gradient.ravel() / total
 
-    def after_step(_theta: Array) -> None:
-        if deadline is not None and time.monotonic() >= deadline:
+    def part_of_loss(theta: Array, rows: slice, piece: Columns) -> tuple[Array, Array]:
+        if rows.start and late():
+            raise _OutOfTime
+        hot = np.zeros((len(y[rows]), classes))
+        hot[np.arange(len(hot)), y[rows].astype(np.int64)] = 1.0
+        p = softmax(piece.times(theta[:-1]) + theta[-1], classes)
+        chosen = np.maximum((p * hot).sum(axis=1), 1e-300)
+        error = (w[rows, None] * (p - hot))[:, -outputs:]
+        return -(w[rows] * np.log(chosen)).sum(), np.vstack([piece.transposed_times(error), error.sum(axis=0)])
+
+    def late() -> bool:
+        return deadline is not None and time.monotonic() >= deadline
+
+    def after_step(flat: Array) -> None:
+        reached[:] = flat.reshape(reached.shape)
+        if late():
             raise StopIteration
 
-    start = np.zeros((columns + 1, outputs))
-    prior = np.log((w @ hot + 1.0) / (total + classes))
-    start[-1] = prior[1:] - prior[0] if outputs == 1 else prior
-    options = {"maxiter": _MOST_STEPS, "ftol": _FLAT if a.sparse is None else _FLAT_WITH_TERMS}
-    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", callback=after_step, options=options)
-    theta = found.x.reshape(columns + 1, outputs)
-    return theta[:-1], theta[-1]
+    reached = np.zeros((columns + 1, outputs))
+    prior = np.log((np.bincount(y.astype(np.int64), w, classes) + 1.0) / (total + classes))
+    reached[-1] = prior[1:] - prior[0] if outputs == 1 else prior
+    if start is not None:
+        reached[:-1], reached[-1] = start
+    options = {"maxiter": _MOST_STEPS, "ftol": _FLAT_WITH_TERMS if a.has_terms else _FLAT}
+    try:
+        found = minimize(loss, reached.ravel(), jac=True, method="L-BFGS-B", callback=after_step, options=options)
+        reached = found.x.reshape(columns + 1, outputs)
+    except _OutOfTime:
+        pass
+    return reached[:-1], reached[-1]

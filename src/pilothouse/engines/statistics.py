@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.data.selection import Selection
 from pilothouse.engines.base import Array, Task
 from pilothouse.engines.widened import WidenedEngine
 
@@ -53,26 +54,27 @@ class TargetStatistics:
         if not candidates(x, task):
             return None
         targets, weights = _targets(y, task), _weights(w, len(y))
-        part = np.random.default_rng(seed).permutation(len(y)) % PARTS
-        columns, tables, rows = [], [], []
+        part = (np.random.default_rng(seed).permutation(len(y)) % PARTS).astype(np.int8)
+        columns, tables, others = [], [], []
         for column in candidates(x, task):
-            codes, levels = x.categorical[:, column], x.cardinalities[column]
+            codes, levels = x.codes(column), x.cardinalities[column]
             sums = _sums(codes * PARTS + part, targets, weights, levels * PARTS).reshape(levels, PARTS, -1)
             total = sums.sum(axis=1)
             prior = _prior_rows(total, targets, weights)
             if _reliability(total[:, -1:], prior) >= RELIABLE:
                 columns.append(column)
                 tables.append(_smoothed(total, prior))
-                rows.append(_smoothed(total[:, None, :] - sums, prior)[codes, part])
+                others.append(_smoothed(total[:, None, :] - sums, prior))
         if not columns:
             return None
         starts = np.cumsum([0, *map(len, tables[:-1])])
         statistics = cls(np.array(columns, np.int64), starts, np.concatenate(tables))
-        return statistics, _widened(x, statistics.columns, np.concatenate(rows, axis=1))
+        return statistics, _with_own(x, statistics.columns, others, part)
 
     def apply(self, x: Features) -> Features:
         """`x` with the statistics as further numeric columns."""
-        return _widened(x, self.columns, self.values[self.starts + x.categorical[:, self.columns]].reshape(len(x), -1))
+        values = self.values[self.starts + x.categorical[:, self.columns]]
+        return _widened(x, self.columns, values.reshape(len(x), len(self.columns) * self.values.shape[1]))
 
     def save(self, directory: Path) -> None:
         """Write them into `directory`, beside the model."""
@@ -151,6 +153,22 @@ def _smoothed(sums: Array, prior: Array) -> Array:
     whole = sums.sum(axis=0)
     mean = whole[..., :-1] / np.maximum(whole[..., -1:], 1e-300)
     return np.asarray((sums[..., :-1] + prior * mean) / (sums[..., -1:] + prior), np.float32)
+
+
+def _with_own(x: Features, columns: Array, others: list[Array], part: Array) -> Features:
+    """Training rows with their own statistics: `others` has those of each column's levels from all parts but one."""
+
+    def widened(block: Features, part: Array) -> Features:
+        own = [table[block.codes(column), part] for column, table in zip(columns, others, strict=True)]
+        return _widened(block, columns, np.concatenate(own, axis=1))
+
+    if not isinstance(x, Selection):
+        return widened(x, part)
+    of_source = part
+    if x.rows is not None:
+        of_source = np.zeros(len(x.source), np.int8)
+        of_source[x.rows] = part
+    return x.widened(lambda block, rows: widened(block, of_source[rows]))
 
 
 def _widened(x: Features, columns: Array, values: Array) -> Features:

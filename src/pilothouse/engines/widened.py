@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pilothouse.data.selection import Selection
 from pilothouse.engines.base import Array, Engine, Labelled, Model, Task
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ class Widening(Protocol):
 
     def save(self, directory: Path) -> None:
         """Write it into `directory`, beside the model."""
+
+
+def applied(widening: Widening, x: Features) -> Features:
+    """`x` with the further columns; of rows that are still on disk, these are made as they are read."""
+    return x.widened(lambda block, _rows: widening.apply(block)) if isinstance(x, Selection) else widening.apply(x)
 
 
 class WidenedModel:
@@ -84,7 +90,7 @@ class WidenedEngine:
         if fitted is None:
             return self.engine.fit(x, y, w, task, passed, valid=valid, **how)
         widening, widened = fitted
-        watched = None if valid is None else (widening.apply(valid[0]), *valid[1:])
+        watched = None if valid is None else (applied(widening, valid[0]), *valid[1:])
         return WidenedModel(widening, self.engine.fit(widened, y, w, task, passed, valid=watched, **how))
 
     def load(self, directory: Path) -> Model:

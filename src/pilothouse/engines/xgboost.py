@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.data.selection import Selection
 from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capped, column_share, matrix, probabilities
+from pilothouse.engines.xgboost_blocks import PAGED, page_folder, streamed
 from pilothouse.engines.xgboost_row import OneRow
 
 if TYPE_CHECKING:
@@ -55,7 +57,11 @@ class XGBoostModel:
 
 
 class XGBoost:
-    """The engine on XGBoost. Params: XGBoost's own, and `patience`, `max_rounds`, `max_rows`."""
+    """The engine on XGBoost. Params: XGBoost's own, and `patience`, `max_rounds`, `max_rows`.
+
+    Rows that are still on disk are binned block by block; with `paged` the bins stay on disk too, and are read again
+    for each level of each tree.
+    """
 
     name = "xgboost"
 
@@ -80,17 +86,19 @@ class XGBoost:
         stopping = Stopping(deadline, int(settings.pop("patience", 30)))
         limit = int(settings.pop("max_rounds", _MAX_ROUNDS))
         settings.pop("max_rows", None)
+        paged = bool(settings.pop(PAGED, False))
 
         class AfterRound(xgboost.callback.TrainingCallback):  # type: ignore[misc]
             def after_iteration(self, model: Any, epoch: int, evals_log: dict[str, Any]) -> bool:
                 log = next(iter(evals_log["valid"].values())) if evals_log else None
                 return stopping.stop_after(log[-1] if log else None)
 
-        train = _data(x, y, w, threads, bins=settings.get("max_bin", 256))
-        watched = [] if valid is None else [(_data(*valid, threads, ref=train), "valid")]
-        booster = xgboost.train(
-            settings, train, rounds or limit, evals=watched, callbacks=[AfterRound()], verbose_eval=False
-        )
+        with page_folder(x, paged) as pages:
+            train = _data(x, y, w, threads, bins=settings.get("max_bin", 256), pages=pages)
+            watched = [] if valid is None else [(_data(*valid, threads, ref=train, pages=pages), "valid")]
+            booster = xgboost.train(
+                settings, train, rounds or limit, evals=watched, callbacks=[AfterRound()], verbose_eval=False
+            )
         return XGBoostModel(booster, task.n_classes, stopping.rounds)
 
     def load(self, directory: Path) -> Model:
@@ -118,11 +126,13 @@ def _settings(task: Task, params: dict[str, Any], seed: int, threads: int, x: Fe
     return settings
 
 
-def _data(x: Features, y: Array, w: Array | None, threads: int, *, bins: int = 256, ref: Any = None) -> Any:
+def _data(
+    x: Features, y: Array, w: Array | None, threads: int, *, bins: int = 256, ref: Any = None, pages: Path | None = None
+) -> Any:
     import xgboost
 
-    types = ["q"] * x.numeric.shape[1] + ["c" if levels <= _NATIVE_CATEGORIES else "q" for levels in x.cardinalities]
-    values = matrix(x, missing=np.nan)
-    return xgboost.QuantileDMatrix(
-        values, y, weight=w, feature_types=types, enable_categorical=True, nthread=threads, ref=ref, max_bin=bins
-    )
+    how = {"enable_categorical": True, "nthread": threads, "ref": ref, "max_bin": bins}
+    types = ["q"] * len(x.numeric_names) + ["c" if levels <= _NATIVE_CATEGORIES else "q" for levels in x.cardinalities]
+    if isinstance(x, Selection):
+        return streamed(x, y, w, types, pages, how)
+    return xgboost.QuantileDMatrix(matrix(x, missing=np.nan), y, weight=w, feature_types=types, **how)

@@ -7,10 +7,12 @@ import shutil
 import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pilothouse import names
+from pilothouse.catalog import hosting, pipelines
+from pilothouse.catalog.hosting import Document
 from pilothouse.contract import pack
 from pilothouse.errors import DataError, S3Error
 from pilothouse.objects import uri
@@ -42,12 +44,26 @@ class Archives:
                 self._unpack(info, folder)
             return folder
 
+    def fetched(self, containers: Sequence[Document]) -> list[Document]:
+        """What `replica.serve` has to know of the containers of a model. `DataError` names the one without a model."""
+        return [
+            self._fetched(*one, len(containers) == 1)
+            for one in zip(pipelines.names(containers), containers, strict=True)
+        ]
+
     def keep_only(self, addresses: Iterable[str]) -> None:
         """Removes what was unpacked from any other address."""
         stems = {_stem(address) for address in addresses}
         for folder in self._root.glob("*-*"):
             if folder.name.partition("-")[0] not in stems:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _fetched(self, name: str, container: Document, alone: bool) -> Document:
+        try:
+            folder = self.folder(hosting.archive_uri(container) or "")
+        except DataError as error:
+            raise error if alone else DataError(f"{name}: {error.message}") from error
+        return {"name": name, "model": str(folder), "environment": container.get("Environment", {})}
 
     def _earlier(self, address: str, error: S3Error) -> Path:
         folders = sorted(self._root.glob(f"{_stem(address)}-*"), key=lambda folder: folder.stat().st_mtime)

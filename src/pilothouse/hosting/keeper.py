@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
 import time
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pilothouse import names
 from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import LaunchFailed, PilothouseError
+from pilothouse.hosting import connection
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.tail import Tail
 from pilothouse.launch.base import Launcher, Process, Program
@@ -27,7 +27,6 @@ STEADY_SECONDS = 60.0
 """How long a replica must answer before its earlier failures are forgotten."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-_PING_SECONDS = 0.5
 
 journal = structlog.get_logger()
 
@@ -47,12 +46,13 @@ class Shop:
 
 @dataclass(frozen=True)
 class Place:
-    """Which replica: the `index`-th of a variant of an endpoint, and the container that it runs."""
+    """Which replica: the `index`-th of a variant of an endpoint, and the containers that it runs, in series or not."""
 
     endpoint: str
     variant: str
     index: int
-    container: Document
+    containers: Sequence[Document]
+    direct: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,12 @@ class Keeper:
     def _start(self) -> _Run:
         """Runs in the starter's thread: a large model may take a while to come."""
         place, token = self.place, names.token()
-        address = hosting.archive_uri(place.container)
-        folder = self._shop.archives.folder(address or "")
+        definitions = self._shop.archives.fetched(place.containers)
         log = self._shop.logs / f"{token}.log"
         path = self._shop.sockets / f"{token}.sock"
         program = Program(
             target="pilothouse.hosting.replica:serve",
-            arguments={
-                "model": str(folder),
-                "socket": str(path),
-                "environment": place.container.get("Environment", {}),
-            },
+            arguments={"containers": definitions, "socket": str(path), "direct": place.direct},
             log=log,
             memory_limit=self._shop.memory_limit,
             label=f"serve {place.endpoint}",
@@ -162,7 +157,7 @@ class Keeper:
             self.failures = 0
 
     def _await_ready(self, run: _Run, now: float) -> None:
-        if _answers(run.socket):
+        if connection.answers(run.socket):
             self._ready_at = now
         elif now - self._began > START_SECONDS:
             run.process.kill()
@@ -198,25 +193,3 @@ class Keeper:
     def _pause(self, times: int) -> None:
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(times - 1, 10))
         self._retry_at = time.monotonic() + pause
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-def _answers(path: Path) -> bool:
-    connection = _UnixConnection(path, _PING_SECONDS)
-    try:
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

@@ -6,10 +6,11 @@ import asyncio
 import csv
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -18,34 +19,38 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from threadpoolctl import threadpool_limits
 
-from pilothouse.catalog import metrics
-from pilothouse.errors import PilothouseError
-from pilothouse.hosting import codecs
-from pilothouse.hosting.codecs import CodecError
-from pilothouse.problems.base import InputError, Predictor, load_predictor
+from pilothouse.errors import ConfigurationError, PilothouseError
+from pilothouse.hosting import containers
+from pilothouse.hosting.media import CodecError
+from pilothouse.hosting.pipeline import ContainerFailed, Pipeline
+from pilothouse.problems.base import InputError
 
 DRAIN_SECONDS = 8
 """How long requests in flight may take to finish after SIGTERM."""
+
+TARGET = "x-amzn-sagemaker-target-container-hostname"
+"""The header of a request to one container among several that are called directly."""
 
 _LARGEST_FIELD = 1 << 30
 _SMALL = 4096  # bytes; some rows
 _KEEP_ALIVE = 75  # seconds; longer than the caller's, which is the one to close idle connections
 
 
-def serve(model: str, socket: str, environment: dict[str, str]) -> None:
-    """Serves the model in the folder `model` on `socket` until SIGTERM; listening means ready.
+def serve(containers: list[dict[str, Any]], socket: str, direct: bool = False) -> None:
+    """Serves the containers of a model on `socket` until SIGTERM; listening means ready.
 
-    `environment` is the container definition's. A model that cannot be loaded ends the process with the reason as the
+    Each has a `name`, the folder of its unpacked `model`, and the `environment` of its definition. They answer in
+    series, or, if `direct`, the one that a request names. What cannot be loaded ends the process with the reason as the
     last line of its output.
     """
     csv.field_size_limit(_LARGEST_FIELD)
     try:
-        server = ModelServer.load(Path(model), environment)
+        server = ModelServer.load(containers, direct)
     except Exception as error:
         reason = error.message if isinstance(error, PilothouseError) else f"{type(error).__name__}: {error}"
         print("The model cannot be loaded.", " ".join(reason.split()), file=sys.stderr, flush=True)
         os._exit(1)
-    print(f"Serving {server.problem_type} predictions as {', '.join(server.outputs)}.", flush=True)
+    print(*(pipeline.describe() for pipeline in server.pipelines.values()), sep="\n", flush=True)
     config = uvicorn.Config(
         server.app(),
         uds=socket,
@@ -66,25 +71,20 @@ class ModelServer:
     thread, so that /ping always answers.
     """
 
-    predictor: Predictor
-    outputs: list[str]
-    accept: str
+    pipelines: dict[str, Pipeline]
+    """By the name of the container that a request may ask for; "" for requests that name none."""
 
     def __post_init__(self) -> None:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
 
     @classmethod
-    def load(cls, directory: Path, environment: Mapping[str, str]) -> ModelServer:
-        """The server of an unpacked model; raises when the model or its environment isn't usable."""
+    def load(cls, definitions: Sequence[Mapping[str, Any]], direct: bool = False) -> ModelServer:
+        """The server of unpacked containers as `serve` takes them; raises when one of them isn't usable."""
         threadpool_limits(1)  # one row is not worth a thread pool, and two busy replicas would fight over cores
-        predictor = load_predictor(directory)
-        classification = predictor.problem_type != metrics.REGRESSION
-        return cls(predictor, codecs.outputs(environment, classification), codecs.default_accept(environment))
-
-    @property
-    def problem_type(self) -> str:
-        """The model's problem type, as the API spells it."""
-        return self.predictor.problem_type
+        loaded = {one["name"]: _loaded(one, alone=len(definitions) == 1) for one in definitions}
+        if direct:
+            return cls({name: Pipeline({name: container}) for name, container in loaded.items()})
+        return cls({"": Pipeline(loaded)})
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -92,30 +92,39 @@ class ModelServer:
             routes=[Route("/ping", self._ping), Route("/invocations", self._invocations, methods=["POST"])]
         )
 
-    def answer(self, body: bytes, content_type: str | None, accept: str) -> bytes:
-        """The predictions for the rows in `body`, in the format `accept`; `CodecError` if the body can't be read."""
-        rows = codecs.decode(body, content_type, self.predictor.columns)
-        return codecs.encode(self.predictor.predict(rows), self.outputs, self.predictor.classes, accept)
-
     async def _ping(self, request: Request) -> Response:  # noqa: ARG002
         return Response(status_code=200)
 
     async def _invocations(self, request: Request) -> Response:
         try:
-            accept = codecs.accepted(request.headers.get("accept"), self.accept)
+            pipeline = self._asked(request.headers.get(TARGET, ""))
+            accept = pipeline.accepted(request.headers.get("accept"))
             body = await request.body()
             content_type = request.headers.get("content-type")
             if len(body) <= _SMALL:
-                content = self.answer(body, content_type, accept)
+                content = pipeline.answer(body, content_type, accept)
             else:
                 loop = asyncio.get_running_loop()
-                content = await loop.run_in_executor(self._worker, self.answer, body, content_type, accept)
+                content = await loop.run_in_executor(self._worker, pipeline.answer, body, content_type, accept)
         except CodecError as error:
             return PlainTextResponse(error.message, error.status)
         except InputError as error:
             return PlainTextResponse(str(error), 400)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = error.message if isinstance(error, ContainerFailed) else f"{type(error).__name__}: {error}"
             print(f"A prediction failed. {reason}", file=sys.stderr, flush=True)
             return PlainTextResponse(f"The prediction failed: {reason}", 500)
         return Response(content, media_type=accept)
+
+    def _asked(self, name: str) -> Pipeline:
+        if name not in self.pipelines:
+            raise CodecError(400, f"There is no container {name!r} here. There is {', '.join(self.pipelines)}.")
+        return self.pipelines[name]
+
+
+def _loaded(definition: Mapping[str, Any], alone: bool) -> containers.Container:
+    """A container; what is wrong with it is said with its name, unless it is the only one."""
+    try:
+        return containers.load(Path(definition["model"]), definition["environment"])
+    except PilothouseError as error:
+        raise error if alone else ConfigurationError(f"{definition['name']}: {error.message}") from error

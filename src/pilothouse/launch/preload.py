@@ -28,6 +28,7 @@ PRELOAD = (
     "pilothouse.work.task",
     "pilothouse.automl.job",
     "pilothouse.automl.tasks",
+    "pilothouse.automl.tuned.tasks",
     "pilothouse.training.job",
     "pilothouse.training.program",
     "pilothouse.training.algorithms.linear_learner",
@@ -35,8 +36,11 @@ PRELOAD = (
     "pilothouse.tuning.job",
     "pilothouse.problems.tabular.read",
     "pilothouse.problems.tabular.train",
+    "pilothouse.problems.tabular.tuned",
     "pilothouse.problems.tabular.ensemble",
+    "pilothouse.problems.tabular.stages",
     "pilothouse.hosting.replica",
+    "pilothouse.hosting.transform.job",
 )
 """Modules that job, trial and replica processes use. One that is missing costs time later, nothing else."""
 

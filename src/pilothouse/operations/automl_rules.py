@@ -91,31 +91,32 @@ def _all_objectives() -> list[str]:
 
 
 def _mode(job: TabularJob) -> None:
-    if job.mode == "HYPERPARAMETER_TUNING":
-        raise ValidationError(
-            "Mode HYPERPARAMETER_TUNING is not served by this version of Pilothouse. "
-            "Use ENSEMBLING or AUTO, or leave Mode out."
-        )
     if job.definitions_only:
         raise ValidationError(
             "GenerateCandidateDefinitionsOnly is not served by this version of Pilothouse. "
             "Leave it out to train candidates."
         )
+    if job.mode == algorithms.TUNING_MODE and job.weight is not None:
+        raise ValidationError(
+            "SampleWeightAttributeName is supported in mode ENSEMBLING only. "
+            "Set Mode to ENSEMBLING, or remove SampleWeightAttributeName."
+        )
     if job.algorithms is None:
         return
-    if job.mode == "AUTO":
+    if job.mode == algorithms.AUTO:
         raise ValidationError(
-            "AlgorithmsConfig cannot be set when Mode is AUTO. Set Mode to ENSEMBLING, or remove AlgorithmsConfig."
+            "AlgorithmsConfig cannot be set when Mode is AUTO. "
+            "Set Mode to ENSEMBLING or HYPERPARAMETER_TUNING, or remove AlgorithmsConfig."
         )
-    _algorithms(job.algorithms)
+    _algorithms(job.algorithms, job.mode or algorithms.ENSEMBLING_MODE)
 
 
-def _algorithms(chosen: Iterable[str]) -> None:
-    foreign = [name for name in chosen if name not in algorithms.ENSEMBLING]
+def _algorithms(chosen: Iterable[str], mode: str) -> None:
+    foreign = [name for name in chosen if name not in algorithms.BY_MODE[mode]]
     if foreign:
         raise ValidationError(
-            f"Algorithms {', '.join(foreign)} are not available in mode ENSEMBLING. "
-            f"Available: {', '.join(algorithms.ENSEMBLING)}."
+            f"Algorithms {', '.join(foreign)} are not available in mode {mode}. "
+            f"Available: {', '.join(algorithms.BY_MODE[mode])}."
         )
 
 
@@ -190,9 +191,7 @@ def _features(context: Context, job: TabularJob, header: list[str]) -> None:
     _known(types, set(names or header), job.target, "FeatureDataTypes")
     wrong = {name: kind for name, kind in types.items() if kind not in FEATURE_TYPES}
     if wrong:
-        raise ValidationError(
-            f"FeatureDataTypes {wrong} are not supported in mode ENSEMBLING. Supported: {', '.join(FEATURE_TYPES)}."
-        )
+        raise ValidationError(f"FeatureDataTypes {wrong} are not supported. Supported: {', '.join(FEATURE_TYPES)}.")
 
 
 def _specification(context: Context, location: str) -> dict[str, Any]:

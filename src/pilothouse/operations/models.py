@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilothouse.catalog import hosting, images
+from pilothouse.catalog import hosting, images, pipelines
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ResourceInUse, S3Error, ValidationError
 from pilothouse.objects import uri
@@ -14,11 +14,13 @@ _SORTS = {"Name": "name", "CreationTime": "created"}
 
 
 def create_model(context: Context, request: Document) -> Document:
-    """CreateModel. The archive must exist, and its image must be one that this installation can serve."""
+    """CreateModel. The archives must exist, and this installation must be able to serve the images in their order."""
     name = request["ModelName"]
     _must_be_new(context, name)
-    for container in _containers(request):
-        _check_container(context, container)
+    containers = _containers(request)
+    for title, container in zip(pipelines.names(containers), containers, strict=True):
+        _check_container(context, container, f"{title}: " if len(containers) > 1 else "")
+    _check_order(request, containers)
     try:
         row = context.store.insert(
             hosting.MODEL,
@@ -86,34 +88,50 @@ def _containers(request: Document) -> list[Document]:
     containers = hosting.containers(request)
     if not containers:
         raise ValidationError("Give the model's container in PrimaryContainer or in Containers.")
-    if len(containers) > 1:
-        raise ValidationError(
-            "Inference pipelines of several containers are not served by this version of Pilothouse. "
-            "Give one container, as the candidates of an AutoML job have."
-        )
     return containers
 
 
-def _check_container(context: Context, container: Document) -> None:
+def _check_order(request: Document, containers: list[Document]) -> None:
+    """`ValidationError` for containers that can't be told apart, or can't follow one another."""
+    given = [container["ContainerHostname"] for container in containers if "ContainerHostname" in container]
+    if "Containers" in request and given and len(given) < len(containers):
+        raise ValidationError("Give a ContainerHostname to every container of the model, or to none.")
+    if len(set(given)) < len(given):
+        raise ValidationError("ContainerHostname must be unique among the containers of a model.")
+    if hosting.is_direct(request):
+        if "PrimaryContainer" in request or not given:
+            raise ValidationError("Mode Direct needs Containers, each of which has a ContainerHostname.")
+        return
+    refusal = pipelines.refusal(pipelines.names(containers), [pipelines.role(container) for container in containers])
+    if refusal is not None:
+        raise ValidationError(refusal)
+
+
+def _check_container(context: Context, container: Document, where: str) -> None:
+    """`ValidationError`, beginning with `where`, for a container that can't be served."""
     image = container.get("Image")
     if container.get("ModelPackageName") or image is None:
-        raise ValidationError("Model packages are not served by this version of Pilothouse. Give Image, ModelDataUrl.")
-    if images.built_in_problem(image) is None:
         raise ValidationError(
-            f"The image {image} cannot run here. Served are Pilothouse's own inference images, such as "
+            f"{where}Model packages are not served by this version of Pilothouse. Give Image, ModelDataUrl."
+        )
+    if images.served(image) is None:
+        raise ValidationError(
+            f"{where}The image {image} cannot run here. Served are Pilothouse's own inference images, such as "
             f"{images.TABULAR_INFERENCE}, which the candidates of an AutoML job name in InferenceContainers."
         )
     if container.get("Mode", "SingleModel") != "SingleModel":
-        raise ValidationError("Mode MultiModel is not served by this version of Pilothouse. Use SingleModel.")
-    _check_archive(context, container)
+        raise ValidationError(f"{where}Mode MultiModel is not served by this version of Pilothouse. Use SingleModel.")
+    _check_archive(context, container, where)
 
 
-def _check_archive(context: Context, container: Document) -> None:
+def _check_archive(context: Context, container: Document, where: str) -> None:
     archive = hosting.archive_uri(container)
     if archive is None:
-        raise ValidationError(f"The image {container['Image']} needs a model: give its model.tar.gz as ModelDataUrl.")
+        raise ValidationError(
+            f"{where}The image {container['Image']} needs a model: give its model.tar.gz as ModelDataUrl."
+        )
     address = uri.parse(archive)
     try:
         context.objects.head(address.bucket, address.key)
     except S3Error as error:
-        raise ValidationError(f"Could not find model data at {archive}.") from error
+        raise ValidationError(f"{where}Could not find model data at {archive}.") from error

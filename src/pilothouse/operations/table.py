@@ -16,6 +16,7 @@ from pilothouse.operations import (
     processing,
     tags,
     training,
+    transform,
     tuning,
 )
 from pilothouse.operations.context import Context
@@ -37,6 +38,10 @@ SERVED: Mapping[str, Mapping[str, Operation]] = {
         "ListCandidatesForAutoMLJob": candidates.list_candidates_for_auto_ml_job,
         "DescribeProcessingJob": processing.describe_processing_job,
         "ListProcessingJobs": processing.list_processing_jobs,
+        "CreateTransformJob": transform.create_transform_job,
+        "DescribeTransformJob": transform.describe_transform_job,
+        "ListTransformJobs": transform.list_transform_jobs,
+        "StopTransformJob": transform.stop_transform_job,
         "CreateTrainingJob": training.create_training_job,
         "DescribeTrainingJob": training.describe_training_job,
         "ListTrainingJobs": training.list_training_jobs,

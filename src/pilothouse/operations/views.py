@@ -9,6 +9,7 @@ from pilothouse.catalog.tabular_jobs import Document, TabularJob
 from pilothouse.store.store import Resource, Store
 
 _V1_CHANNEL_ONLY = ("TargetAttributeName", "SampleWeightAttributeName")
+_UNFILTERED = {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"}
 _TOP_LEVEL_IN_V2 = ("SecurityConfig", "DataSplitConfig")
 
 
@@ -54,6 +55,15 @@ def candidate(row: Resource) -> Document:
 def processing_job(row: Resource) -> Document:
     """The row as DescribeProcessingJob answers."""
     return {**merged(row), "ProcessingJobArn": row.arn, "ProcessingJobStatus": row.status}
+
+
+def transform_job(row: Resource) -> Document:
+    """The row as DescribeTransformJob answers, with the service's defaults."""
+    document = {**merged(row), "TransformJobArn": row.arn, "TransformJobStatus": row.status}
+    document["TransformInput"] = {"CompressionType": "None", "SplitType": "None", **row.request["TransformInput"]}
+    document["TransformOutput"] = {"AssembleWith": "None", "KmsKeyId": "", **row.request["TransformOutput"]}
+    document["DataProcessing"] = {**_UNFILTERED, **row.request.get("DataProcessing", {})}
+    return document
 
 
 def _shared(store: Store, row: Resource) -> Document:

@@ -73,14 +73,22 @@ def load_predictor(directory: Path) -> Predictor:
 
     `ConfigurationError` if this release can't serve it, or if a file is not the one that the manifest describes.
     """
-    manifest = read_manifest(directory)
-    problem = manifest.get("problem")
-    if problem not in _PREDICTORS:
-        known = ", ".join(sorted(_PREDICTORS))
-        raise ConfigurationError(f"The model is for the problem {problem!r}; this release serves {known}.")
-    _check_files(directory, manifest.get("files"))
+    problem = verified_manifest(directory, *_PREDICTORS)["problem"]
     module, _, name = _PREDICTORS[problem].partition(":")
     return cast(Predictor, getattr(importlib.import_module(module), name).load(directory))
+
+
+def verified_manifest(directory: Path, *problems: str) -> dict[str, Any]:
+    """The manifest of an unpacked archive for one of `problems`, all of whose files are those that it describes.
+
+    `ConfigurationError` otherwise.
+    """
+    manifest = read_manifest(directory)
+    if manifest.get("problem") not in problems:
+        known = ", ".join(sorted(problems))
+        raise ConfigurationError(f"The model is for the problem {manifest.get('problem')!r}; here is served {known}.")
+    _check_files(directory, manifest.get("files"))
+    return manifest
 
 
 def digest(path: Path) -> str:

@@ -7,6 +7,7 @@ after a crash takes over a result that is already there instead of running the t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,12 +51,14 @@ def attempt(
     seconds: float | None = None,
     deadline: float | None = None,
     memory: int | None = None,
+    cut: Callable[[], str | None] = lambda: None,
 ) -> Outcome:
     """Runs `target` (a "module:function") in a trial slot and waits, unless its result is in `directory` already.
 
     `seconds` is the time that it gets from its start; it is killed a little later, so that a task which watches its own
     time can end itself. `deadline` (`time.monotonic()`) is when it is killed, or no longer started. More than `memory`
-    bytes, by default a slot's equal share, end it too. `StopRequested` if the job was asked to stop.
+    bytes, by default a slot's equal share, end it too, and so does a reason that `cut` gives, which is asked about ten
+    times a second. `StopRequested` if the job was asked to stop.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / RESULT).exists():
@@ -75,7 +78,7 @@ def attempt(
         memory_limit=memory,
         label=f"{job.name}/{directory.name}",
     )
-    ended = job.trial(program, deadline=deadline)
+    ended = job.trial(program, deadline=deadline, cut=cut)
     if job.stop_requested:
         raise StopRequested
     return _outcome(directory, ended)

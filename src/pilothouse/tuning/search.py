@@ -22,16 +22,21 @@ from pilothouse.tuning.knowledge import Finding, Knowledge, Proposer
 from pilothouse.tuning.ranges import Point, Space
 from pilothouse.tuning.stopping import Advice, MedianRule, NeverStopping, Stopper
 from pilothouse.tuning.trial import Trial
-from pilothouse.tuning.warmstart import Inheritance
+from pilothouse.tuning.warmstart import Inheritance, Suggested
+
+Before = Inheritance | Suggested
+"""What is known of a definition before its first trial."""
 
 _TURNS = 6
 """Trials that each definition gets before the better ones get more."""
 
 
 class Search:
-    """See the module. `inherited` holds what parents found, by the place of the definition in the request."""
+    """See the module. `inherited` holds what parents found, or what is to be tried first, by the place of the
+    definition in the request.
+    """
 
-    def __init__(self, job: TuningJob, seed: int, inherited: Mapping[int, Inheritance] | None = None) -> None:
+    def __init__(self, job: TuningJob, seed: int, inherited: Mapping[int, Before] | None = None) -> None:
         self._job, self._seed = job, seed
         inherited = inherited or {}
         self._parts = [
@@ -47,7 +52,7 @@ class Search:
         job: TuningJob,
         seed: int,
         trials: Iterable[Trial],
-        inherited: Mapping[int, Inheritance] | None = None,
+        inherited: Mapping[int, Before] | None = None,
     ) -> Search:
         """The search as it was when these trials had been recorded. Those in progress are still to be told."""
         search = cls(job, seed, inherited)
@@ -132,7 +137,7 @@ class _Part:
         space: Space,
         strategy: str,
         seed: tuple[int, ...],
-        inherited: Inheritance | None,
+        inherited: Before | None,
     ) -> None:
         self.definition, self.space, self.inherited = definition, space, inherited
         self.proposer = _PROPOSERS[strategy](space, seed)

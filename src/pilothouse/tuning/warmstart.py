@@ -23,6 +23,17 @@ _SUGGESTED, _LEAST_OWN, _ENOUGH = 3, 4, 50
 
 
 @dataclass(frozen=True)
+class Suggested:
+    """Points of one definition's space to try before any model is asked; nothing has been found there yet."""
+
+    suggestions: list[Point]
+
+    def with_own(self, own: Sequence[Finding]) -> list[Finding]:
+        """What is known: the job's own findings."""
+        return list(own)
+
+
+@dataclass(frozen=True)
 class Inheritance:
     """The findings of each parent in the space of one definition, each in the order of its trials."""
 

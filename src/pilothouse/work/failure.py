@@ -11,7 +11,7 @@ import structlog
 from pilothouse import clock
 from pilothouse.store.leases import Lease
 from pilothouse.store.store import Store
-from pilothouse.work.kinds import ACTIVE, KINDS, JobKind, ending
+from pilothouse.work.kinds import ACTIVE, KINDS, PARTS, JobKind, ending
 
 journal = structlog.get_logger()
 
@@ -27,14 +27,13 @@ def fail(store: Store, kind: JobKind, lease: Lease, reason: str, kinds: Mapping[
 
 
 def _end_children(store: Store, kind: JobKind, lease: Lease, kinds: Mapping[str, JobKind]) -> None:
-    children = kinds.get(kind.children or "")
-    if children is None:
-        return
     reason = f"InternalServerError: The {kind.kind} {lease.name} failed before this one had ended."
-    for child in store.children(children.kind, (kind.kind, lease.name)):
-        if child.status in ACTIVE:
-            state = ending(children, "Failed", clock.now(), reason)
-            store.update(children.kind, child.name, status="Failed", state=state, lease=lease, expect_status=ACTIVE)
+    known = PARTS | dict(kinds)
+    for each in (known[name] for name in kind.children):
+        for child in store.children(each.kind, (kind.kind, lease.name)):
+            if child.status in ACTIVE:
+                state = ending(each, "Failed", clock.now(), reason)
+                store.update(each.kind, child.name, status="Failed", state=state, lease=lease, expect_status=ACTIVE)
 
 
 def _aftermath(store: Store, kind: JobKind, lease: Lease) -> dict[str, Any]:

@@ -5,14 +5,10 @@ One server of an installation hosts its endpoints, because requests reach replic
 
 from __future__ import annotations
 
-import os
 import shutil
-import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -24,6 +20,7 @@ from pilothouse.config import Settings
 from pilothouse.errors import ResourceNotFound
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.keeper import Keeper, Place, Shop
+from pilothouse.hosting.sockets import emptied, runtime_folder
 from pilothouse.launch.base import Launcher
 from pilothouse.launch.slots import memory_share
 from pilothouse.objects.base import Objects
@@ -34,7 +31,6 @@ ATTEMPTS = 3
 
 _WANTED = (hosting.CREATING, *hosting.INVOCABLE)
 _REASON_LIMIT = 1024
-_LONGEST_PARENT = 50  # bytes; a socket's path may have 107
 _PAGE = 100
 _POLL = 0.05
 
@@ -91,7 +87,7 @@ class HostingReconciler:
         self._store = store
         self._archives = Archives(objects, settings.work_root / "models")
         self._starter = ThreadPoolExecutor(max_workers=2, thread_name_prefix="replica-start")
-        logs = _emptied(settings.work_root / "endpoints")
+        logs = emptied(settings.work_root / "endpoints")
         sockets = runtime_folder(settings.home)
         limit = memory_share(settings)
         self._shop = Shop(store, self._archives, launcher, self._starter, sockets, logs, limit)
@@ -201,43 +197,17 @@ class HostingReconciler:
         self._store.delete(hosting.ENDPOINT, row.name)
         fleets = self._fleets.values()
         self._archives.keep_only(
-            address for fleet in fleets for k in fleet.keepers if (address := hosting.archive_uri(k.place.container))
+            address
+            for fleet in fleets
+            for keeper in fleet.keepers
+            for container in keeper.place.containers
+            if (address := hosting.archive_uri(container))
         )
-
-
-def runtime_folder(home: Path) -> Path:
-    """An empty folder for sockets that nobody else can enter: short, as socket paths must be, and fixed for a home.
-
-    A fixed name lets the next start sweep up what a killed server left.
-    """
-    parent = tempfile.gettempdir()
-    if len(os.fsencode(parent)) > _LONGEST_PARENT:
-        parent = "/tmp"  # noqa: S108
-    folder = Path(parent) / f"pilothouse-{os.getuid()}-{names.digest(str(home.resolve()))}"
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        if not _ours(folder):
-            return Path(tempfile.mkdtemp(prefix="pilothouse-", dir=parent))
-        _emptied(folder)
-    return folder
-
-
-def _ours(folder: Path) -> bool:
-    status = folder.lstat()
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700
-
-
-def _emptied(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        path.unlink()
-    return folder
 
 
 def _places(row: Resource) -> list[Place]:
     return [
-        Place(row.name, variant["VariantName"], index, variant["Containers"][0])
+        Place(row.name, variant["VariantName"], index, variant["Containers"], hosting.is_direct(variant))
         for variant in row.state["_variants"]
         for index in range(hosting.replica_count(variant))
     ]

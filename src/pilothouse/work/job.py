@@ -32,6 +32,9 @@ OUT_OF_TIME = "was stopped because the job ran out of time"
 _STOP_CACHE = 0.3
 _TRIAL_POLL = 0.1
 
+Cut = Callable[[], str | None]
+"""Why a program is to be ended, as a clause without a subject; None while it may go on."""
+
 
 class Job:
     """One claimed job. Everything that it writes to the store is refused once the lease is lost (`LeaseLost`).
@@ -133,17 +136,22 @@ class Job:
                 self._stop_seen = (time.monotonic(), answer)
             return answer
 
-    def trial(self, program: Program, *, deadline: float | None = None) -> Exit:
+    def trial(self, program: Program, *, deadline: float | None = None, cut: Cut = lambda: None) -> Exit:
         """Runs `program` in a trial slot and waits for its end; call it from threads to run several side by side.
 
         Without a memory limit of its own the program gets a slot's equal share. Once the job is asked to stop, or at
-        `deadline` (`time.monotonic()`), the program is killed, or not started, with reason STOPPED or OUT_OF_TIME.
+        `deadline` (`time.monotonic()`), the program is killed, or not started, with reason STOPPED or OUT_OF_TIME; so
+        it is when `cut`, which is called about ten times a second, gives a reason.
         """
-        with self._slots.hold(lambda: self._cut_off(deadline) is not None) as slot:
-            cut_off = self._cut_off(deadline)
-            if slot is None or cut_off is not None:
-                return Exit(reason=cut_off or STOPPED)
-            return self._watch(self.launcher.launch(self._limited(program)), deadline)
+
+        def cut_off() -> str | None:
+            return self._cut_off(deadline) or cut()
+
+        with self._slots.hold(lambda: cut_off() is not None) as slot:
+            reason = cut_off()
+            if slot is None or reason is not None:
+                return Exit(reason=reason or STOPPED)
+            return self._watch(self.launcher.launch(self._limited(program)), cut_off)
 
     @contextmanager
     def slot(self, give_up: Callable[[], bool]) -> Iterator[bool]:
@@ -158,16 +166,16 @@ class Job:
         """Starts `program`, by default with a slot's equal share of memory; it ends with this process."""
         return self.launcher.launch(self._limited(program))
 
-    def _watch(self, process: Process, deadline: float | None) -> Exit:
+    def _watch(self, process: Process, cut_off: Cut) -> Exit:
         while True:
             end = process.wait(_TRIAL_POLL)
             if end is not None:
                 return end
-            cut_off = self._cut_off(deadline)
-            if cut_off is not None:
+            reason = cut_off()
+            if reason is not None:
                 process.kill()
                 end = process.wait()
-                return Exit(end.code, end.signal, cut_off) if end else Exit(reason=cut_off)
+                return Exit(end.code, end.signal, reason) if end else Exit(reason=reason)
 
     def _cut_off(self, deadline: float | None) -> str | None:
         if self.stop_requested:

@@ -12,7 +12,7 @@ class JobKind:
 
     `target` is a function of a `work.job.Job` ("package.module:function"). `end_time` and `secondary_status` name the
     wire members of the kind's Describe answer that take the time and the name of a terminal status; a kind without a
-    secondary status leaves it out. `children` is the kind of the resources that end with the job, and `aftermath` a
+    secondary status leaves it out. `children` are the kinds of the resources that end with the job. `aftermath` is a
     function of the store and the job's row: the state to be written when it has failed and they have ended.
     """
 
@@ -21,7 +21,7 @@ class JobKind:
     log_group: str
     end_time: str = "EndTime"
     secondary_status: str | None = None
-    children: str | None = None
+    children: tuple[str, ...] = ()
     aftermath: str | None = None
 
 
@@ -33,6 +33,7 @@ KINDS: dict[str, JobKind] = {
             target="pilothouse.automl.job:run",
             log_group="/aws/sagemaker/AutoMLJobs",
             secondary_status="AutoMLJobSecondaryStatus",
+            children=("processing-job", "transform-job", "training-job", "candidate"),
         ),
         JobKind(
             "training-job",
@@ -42,15 +43,30 @@ KINDS: dict[str, JobKind] = {
             secondary_status="SecondaryStatus",
         ),
         JobKind(
+            "transform-job",
+            target="pilothouse.hosting.transform.job:run",
+            log_group="/aws/sagemaker/TransformJobs",
+            end_time="TransformEndTime",
+        ),
+        JobKind(
             "hyper-parameter-tuning-job",
             target="pilothouse.tuning.job:run",
             log_group="/aws/sagemaker/HyperParameterTuningJobs",
             end_time="HyperParameterTuningEndTime",
-            children="training-job",
+            children=("training-job",),
             aftermath="pilothouse.tuning.board:aftermath",
         ),
     )
 }
+
+PARTS: dict[str, JobKind] = {
+    part.kind: part
+    for part in (
+        JobKind("processing-job", target="", log_group="", end_time="ProcessingEndTime"),
+        JobKind("candidate", target="", log_group="", secondary_status="ObjectiveStatus"),
+    )
+}
+"""Rows that a job has beside other jobs: nobody claims them, but they too end with it."""
 
 ACTIVE = ("InProgress", "Stopping")
 """The statuses of a job that has still to end."""

@@ -13,6 +13,7 @@ from pilothouse.engines.base import Array, Stopping
 from pilothouse.engines.nets.losses import mean_loss, member_losses
 from pilothouse.engines.nets.members import Architecture
 from pilothouse.engines.nets.snapshots import Snapshots
+from pilothouse.engines.nets.streamed import StreamedTable
 from pilothouse.engines.nets.table import Table
 from pilothouse.engines.nets.threads import torch_threads
 
@@ -40,7 +41,7 @@ class Settings:
 def train(
     architecture: Architecture,
     prior: tuple[float, ...],
-    rows: Table,
+    rows: Table | StreamedTable,
     valid: Table | None,
     settings: Settings,
     stopping: Stopping,
@@ -75,7 +76,7 @@ class Learner:
         architecture: Architecture,
         prior: tuple[float, ...],
         settings: Settings,
-        rows: Table,
+        rows: Table | StreamedTable,
         absolute: bool,
         seed: int,
     ) -> None:
@@ -84,7 +85,7 @@ class Learner:
         self._of, self._settings, self._absolute = architecture, settings, absolute
         self._shapes = architecture.shapes()
         self._random = torch.Generator().manual_seed(seed)
-        self._rows = rows.tensors()
+        self._rows = rows
         self._batch = settings.batch_size(len(rows))
         start = self._start(prior)
         self._theta = torch.cat([start[name].reshape(-1) for name in self._shapes]).requires_grad_()
@@ -97,15 +98,11 @@ class Learner:
 
     def epoch(self, deadline: float | None) -> bool:
         """One pass over the rows in random order; whether it came to its end before the deadline."""
-        import torch
-
-        n = len(self._rows[0])
-        order = torch.randperm(n, generator=self._random)
-        batches = [batch for batch in order.split(self._batch) if 2 * len(batch) >= min(self._batch, n)]
-        for number, batch in enumerate(batches):
-            self._step([None if part is None else part[batch] for part in self._rows], len(batches))
+        count = self._rows.count(self._batch)
+        for number, batch in enumerate(self._rows.batches(self._batch, self._random), 1):
+            self._step(batch, count)
             if deadline is not None and time.monotonic() >= deadline:
-                return number == len(batches) - 1
+                return number >= count
         return True
 
     def weights(self) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ _LIBRARIES = {
     "linear-learner": "scipy",
     "nn-torch": "torch",
     "fastai": "fastai",
+    "mlp": "torch",
 }
 
 Inputs = list[list[int]]
@@ -84,14 +85,20 @@ class Assembly:
     def finish(self, data: Dataset, threshold: float | None, objective: str, calibration: Calibration | None) -> Path:
         """Adds the pipeline of `data` and the manifest; the folder with it all."""
         shutil.copytree(data.directory / "pipeline", self._partial / "pipeline")
-        write_manifest(
-            self._partial,
-            data.facts,
-            self._members,
-            threshold=threshold,
-            objective=objective,
-            calibration=None if calibration is None else calibration.document(),
+        return self.close(
+            lambda folder, members: write_manifest(
+                folder,
+                data.facts,
+                members,
+                threshold=threshold,
+                objective=objective,
+                calibration=None if calibration is None else calibration.document(),
+            )
         )
+
+    def close(self, describe: Callable[[Path, list[Member]], None]) -> Path:
+        """Lets `describe` write the manifest of the content and its members; the folder with it all."""
+        describe(self._partial, self._members)
         self._partial.rename(self._target)
         return self._target
 
@@ -137,17 +144,19 @@ def write_manifest(
         **({} if calibration is None else {"calibration": calibration}),
         "objective": objective,
         "members": [member.document() for member in members],
-        "libraries": _versions([member.engine for member in members]),
-        "files": _digests(directory),
+        "libraries": versions([member.engine for member in members]),
+        "files": digests(directory),
     }
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
 
 
-def _digests(directory: Path) -> dict[str, str]:
+def digests(directory: Path) -> dict[str, str]:
+    """The SHA-256 of every file in a folder but the manifest, by its path."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
     return {str(path.relative_to(directory)): digest(path) for path in files}
 
 
-def _versions(engines: list[str]) -> dict[str, str]:
+def versions(engines: list[str]) -> dict[str, str]:
+    """The versions of the libraries behind these engines."""
     names = ["numpy", *sorted({_LIBRARIES[engine] for engine in engines})]
     return {name: importlib.metadata.version(name) for name in names}

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ from pilothouse import engines
 from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.data import split
 from pilothouse.data.features import Features
-from pilothouse.engines.base import Labelled, Model, Task
+from pilothouse.data.selection import Selection, is_large
+from pilothouse.engines.base import Labelled, Model, Task, capped
 from pilothouse.problems.tabular.dataset import Dataset
 from pilothouse.problems.tabular.trial import TimeBudget, Trial
 
@@ -30,6 +33,7 @@ _FOLDS_END = 0.88
 """The share of a trial's time that the folds may take; what lies behind it is for predicting and the refit."""
 
 _SEED = 0
+_PREDICTED_AT_ONCE = 1 << 18
 
 
 @dataclass
@@ -125,14 +129,14 @@ def others_choose(best: list[int | None]) -> list[int | None]:
 def _fit_fold(
     trial: Trial, data: Dataset, fit_rows: Array, held_out: Array, fold: int, deadline: float | None
 ) -> Model:
-    x, y, w = _take(data, fit_rows)
+    x, y, w = taken(data, fit_rows, trial)
     return engines.engine(trial.algorithm).fit(
         x,
         y,
         w,
         task_of(data, trial.metric),
         trial.params,
-        valid=_take(data, held_out) if len(held_out) else None,
+        valid=taken(data, held_out, trial) if len(held_out) else None,
         seed=trial.seed + fold,
         threads=trial.threads,
         deadline=deadline,
@@ -145,7 +149,7 @@ def _out_of_fold(data: Dataset, rows: Array, numbers: Array, models: list[Model]
     for fold, (model, rounds) in enumerate(zip(models, chosen, strict=True)):
         mine = numbers == fold
         if mine.any():
-            oof[mine] = model.predict(data.features.take(rows[mine]), rounds)
+            oof[mine] = predicted(partial(model.predict, rounds=rounds), data.features, rows[mine])
     return oof
 
 
@@ -160,9 +164,26 @@ def _familiar(
     for fold in range(len(models)):
         mine, other = copied & (numbers == fold), (fold + 1) % len(models)
         if mine.any():
-            seen[mine] = models[other].predict(data.features.take(rows[mine]), chosen[other])
+            predict = partial(models[other].predict, rounds=chosen[other])
+            seen[mine] = predicted(predict, data.features, rows[mine])
     return seen
 
 
-def _take(data: Dataset, rows: Array) -> Labelled:
-    return data.features.take(rows), data.y[rows], None if data.w is None else data.w[rows]
+def taken(data: Dataset, rows: Array | None, trial: Trial) -> Labelled:
+    """The rows to train on, or to watch; None for all. Of many rows no engine that can do without gets a copy, and the
+    others get one of those that they train on.
+    """
+    y, w = (data.y, data.w) if rows is None else (data.y[rows], None if data.w is None else data.w[rows])
+    if not is_large(data.facts["train_rows"], data.features.columns):
+        return data.features if rows is None else data.features.take(rows), y, w
+    x: Features = Selection(data.features, rows, data.directory.parent)
+    if engines.streams(trial.algorithm):
+        return x, y, w
+    x, y, w = capped(x, y, w, trial.params, trial.seed)
+    return x.whole(), y, w
+
+
+def predicted(predict: Callable[[Features], Array], features: Features, rows: Array) -> Array:
+    """What `predict` says of these rows, of which few are in memory at a time."""
+    parts = [predict(block) for block in Selection(features, rows).blocks(_PREDICTED_AT_ONCE)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

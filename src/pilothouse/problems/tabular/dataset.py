@@ -6,14 +6,16 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pilothouse.data.features import Features, load_array
+from pilothouse.data.features import Features, load_array, write
 from pilothouse.data.featurise import FeaturePipeline
 
 FORMAT, VERSION = "pilothouse-dataset", 1
@@ -43,7 +45,7 @@ class Dataset:
 
     @classmethod
     def load(cls, directory: Path) -> Dataset:
-        """The data set that `save` put at `directory`."""
+        """The data set that a finished `Draft` put at `directory`."""
         return cls(
             directory,
             json.loads((directory / _FACTS).read_text(encoding="utf-8")),
@@ -94,32 +96,47 @@ class Dataset:
         return FeaturePipeline.load(self.directory / "pipeline")
 
 
-def save(
-    directory: Path,
-    facts: dict[str, Any],
-    features: Features,
-    pipeline: FeaturePipeline,
-    arrays: dict[str, npt.NDArray[Any]],
-) -> Dataset:
-    """Put a data set at `directory`, in place of what is there; a process that is killed leaves all of it or none.
+class Draft:
+    """A data set that is being written beside `directory`, which has it once it is finished, in place of what is there.
 
-    `arrays` are y, part, folds and perhaps w and groups. Sizes and SHA-256 digests of all files are added to the facts.
+    A process that is killed leaves all of it or none. What is not finished when its block ends is removed.
     """
-    partial = directory.with_name(f"{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    features.save(partial / "features")
-    pipeline.save(partial / "pipeline")
-    for name, array in arrays.items():
-        np.save(partial / f"{name}.npy", array)
-    document = {"format": FORMAT, "version": VERSION, **facts, "files": _files(partial)}
-    (partial / _FACTS).write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
-    for path in (*partial.rglob("*"), partial):
-        _sync(path)
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.rename(directory)
-    _sync(directory.parent)
-    return Dataset.load(directory)
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._partial = directory.with_name(f"{directory.name}.partial")
+
+    def __enter__(self) -> Draft:
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._partial.mkdir(parents=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def write_features(self, blocks: Iterable[Features]) -> Features:
+        """The features, block after block, as they then are on disk."""
+        write(self._partial / "features", blocks)
+        return Features.load(self._partial / "features")
+
+    def finish(self, facts: dict[str, Any], pipeline: FeaturePipeline, arrays: dict[str, npt.NDArray[Any]]) -> Dataset:
+        """Put the data set in its place. `arrays` are y, part, folds and perhaps w and groups.
+
+        Sizes and SHA-256 digests of all files are added to the facts.
+        """
+        pipeline.save(self._partial / "pipeline")
+        for name, array in arrays.items():
+            np.save(self._partial / f"{name}.npy", array)
+        document = {"format": FORMAT, "version": VERSION, **facts, "files": _files(self._partial)}
+        (self._partial / _FACTS).write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+        for path in (*self._partial.rglob("*"), self._partial):
+            _sync(path)
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._partial.rename(self._directory)
+        _sync(self._directory.parent)
+        return Dataset.load(self._directory)
 
 
 def _files(directory: Path) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pilothouse import engines
+from pilothouse.data.selection import is_large
+from pilothouse.engines.xgboost_blocks import PAGED
 from pilothouse.problems.tabular.costs import CandidatePlan, Facts, crossed
 
 _PROCESS = 200 << 20
@@ -19,6 +22,7 @@ _BYTES_PER_CELL = {
     "linear-learner": 90,
     "nn-torch": 24,
     "fastai": 40,
+    "mlp": 40,
 }
 """What an engine needs for each row and column that it trains on: measured with 120,000 rows and rounded up for the
 boosters and linear-learner, estimated for forests and networks."""
@@ -32,18 +36,41 @@ _BYTES_PER_ONE_HOT_CELL = 24
 _BYTES_PER_SPARSE_VALUE = 40
 """Linear-learner's: value and index of 8 bytes, mapped, taken for a fold and for fewer rows, scaled and squared."""
 
+_STREAMED = {"xgboost": 8, "linear-learner": 0, "nn-torch": 0, "mlp": 0}
+"""What stays in memory for each row and column of rows that are read block by block: XGBoost's bins."""
+_PAGED = 1
+"""The same where these are in files, of which some are read ahead."""
+_BLOCKS = 300 << 20
+_LEARNT_ROWS = 200_000
+"""Rows that come into memory nevertheless, in linear-learner and networks, for scales and a start."""
+
 _FOREST = 300 << 20
 _LEAST_ROWS = 5_000
 
 
 def peak(candidate: CandidatePlan, facts: Facts) -> int:
     """The bytes that the candidate's trial is expected to need at most."""
-    rows = min(facts.rows, int(candidate.params.get("max_rows", facts.rows)))
+    rows = _trained(candidate, facts)
     trees = _FOREST if candidate.algorithm in ("extra-trees", "randomforest") else 0
     outputs = facts.rows * max(facts.n_classes, 1) * _BYTES_PER_OUTPUT
     sparse = facts.sparse_values * _BYTES_PER_SPARSE_VALUE if candidate.algorithm == "linear-learner" else 0
-    cells = (facts.cells + facts.rows * crossed(candidate)) * _COPIES + rows * _bytes_per_row(candidate, facts)
+    if _is_streamed(candidate, facts, rows):
+        learnt = 0 if candidate.algorithm == "xgboost" else min(rows, _LEARNT_ROWS) * _bytes_per_row(candidate, facts)
+        return _PROCESS + _BLOCKS + learnt + rows * _streamed_bytes_per_row(candidate, facts) + sparse + outputs
+    copied = rows if is_large(facts.rows, facts.columns) else facts.rows
+    cells = copied * (max(facts.columns, 1) + crossed(candidate)) * _COPIES + rows * _bytes_per_row(candidate, facts)
     return _PROCESS + trees + cells + sparse + outputs
+
+
+def _is_streamed(candidate: CandidatePlan, facts: Facts, rows: int) -> bool:
+    """Whether so many of the rows would be read block by block."""
+    large = is_large(facts.rows, facts.columns) and is_large(rows, facts.columns)
+    return large and engines.streams(candidate.algorithm)
+
+
+def _streamed_bytes_per_row(candidate: CandidatePlan, facts: Facts) -> int:
+    kept = _PAGED if candidate.params.get(PAGED) else _STREAMED[candidate.algorithm]
+    return (max(facts.columns, 1) + crossed(candidate)) * kept
 
 
 def _bytes_per_row(candidate: CandidatePlan, facts: Facts) -> int:
@@ -53,12 +80,26 @@ def _bytes_per_row(candidate: CandidatePlan, facts: Facts) -> int:
 
 
 def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan | None:
-    """The candidate on so few rows that it fits into `room` bytes; None if that would be next to none."""
+    """The candidate with its bins on disk, or on so few rows, that it fits into `room` bytes.
+
+    None if those would be next to none.
+    """
     if peak(candidate, facts) <= room:
         return candidate
-    over = peak(candidate, facts) - room
-    rows = min(facts.rows, int(candidate.params.get("max_rows", facts.rows)))
-    fewer = rows - over // _bytes_per_row(candidate, facts) - 1
-    if fewer < _LEAST_ROWS:
-        return None
-    return replace(candidate, params={**candidate.params, "max_rows": fewer})
+    if _is_streamed(candidate, facts, facts.rows):
+        paged = replace(candidate, params={**candidate.params, PAGED: True})
+        if candidate.algorithm == "xgboost" and peak(paged, facts) <= room:
+            return paged
+        candidate = _on(candidate, min(_trained(candidate, facts), _LEARNT_ROWS))
+    over = max(0, peak(candidate, facts) - room)
+    fewer = _trained(candidate, facts) - -(-over // _bytes_per_row(candidate, facts))
+    return None if fewer < _LEAST_ROWS else _on(candidate, fewer)
+
+
+def _trained(candidate: CandidatePlan, facts: Facts) -> int:
+    """How many rows it trains on."""
+    return min(facts.rows, int(candidate.params.get("max_rows", facts.rows)))
+
+
+def _on(candidate: CandidatePlan, rows: int) -> CandidatePlan:
+    return replace(candidate, params={**candidate.params, "max_rows": rows})

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pilothouse import engines
+from pilothouse.data.selection import LARGE_CELLS, is_large
 from pilothouse.problems.tabular import portfolio
 from pilothouse.problems.tabular.costs import LEAST_FOLDS, MOST_FOLDS, CandidatePlan, Costs, Facts
 
@@ -69,7 +71,7 @@ def plan(
 
 
 def _stackers(facts: Facts, algorithms: Sequence[str], max_candidates: int, seed: int) -> list[CandidatePlan]:
-    if max_candidates < _STACKS_FROM or facts.rows < _STACKS_ROWS:
+    if max_candidates < _STACKS_FROM or facts.rows < _STACKS_ROWS or is_large(facts.rows, facts.columns):
         return []
     count = max(1, max_candidates // _CANDIDATES_PER_STACK)
     return [
@@ -81,8 +83,12 @@ def _stackers(facts: Facts, algorithms: Sequence[str], max_candidates: int, seed
 
 
 def _sized(facts: Facts, algorithm: str, params: dict[str, Any]) -> dict[str, Any]:
-    """`params`, with a cap on the rows of what gains little from more and costs much: forests, linear models."""
+    """`params`, with a cap on the rows of what gains little from more and costs much (forests, linear models), and of
+    what would copy data that are better not had in memory whole.
+    """
     most = {"extra-trees": _FOREST_ROWS, "randomforest": _FOREST_ROWS, "linear-learner": _OTHER_ROWS}.get(algorithm)
+    if is_large(facts.rows, facts.columns) and not engines.streams(algorithm):
+        most = min(most or facts.rows, LARGE_CELLS // facts.columns)
     return {**params, "max_rows": most} if most is not None and facts.rows > most else params
 
 

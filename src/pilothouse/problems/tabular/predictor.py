@@ -51,7 +51,7 @@ class TabularPredictor:
         manifest = read_manifest(directory)
         members = voting.listed(manifest.get("members"))
         zipped = zip(voting.shares(members), members, voting.feeds(members), strict=True)
-        voters = [Voter(share, _load(directory, member), inputs) for share, member, inputs in zipped]
+        voters = [Voter(share, load_member(directory, member), inputs) for share, member, inputs in zipped]
         pipeline = FeaturePipeline.load(directory / "pipeline")
         pipeline.sparse &= any(getattr(voter.model, "reads_sparse", False) for voter in voters)
         return cls(
@@ -61,20 +61,12 @@ class TabularPredictor:
             manifest["threshold"],
             pipeline,
             voters,
-            _calibration(manifest),
+            calibration_of(manifest, len(manifest["classes"] or [])),
         )
 
     def predict(self, rows: Sequence[Sequence[Any]]) -> Prediction:
         """Predict rows; `InputError` if there are none, or one has not as many values as there are columns."""
-        if not rows:
-            raise InputError("Received no rows. Send at least one row of values, without header and target.")
-        for row in rows:
-            if len(row) != len(self.columns):
-                raise InputError(
-                    "Received data of unknown size. "
-                    f"Expected number of columns is {len(self.columns)}. "
-                    f"Number of columns in the received data is {len(row)}."
-                )
+        check_rows(rows, self.columns)
         if len(rows) <= LEAST_BATCH:
             return self._answer(self._vote_on(rows))
         cores = len(os.sched_getaffinity(0))
@@ -99,9 +91,23 @@ class TabularPredictor:
         return Prediction(labels=[texts[i] for i in labels(voted, self.threshold).tolist()], probabilities=voted)
 
 
-def _calibration(manifest: dict[str, Any]) -> Calibration | None:
+def check_rows(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
+    """`InputError` if there are no rows, or one has not as many values as there are `columns`."""
+    if not rows:
+        raise InputError("Received no rows. Send at least one row of values, without header and target.")
+    for row in rows:
+        if len(row) != len(columns):
+            raise InputError(
+                "Received data of unknown size. "
+                f"Expected number of columns is {len(columns)}. "
+                f"Number of columns in the received data is {len(row)}."
+            )
+
+
+def calibration_of(manifest: dict[str, Any], classes: int) -> Calibration | None:
+    """A manifest's calibration of so many classes; `ConfigurationError` for one that can't be applied."""
     try:
-        return Calibration.load(manifest.get("calibration"), len(manifest.get("classes") or []))
+        return Calibration.load(manifest.get("calibration"), classes)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(
             f"The model's manifest has the calibration {manifest.get('calibration')!r}, which this release "
@@ -109,7 +115,8 @@ def _calibration(manifest: dict[str, Any]) -> Calibration | None:
         ) from error
 
 
-def _load(directory: Path, member: dict[str, Any]) -> Model:
+def load_member(directory: Path, member: dict[str, Any]) -> Model:
+    """The model of one of a manifest's members."""
     path, engine = inside(directory, member["path"]), member["engine"]
     if engine not in engines.ENGINES:
         raise ConfigurationError(

@@ -1,29 +1,39 @@
-"""Read: from tables as given to the prepared data set that every trial of a job shares."""
+"""Read: from tables as given to the prepared data set that every trial of a job shares.
+
+A table in memory is gone through in one piece. A spool is gone through block by block: whole in memory are eight bytes
+or so a row at a time, of the target, of the weights, and of what tells copies of rows; column types and features are
+learnt on a sample of the rows.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from pilothouse.catalog.metrics import REGRESSION
-from pilothouse.data import duplicates, numbers, render, split
-from pilothouse.data.features import Features, joined
+from pilothouse.data import duplicates, numbers, render, sample, split, spool
+from pilothouse.data.features import Features
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.markers import is_missing
 from pilothouse.data.profile import Column, profile
+from pilothouse.data.spool import Spool
 from pilothouse.engines.linear import MOST_ONE_HOT
 from pilothouse.errors import DataError
 from pilothouse.problems.tabular import dataset
 from pilothouse.problems.tabular.dataset import Dataset
-from pilothouse.problems.tabular.resolve import Resolved, labels, resolve
+from pilothouse.problems.tabular.resolve import Resolved, count, labels, resolve_counts
 from pilothouse.problems.tabular.specification import FeatureSpecification
 
 __all__ = ["Dataset", "Reading", "prepare"]
+
+Table: TypeAlias = pa.Table | Spool
 
 LARGEST_TARGET = 1e36
 """Regression targets above this are refused: engines keep values in single precision, and metrics square them."""
@@ -52,7 +62,7 @@ class Reading:
 class _Usable:
     """The rows of one channel that can be used, and how many could not be, by reason."""
 
-    table: pa.Table
+    table: Table
     y: npt.NDArray[np.float64]
     w: npt.NDArray[np.float64] | None
     dropped: dict[str, int]
@@ -63,7 +73,7 @@ class _Usable:
         return y if self.w is None else y[self.w[rows] > 0]
 
 
-def prepare(train: pa.Table, validation: pa.Table | None, reading: Reading, directory: Path) -> Dataset:
+def prepare(train: Table, validation: Table | None, reading: Reading, directory: Path) -> Dataset:
     """Make the data set of a job at `directory`, whole or not at all, and load it.
 
     Rows without a usable target or weight are left out and counted. Columns are typed, and features learnt, on the
@@ -71,25 +81,27 @@ def prepare(train: pa.Table, validation: pa.Table | None, reading: Reading, dire
     """
     inputs = _input_columns(train, reading)
     weighed = _with_weights(train, reading.weight, "training")
-    resolved = resolve(weighed.table[reading.target], reading.problem_type, reading.metric)
+    targets = (block[reading.target] for block in spool.blocks(weighed.table.select([reading.target])))
+    resolved = resolve_counts(count(targets), reading.problem_type, reading.metric)
     learn = _with_targets(weighed, reading.target, resolved)
     _check_rows(learn, reading.min_rows)
     judge = None if validation is None else _validation(validation, train.column_names, reading, resolved)
     groups = duplicates.groups(learn.table.select(inputs), learn.y)
     train_rows = _training_rows(learn, judge, reading, resolved, groups)
     _check_objective(learn, judge, train_rows, resolved)
-    chosen = learn.table.select(inputs).take(train_rows)
+    chosen = learn.table.select(inputs).take(sample.learnt_from(learn.table, learn.y, train_rows, reading.seed))
     columns = profile(chosen, types=reading.specification.types, only=reading.specification.names)
     _check_features(columns)
-    pipeline = FeaturePipeline.fit(chosen, columns, reading.seed)
+    pipeline = FeaturePipeline.fit(chosen, columns, reading.seed, len(train_rows))
+    del chosen
     channels = [learn] if judge is None else [learn, judge]
-    features = joined([_features(pipeline, channel.table) for channel in channels])
-    arrays = _arrays(channels, train_rows, reading, resolved, groups)
-    facts = _facts(reading, resolved, columns, channels, features, arrays)
-    return dataset.save(directory, facts, features, pipeline, arrays)
+    with dataset.Draft(directory) as draft:
+        features = draft.write_features(block for channel in channels for block in _features(pipeline, channel.table))
+        arrays = _arrays(channels, train_rows, reading, resolved, groups)
+        return draft.finish(_facts(reading, resolved, columns, channels, features, arrays), pipeline, arrays)
 
 
-def _input_columns(train: pa.Table, reading: Reading) -> list[str]:
+def _input_columns(train: Table, reading: Reading) -> list[str]:
     for name, role in ((reading.target, "Target"), (reading.weight, "Sample weight")):
         if name is not None and name not in train.column_names:
             raise DataError(f"{role} attribute name {name} does not exist in header.")
@@ -102,12 +114,13 @@ def _input_columns(train: pa.Table, reading: Reading) -> list[str]:
     return inputs
 
 
-def _with_weights(table: pa.Table, weight: str | None, channel: str) -> _Usable:
+def _with_weights(table: Table, weight: str | None, channel: str) -> _Usable:
     if weight is None:
         return _Usable(table, np.empty(0), None, {})
     if pa.types.is_nested(table.schema.field(weight).type):
         raise DataError("The sample weight column holds nested values. Give it one number a row.")
-    values = numbers.as_float64(render.chunk(table[weight]))
+    blocks = spool.blocks(table.select([weight]))
+    values = np.concatenate([numbers.as_float64(render.chunk(block[weight])) for block in blocks])
     valid = np.isfinite(values) & (values >= 0)
     if not (values[valid] > 0).any():
         raise DataError(f"The sample weight column {weight!r} of the {channel} data has no positive number in it.")
@@ -116,10 +129,13 @@ def _with_weights(table: pa.Table, weight: str | None, channel: str) -> _Usable:
 
 
 def _with_targets(weighed: _Usable, target: str, resolved: Resolved) -> _Usable:
-    column = weighed.table[target]
-    y = resolved.targets(column)
+    parts, unusable = list[npt.NDArray[np.float64]](), Counter[str]()
+    for block in spool.blocks(weighed.table.select([target])):
+        parts.append(resolved.targets(block[target]))
+        unusable.update(_unusable(block[target], np.isfinite(parts[-1]), resolved))
+    y = np.concatenate(parts)
     usable = np.isfinite(y)
-    dropped = weighed.dropped | _unusable(column, usable, resolved)
+    dropped = weighed.dropped | dict(unusable)
     if usable.all():
         return _Usable(weighed.table, y, weighed.w, dropped)
     weights = None if weighed.w is None else weighed.w[usable]
@@ -144,7 +160,7 @@ def _check_rows(learn: _Usable, min_rows: int) -> None:
         raise DataError("All usable training rows have the same target. Training needs at least two different ones.")
 
 
-def _validation(table: pa.Table, expected: list[str], reading: Reading, resolved: Resolved) -> _Usable:
+def _validation(table: Table, expected: list[str], reading: Reading, resolved: Resolved) -> _Usable:
     missing = [name for name in expected if name not in table.column_names]
     extra = [name for name in table.column_names if name not in expected]
     if missing or extra:
@@ -205,13 +221,13 @@ def _check_features(columns: list[Column]) -> None:
         )
 
 
-def _features(pipeline: FeaturePipeline, table: pa.Table) -> Features:
+def _features(pipeline: FeaturePipeline, table: Table) -> Iterator[Features]:
     for column in pipeline.columns:
         if column.type != "ignored" and pa.types.is_nested(table.schema.field(column.name).type):
             raise DataError(
                 f"Column {column.name!r} holds nested values in the validation data. Use the training schema."
             )
-    return pipeline.transform(table)
+    yield from map(pipeline.transform, spool.blocks(table))
 
 
 def _arrays(
@@ -266,7 +282,7 @@ def _facts(
         "folds": int(arrays["folds"].max()) + 1,
         "seed": reading.seed,
         "input_bytes": sum(int(channel.table.nbytes) for channel in channels),
-        "example": _example(channels[0].table, columns),
+        "example": _example(next(spool.blocks(channels[0].table)), columns),
     }
 
 

@@ -11,6 +11,7 @@ Classes are sorted as numbers if all are, else as text; the later of two is the 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ INTEGER_CLASSES, ROWS_A_CLASS = 20, 10
 FREE_CLASSES = 100
 """So many text labels are always accepted as classes; more only with `ROWS_A_CLASS` rows each on average."""
 MAX_CLASSES = 2000
+MOST_LABELS = 200_000
 
 _BLANK = ("", "nan")
 
@@ -64,7 +66,11 @@ def labels(column: pa.ChunkedArray) -> pa.Array:
 def resolve(column: pa.ChunkedArray, problem_type: str | None = None, metric: str | None = None) -> Resolved:
     """What the training target asks for. `DataError` says what to change if it can't be learnt, or the metric does not
     fit."""
-    counts = _counts(column)
+    return resolve_counts(count([column]), problem_type, metric)
+
+
+def resolve_counts(counts: Counter[str], problem_type: str | None = None, metric: str | None = None) -> Resolved:
+    """The same from how often each label occurs."""
     if len(counts) < 2:
         held = f"only the value {next(iter(counts))!r}" if counts else "no values"
         raise DataError(f"The target column has {held}. Training needs at least two different ones.")
@@ -95,10 +101,19 @@ def infer(counts: Counter[str]) -> str:
     return MULTICLASS
 
 
-def _counts(column: pa.ChunkedArray) -> Counter[str]:
-    counted = pc.value_counts(labels(column))
-    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
-    return Counter({text: count for text, count in pairs if text})
+def count(columns: Iterable[pa.ChunkedArray]) -> Counter[str]:
+    """How often each label occurs in the parts of a target column.
+
+    A part behind `MOST_LABELS` different labels is not counted any more: so many are no classes.
+    """
+    counts: Counter[str] = Counter()
+    for column in columns:
+        counted = pc.value_counts(labels(column))
+        pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+        counts.update({text: number for text, number in pairs if text})
+        if len(counts) > MOST_LABELS:
+            break
+    return counts
 
 
 def _classes(counts: Counter[str]) -> tuple[list[str], dict[str, int]]:

@@ -71,7 +71,6 @@ def _types(given: Any) -> dict[str, ColumnType]:
     for name, kind in given.items():
         if kind not in TYPES:
             raise DataError(
-                f"The feature specification gives {name!r} the type {kind!r}; "
-                f"the types in ENSEMBLING mode are {', '.join(TYPES)}."
+                f"The feature specification gives {name!r} the type {kind!r}; the types are {', '.join(TYPES)}."
             )
     return cast(dict[str, ColumnType], given)

@@ -23,7 +23,7 @@ from pilothouse.errors import JobFailed, TrialTimeout
 from pilothouse.problems.evaluate import latency
 from pilothouse.problems.tabular import finished, stack, verdict
 from pilothouse.problems.tabular.archive import Assembly
-from pilothouse.problems.tabular.bag import Bag, as_read, fit_folds, task_of
+from pilothouse.problems.tabular.bag import Bag, as_read, fit_folds, predicted, taken, task_of
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.finished import Finished
 from pilothouse.problems.tabular.predictor import TabularPredictor
@@ -39,7 +39,7 @@ RESULT, FAILURE = finished.RESULT, "failure.json"
 _REFIT_ENDS = 0.96
 """The share of a trial's time until which the refit may go on; what lies behind it is for saving and measuring."""
 
-_BAGGED = ("lightgbm", "catboost", "xgboost", "linear-learner", "fastai")
+_BAGGED = ("lightgbm", "catboost", "xgboost", "linear-learner", "fastai", "mlp")
 """What gains by a bag. Forests and nn-torch's networks are means of many models already, and slow to ask."""
 
 _LEAST_BAG = 4
@@ -79,8 +79,8 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     if feeders:
         data, trial = stack.stacked(data, feeders), replace(trial, folds=feeders[0].k)
     bag = fit_folds(trial, data, data.rows(TRAIN), budget)
-    validation = bag.predict(data.features.take(data.rows(VALIDATION)))
-    _check_finite(bag.oof, validation)
+    validation = predicted(bag.predict, data.features, data.rows(VALIDATION))
+    check_finite(bag.oof, validation)
     familiar = None if feeders else bag.familiar  # a later copy comes with other predictions of the feeders
     reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, familiar)
     begun = budget.elapsed()
@@ -107,7 +107,8 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     }
 
 
-def _check_finite(*predictions: Array) -> None:
+def check_finite(*predictions: Array) -> None:
+    """`JobFailed` unless all predictions are finite numbers."""
     if not all(np.isfinite(prediction).all() for prediction in predictions):
         raise JobFailed(
             "The model's predictions are not finite numbers. Leave out this algorithm, or scale the target column."
@@ -145,10 +146,11 @@ def refit(trial: Trial, data: Dataset, bag: Bag, budget: TimeBudget) -> Model | 
     """
     deadline = budget.deadline(1.0, _REFIT_ENDS, "before the refit on all rows")
     begun, rounds = time.monotonic(), bag.refit_rounds(len(data))
+    x, y, w = taken(data, None, trial)
     model = engines.engine(trial.algorithm).fit(
-        data.features,
-        data.y,
-        data.w,
+        x,
+        y,
+        w,
         task_of(data, trial.metric),
         trial.params,
         rounds=rounds,

@@ -13,6 +13,7 @@ import numpy as np
 from pilothouse.engines.crosses import LARGEST, Crosses
 from pilothouse.engines.statistics import TargetStatistics
 from pilothouse.problems.base import inside, load_predictor, read_manifest
+from pilothouse.problems.staged import is_staged
 from pilothouse.problems.tabular.onnx import boosters, plain
 from pilothouse.problems.tabular.onnx.columns import Columns, columns
 from pilothouse.problems.tabular.onnx.graph import CannotExport, Graph
@@ -31,6 +32,11 @@ def export(directory: Path) -> Any:
     missing). Outputs: `label` [n] and `probabilities` float32 [n, classes], or `value` float32 [n].
     `CannotExport` names the column or member that stands in the way.
     """
+    if is_staged(directory):
+        raise CannotExport(
+            "A candidate of several containers cannot be exported. Export one of an ENSEMBLING job; "
+            "`pilothouse predict` answers from this one."
+        )
     for member in listed(read_manifest(directory).get("members")):
         if member["engine"] not in _MAKERS:
             raise CannotExport(

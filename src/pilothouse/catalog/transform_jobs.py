@@ -1,0 +1,90 @@
+"""The reading of a transform job's request, for the operation that checks it and the job that does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+KIND = "transform-job"
+LOG_GROUP = "/aws/sagemaker/TransformJobs"
+CSV, JSON_LINES = "text/csv", "application/jsonlines"
+DEFAULT_PAYLOAD_MB = 6
+MOST_PAYLOADS_MB = 100
+"""Most megabytes that may be on their way to the model at once."""
+
+_JSON_LINES = (JSON_LINES, "application/x-jsonlines", "application/x-ndjson")
+_WITHOUT_LIMIT_MB = 256
+_DEFAULT_TIMEOUT, _DEFAULT_RETRIES = 600, 3
+_MEGABYTE = 1 << 20
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TransformJob:
+    """A transform job as asked for, with the service's defaults.
+
+    `payload` is the most bytes of a request; `rows_in` and `rows_out` are CSV, JSON_LINES, or None for what is not
+    taken apart.
+    """
+
+    data_type: str
+    uri: str
+    content_type: str | None
+    gzip: bool
+    split: str
+    single: bool
+    output_path: str
+    accept: str | None
+    lines: bool
+    concurrency: int
+    payload: int
+    timeout: int
+    retries: int
+    environment: dict[str, str]
+    input_filter: str
+    output_filter: str
+    join: bool
+
+    @classmethod
+    def of(cls, request: Document) -> TransformJob:
+        """Reads a request whose shape has been checked."""
+        source, target = request["TransformInput"], request["TransformOutput"]
+        processing, client = request.get("DataProcessing", {}), request.get("ModelClientConfig", {})
+        data = source["DataSource"]["S3DataSource"]
+        return cls(
+            data_type=data["S3DataType"],
+            uri=data["S3Uri"],
+            content_type=source.get("ContentType"),
+            gzip=source.get("CompressionType") == "Gzip",
+            split=source.get("SplitType", "None"),
+            single=request.get("BatchStrategy") == "SingleRecord",
+            output_path=target["S3OutputPath"].rstrip("/"),
+            accept=target.get("Accept"),
+            lines=target.get("AssembleWith") == "Line",
+            concurrency=request.get("MaxConcurrentTransforms") or 1,
+            payload=(request.get("MaxPayloadInMB", DEFAULT_PAYLOAD_MB) or _WITHOUT_LIMIT_MB) * _MEGABYTE,
+            timeout=client.get("InvocationsTimeoutInSeconds", _DEFAULT_TIMEOUT),
+            retries=client.get("InvocationsMaxRetries", _DEFAULT_RETRIES),
+            environment=request.get("Environment", {}),
+            input_filter=processing.get("InputFilter", "$"),
+            output_filter=processing.get("OutputFilter", "$"),
+            join=processing.get("JoinSource") == "Input",
+        )
+
+    @property
+    def rows_in(self) -> str | None:
+        """What a line of the input is."""
+        return _rows(self.content_type)
+
+    @property
+    def rows_out(self) -> str | None:
+        """What a line of an answer is."""
+        return _rows(self.accept)
+
+
+def _rows(media_type: str | None) -> str | None:
+    name = (media_type or CSV).partition(";")[0].strip().lower()
+    if name in _JSON_LINES:
+        return JSON_LINES
+    return CSV if name == CSV else None

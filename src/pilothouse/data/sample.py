@@ -1,0 +1,47 @@
+"""Samples of training rows: what column types and features are learnt from where rows are too many for memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pilothouse.data.spool import Spool
+
+Array = npt.NDArray[Any]
+
+LEARNT_ROWS, LEARNT_BYTES = 500_000, 512 << 20
+"""What of a spool features are learnt from: so many rows, or fewer if those would take more memory."""
+
+ROWS_OF_A_CLASS = 1_000
+"""Rows of each class that a sample has at least, or all there are."""
+
+
+def learnt_from(table: pa.Table | Spool, y: Array, rows: Array, seed: int) -> Array:
+    """Those of the training `rows`, ascending, that features are learnt from: all of a table in memory.
+
+    `y`: the targets of all rows of the table.
+    """
+    if not isinstance(table, Spool):
+        return rows
+    most = LEARNT_BYTES * int(table.rows_of_batches.sum()) // max(table.nbytes, 1)
+    return drawn(y, rows, seed, min(LEARNT_ROWS, max(most, ROWS_OF_A_CLASS)))
+
+
+def drawn(y: Array, rows: Array, seed: int, most: int) -> Array:
+    """`most` of `rows` drawn by `seed`, and further ones of classes that have few among them; ascending.
+
+    Targets of more than a thousand different values are no classes.
+    """
+    if len(rows) <= most:
+        return rows
+    order = np.random.default_rng(seed).permutation(len(rows))
+    values, of_row = np.unique(y[rows], return_inverse=True)
+    chosen = np.zeros(len(rows), np.bool_)
+    chosen[order[:most]] = True
+    if len(values) <= ROWS_OF_A_CLASS:
+        for rare in np.flatnonzero(np.bincount(of_row[chosen], minlength=len(values)) < ROWS_OF_A_CLASS):
+            chosen[order[of_row[order] == rare][:ROWS_OF_A_CLASS]] = True
+    return np.asarray(rows[chosen])

@@ -1,0 +1,76 @@
+"""What DataProcessing does with lines: a filter before the model, the join behind it, and a filter of the result."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pilothouse.catalog.json_path import JsonPath
+from pilothouse.catalog.transform_jobs import CSV, TransformJob
+from pilothouse.errors import DataError
+
+_INPUT, _OUTPUT = "SageMakerInput", "SageMakerOutput"
+
+
+class Processing:
+    """The filters and the join of a job, on the lines of one request and those of its answer."""
+
+    def __init__(self, job: TransformJob) -> None:
+        self._input, self._output = JsonPath.parse(job.input_filter), JsonPath.parse(job.output_filter)
+        self._rows_in, self._rows_out = job.rows_in, job.rows_out
+        self._join = job.join
+
+    def request(self, records: Sequence[bytes]) -> bytes:
+        """The body that the model gets for `records`."""
+        if self._input.everything:
+            return b"".join(records)
+        found = (_found(self._input, _parsed(record, self._rows_in)) for record in records)
+        return b"".join(_written(document, self._rows_in) for document in found)
+
+    def answer(self, records: Sequence[bytes], answer: bytes) -> bytes:
+        """What is kept of the model's `answer` to `records`; `DataError` if it has not a line for each of them."""
+        if self._output.everything and not self._join:
+            return answer
+        lines = [line for line in answer.split(b"\n") if line.strip()]
+        if len(lines) != len(records):
+            raise DataError(
+                f"The model answered {len(lines)} lines to {len(records)} records, and they can only be joined or "
+                "filtered line by line."
+            )
+        kept = (self._kept(record, line) for record, line in zip(records, lines, strict=True))
+        return b"".join(_written(_found(self._output, document), self._rows_out) for document in kept)
+
+    def _kept(self, record: bytes, line: bytes) -> Any:
+        given = _parsed(line, self._rows_out)
+        if not self._join:
+            return given
+        asked = _parsed(record, self._rows_in)
+        if self._rows_in == CSV:
+            return [*asked, *given]
+        return {**asked, _OUTPUT: given} if isinstance(asked, dict) else {_INPUT: asked, _OUTPUT: given}
+
+
+def _found(path: JsonPath, document: Any) -> Any:
+    try:
+        return path.find(document)
+    except LookupError as error:
+        raise DataError(f"A record does not have what a filter asks for: {error}.") from error
+
+
+def _parsed(line: bytes, rows: str | None) -> Any:
+    try:
+        text = line.decode("utf-8-sig")
+        return next(csv.reader([text], strict=True)) if rows == CSV else json.loads(text)
+    except (ValueError, csv.Error, RecursionError) as error:
+        raise DataError(f"A line is not {rows}: {error}. A record must not go over several lines.") from error
+
+
+def _written(document: Any, rows: str | None) -> bytes:
+    if rows != CSV:
+        return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerow(document if isinstance(document, list) else [document])
+    return stream.getvalue().encode()

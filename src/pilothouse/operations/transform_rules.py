@@ -1,0 +1,68 @@
+"""What a transform job's create request must satisfy beyond its shape, checked before the job is accepted."""
+
+from __future__ import annotations
+
+from pilothouse.catalog import hosting
+from pilothouse.catalog.json_path import JsonPath
+from pilothouse.catalog.transform_jobs import CSV, DEFAULT_PAYLOAD_MB, MOST_PAYLOADS_MB, Document, TransformJob
+from pilothouse.errors import ValidationError
+from pilothouse.objects import manifest, uri
+from pilothouse.operations.context import Context
+
+
+def check(context: Context, request: Document, model: Document) -> None:
+    """Raises ValidationError for the first rule that the request breaks; `model` is the CreateModel request."""
+    job = TransformJob.of(request)
+    if hosting.is_direct(model):
+        raise ValidationError("A transform job needs a model that answers by itself, and this one's Mode is Direct.")
+    if request.get("DataCaptureConfig"):
+        raise ValidationError("DataCaptureConfig is not served by this version of Pilothouse. Leave it out.")
+    _sizes(request)
+    _split(request, job)
+    _processing(job)
+    bucket = uri.parse(job.output_path).bucket
+    if not context.objects.bucket_exists(bucket):
+        raise ValidationError(
+            f'The bucket "{bucket}" of S3OutputPath does not exist. Create it, then create the job again.'
+        )
+    manifest.first(context.objects, job.data_type, job.uri, region=context.settings.region)
+
+
+def _sizes(request: Document) -> None:
+    payload = request.get("MaxPayloadInMB", DEFAULT_PAYLOAD_MB)
+    concurrent = request.get("MaxConcurrentTransforms") or 1
+    if payload * concurrent > MOST_PAYLOADS_MB:
+        raise ValidationError(
+            f"MaxPayloadInMB ({payload}) times MaxConcurrentTransforms ({concurrent}) must not exceed "
+            f"{MOST_PAYLOADS_MB}. Lower one of them."
+        )
+    if payload == 0 and concurrent > 1:
+        raise ValidationError("With MaxPayloadInMB 0, MaxConcurrentTransforms must be 1.")
+
+
+def _split(request: Document, job: TransformJob) -> None:
+    if job.split == "TFRecord":
+        raise ValidationError("No container here reads TFRecord. Use SplitType Line, RecordIO or None.")
+    if "BatchStrategy" in request and job.split == "None":
+        raise ValidationError("BatchStrategy needs a SplitType: it says how many records a request holds.")
+    if job.split == "Line" and "header=present" in (job.content_type or "").replace(" ", ""):
+        raise ValidationError(
+            "Files with a header can't be split by line, since only their first part would have it. Send files without "
+            "a header as text/csv, or use SplitType None."
+        )
+
+
+def _processing(job: TransformJob) -> None:
+    filters = [(JsonPath.parse(job.input_filter), job.rows_in), (JsonPath.parse(job.output_filter), job.rows_out)]
+    if all(path.everything for path, _ in filters) and not job.join:
+        return
+    if job.split != "Line" or job.rows_in is None or job.rows_out is None:
+        raise ValidationError(
+            "Filters and JoinSource need SplitType Line, and text/csv or application/jsonlines as ContentType and "
+            "Accept."
+        )
+    if job.join and job.rows_in != job.rows_out:
+        raise ValidationError("JoinSource Input needs the same format in ContentType and Accept.")
+    for path, rows in filters:
+        if rows == CSV and not path.places_only:
+            raise ValidationError(f"The filter {path.text!r} names members; rows of CSV have places only, as in $[1:].")

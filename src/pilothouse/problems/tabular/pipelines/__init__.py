@@ -1,0 +1,1 @@
+"""Data processing pipelines: ways to turn features into one matrix of numbers, each meant for one algorithm."""

@@ -1,0 +1,150 @@
+"""Batch transform through boto3, on a server that kills jobs behind their second object and behind their end."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilothouse.client.model import Model
+
+pytestmark = pytest.mark.slow
+
+LINES = ["0.5,red", "-1.25,green", ",violet", "1e3,"]
+BUCKET = "batch"
+
+
+@pytest.fixture(scope="module")
+def server(start_shared_server: Callable[..., Any]) -> Any:
+    return start_shared_server(PILOTHOUSE_FAILPOINT="object-1:unrecorded,store:unrecorded")
+
+
+@pytest.fixture(scope="module")
+def batch(server: Any, user_of: Callable[[Any], Any], candidates: dict[str, Path]) -> Any:
+    """A user with the model "classes" and an empty bucket."""
+    user = user_of(server)
+    user.sagemaker.create_model(ModelName="classes", Containers=user.containers(candidates["classes"]))
+    user.s3.create_bucket(Bucket=BUCKET)
+    return user
+
+
+def put(user: Any, **bodies: bytes | str) -> None:
+    for name, body in bodies.items():
+        user.s3.put_object(Bucket=BUCKET, Key=name.replace("__", "/"), Body=body)
+
+
+def start(user: Any, name: str, prefix: str, *, source: Any = None, target: Any = None, **members: Any) -> None:
+    location = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/{prefix}"}}
+    user.sagemaker.create_transform_job(
+        TransformJobName=name,
+        ModelName="classes",
+        TransformInput={"DataSource": location, "ContentType": "text/csv", "SplitType": "Line", **(source or {})},
+        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/out/{name}", **(target or {})},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        **members,
+    )
+
+
+def ended(user: Any, name: str) -> dict[str, Any]:
+    give_up = time.monotonic() + 240
+    while (job := user.sagemaker.describe_transform_job(TransformJobName=name))["TransformJobStatus"] in (
+        "InProgress",
+        "Stopping",
+    ):
+        assert time.monotonic() < give_up, job
+        time.sleep(0.2)
+    return dict(job)
+
+
+def output(user: Any, name: str) -> dict[str, str]:
+    """The output of a job, by the keys below its path."""
+    prefix = f"out/{name}/"
+    listed = user.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
+    bodies = {one["Key"]: user.s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read() for one in listed}
+    return {key.removeprefix(prefix): body.decode() for key, body in bodies.items()}
+
+
+def labels(text: str) -> list[str]:
+    return [row[0] for row in csv.reader(io.StringIO(text))]
+
+
+def test_each_object_becomes_one_of_answers_though_the_job_is_killed(
+    batch: Any, server: Any, candidates: dict[str, Path]
+) -> None:
+    put(batch, **{f"many__{number}.csv": "\n".join(LINES * 50) for number in range(3)})
+    put(batch, many__deeper__last="\n".join(LINES))
+    start(batch, "many", "many/", target={"AssembleWith": "Line"}, MaxConcurrentTransforms=2)
+    job = ended(batch, "many")
+    assert (job["TransformJobStatus"], job.get("FailureReason")) == ("Completed", None)
+    assert job["CreationTime"] <= job["TransformStartTime"] <= job["TransformEndTime"]
+    assert job["DataProcessing"] == {"InputFilter": "$", "OutputFilter": "$", "JoinSource": "None"}
+    model = Model(candidates["classes"] / "stages")
+    expected = model.predict([dict(zip(model.columns, line.split(","), strict=True)) for line in LINES])
+    found = {key: labels(text) for key, text in output(batch, "many").items()}
+    assert found == {
+        **{f"{number}.csv.out": expected * 50 for number in range(3)},
+        "deeper/last.out": expected,
+    }
+    assert "a job process ended unexpectedly" in server.log.read_text()
+    streams = batch.logs.describe_log_streams(logGroupName="/aws/sagemaker/TransformJobs")["logStreams"]
+    assert any(stream["logStreamName"].startswith("many/") for stream in streams)
+
+
+def test_rows_are_filtered_joined_and_filtered(batch: Any) -> None:
+    put(batch, joined="\n".join(f"id-{number},{line}" for number, line in enumerate(LINES)))
+    processing = {"InputFilter": "$[1:]", "JoinSource": "Input", "OutputFilter": "$[0,3]"}
+    start(batch, "joined", "joined", DataProcessing=processing, BatchStrategy="SingleRecord")
+    assert ended(batch, "joined")["TransformJobStatus"] == "Completed"
+    start(batch, "plain", "joined", DataProcessing={"InputFilter": "$[1:]"})
+    assert ended(batch, "plain")["TransformJobStatus"] == "Completed"
+    expected = labels(output(batch, "plain")["joined.out"])
+    assert output(batch, "joined")["joined.out"] == "".join(f"id-{n},{label}\n" for n, label in enumerate(expected))
+
+
+def test_gzip_goes_in_and_json_comes_out(batch: Any) -> None:
+    put(batch, packed=gzip.compress(b"\n".join(line.encode() for line in LINES)))
+    start(batch, "packed", "packed", source={"CompressionType": "Gzip"}, target={"Accept": "application/jsonlines"})
+    assert ended(batch, "packed")["TransformJobStatus"] == "Completed"
+    assert output(batch, "packed")["packed.out"].count('{"predicted_label": ') == len(LINES)
+
+
+def test_what_was_done_before_a_failure_is_stored_and_the_object_is_named(batch: Any) -> None:
+    put(batch, partly__1=LINES[0], partly__2="only one column")
+    start(batch, "partly", "partly/")
+    job = ended(batch, "partly")
+    assert job["TransformJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith(
+        f"ClientError: s3://{BUCKET}/partly/2: The model answered 400: Received data"
+    )
+    assert list(output(batch, "partly")) == ["1.out"]
+
+
+def test_a_model_that_does_not_load_fails_the_job(batch: Any, candidates: dict[str, Path]) -> None:
+    mixed = [batch.containers(candidates["values"])[0], *batch.containers(candidates["classes"])[1:]]
+    batch.sagemaker.create_model(ModelName="mixed", Containers=mixed)
+    put(batch, whatever=LINES[0])
+    location = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/whatever"}}
+    batch.sagemaker.create_transform_job(
+        TransformJobName="mixed",
+        ModelName="mixed",
+        TransformInput={"DataSource": location},
+        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/out/mixed"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+    assert "They are of different models." in ended(batch, "mixed")["FailureReason"]
+
+
+def test_a_stopped_job_stores_nothing(batch: Any) -> None:
+    put(batch, endless="\n".join(LINES * 50_000))
+    start(batch, "endless", "endless", BatchStrategy="SingleRecord")
+    batch.sagemaker.stop_transform_job(TransformJobName="endless")
+    assert ended(batch, "endless")["TransformJobStatus"] == "Stopped"
+    assert output(batch, "endless") == {}
+    listed = batch.sagemaker.list_transform_jobs(StatusEquals="Stopped")["TransformJobSummaries"]
+    assert [job["TransformJobName"] for job in listed] == ["endless"]

@@ -1,0 +1,145 @@
+"""Batch transform without a model: paths, records, filters and joins."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pilothouse.catalog.json_path import JsonPath
+from pilothouse.catalog.transform_jobs import TransformJob
+from pilothouse.errors import DataError, ValidationError
+from pilothouse.hosting.transform.processing import Processing
+from pilothouse.hosting.transform.records import batches
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "found"),
+    [
+        ("$", [1, 2], [1, 2]),
+        ("$[0]", ["a", "b"], "a"),
+        ("$[-1]", ["a", "b"], "b"),
+        ("$[1:]", ["a", "b", "c"], ["b", "c"]),
+        ("$[:-1]", ["a", "b", "c"], ["a", "b"]),
+        ("$[0, 2]", ["a", "b", "c"], ["a", "c"]),
+        ("$.row.cells[1]", {"row": {"cells": [1, 2]}}, 2),
+        ("$['row']", {"row": 1}, 1),
+        ("$['id','SageMakerOutput']", {"id": 1, "x": 2, "SageMakerOutput": 3}, {"id": 1, "SageMakerOutput": 3}),
+    ],
+)
+def test_a_path_leads_to_members_and_places(path: str, document: Any, found: Any) -> None:
+    assert JsonPath.parse(path).find(document) == found
+
+
+@pytest.mark.parametrize("path", ["", "x", "$.", "$[", "$[]", "$[?(@.x>1)]", "$..x", "$.x[*]", "$ .x", "$['a',1]"])
+def test_a_path_that_is_not_served_is_refused(path: str) -> None:
+    with pytest.raises(ValidationError, match="no JSONPath that is served"):
+        JsonPath.parse(path)
+
+
+@settings(deadline=None, max_examples=50)
+@given(path=st.text(alphabet="$.[]'\",:-0123ab *?", max_size=20))
+def test_any_path_is_read_or_refused(path: str) -> None:
+    try:
+        JsonPath.parse(path)
+    except ValidationError:
+        pass
+
+
+@pytest.mark.parametrize(("path", "document"), [("$[2]", [1]), ("$.x", {"y": 1}), ("$.x", [1]), ("$[0]", {"0": 1})])
+def test_what_is_not_there_is_a_lookup_error(path: str, document: Any) -> None:
+    with pytest.raises(LookupError):
+        JsonPath.parse(path).find(document)
+
+
+def cut(body: bytes, split: str = "Line", single: bool = False, limit: int = 100) -> list[list[bytes]]:
+    return list(batches(io.BytesIO(body), split, single=single, limit=limit))
+
+
+def test_lines_go_together_as_far_as_they_fit() -> None:
+    assert cut(b"1,a\n2,b\n\n  \n3,c", limit=8) == [[b"1,a\n", b"2,b\n"], [b"3,c"]]
+    assert cut(b"1,a\n2,b\n", single=True) == [[b"1,a\n"], [b"2,b\n"]]
+    assert cut(b"") == []
+
+
+@settings(deadline=None, max_examples=50)
+@given(lines=st.lists(st.binary(min_size=1, max_size=9).filter(lambda line: b"\n" not in line and line.strip())))
+def test_no_line_is_lost_and_no_batch_is_too_large(lines: list[bytes]) -> None:
+    found = cut(b"\n".join(lines), limit=20)
+    assert [line.rstrip(b"\n") for batch in found for line in batch] == lines
+    assert all(0 < sum(map(len, batch)) <= 20 for batch in found)
+
+
+def test_an_object_without_a_split_is_one_record() -> None:
+    assert cut(b"1,a\n2,b\n", "None") == [[b"1,a\n2,b\n"]]
+    with pytest.raises(DataError, match="The object is larger than MaxPayloadInMB allows"):
+        cut(b"12345", "None", limit=4)
+    with pytest.raises(DataError, match="Record 2 is larger"):
+        cut(b"1\n12345\n", limit=4)
+
+
+def frame(content: bytes) -> bytes:
+    return struct.pack("<II", 0xCED7230A, len(content)) + content + bytes(-len(content) % 4)
+
+
+def test_recordio_is_cut_between_its_frames() -> None:
+    first, second = frame(b"12345"), frame(b"")
+    assert cut(first + second + first, "RecordIO", limit=24) == [[first, second], [first]]
+    for broken in (first[:-1], first[:5], b"1,2,3,4,5,6"):
+        with pytest.raises(DataError, match="not RecordIO"):
+            cut(broken, "RecordIO")
+    with pytest.raises(DataError, match="Record 1 is larger"):
+        cut(first, "RecordIO", limit=10)
+
+
+def processing(content_type: str = "text/csv", **members: str) -> Processing:
+    request = {
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b/k"}},
+            "ContentType": content_type,
+            "SplitType": "Line",
+        },
+        "TransformOutput": {"S3OutputPath": "s3://b/out", "Accept": content_type},
+        "DataProcessing": members,
+    }
+    return Processing(TransformJob.of(request))
+
+
+def test_without_filters_nothing_is_touched() -> None:
+    assert processing().request([b"1, a\r\n", b"2"]) == b"1, a\r\n2"
+    assert processing().answer([b"1\n", b"2\n"], b'{"predictions": []}') == b'{"predictions": []}'
+
+
+def test_csv_is_filtered_joined_and_filtered_again() -> None:
+    both = processing(InputFilter="$[1:]", JoinSource="Input", OutputFilter="$[0,-1]")
+    lines = [b'id-1,"a, b",2\n', b"id-2,c,3"]
+    assert both.request(lines) == b'"a, b",2\nc,3\n'
+    assert both.answer(lines, b"yes,0.9\nno,0.2\n") == b"id-1,0.9\nid-2,0.2\n"
+    assert processing(OutputFilter="$[0]").answer(lines, b"yes,0.9\nno,0.2\n") == b"yes\nno\n"
+    assert processing(JoinSource="Input").answer(lines, b"yes\nno\n") == b'id-1,"a, b",2,yes\nid-2,c,3,no\n'
+
+
+def test_json_lines_are_joined_under_names_of_their_own() -> None:
+    joined = processing("application/jsonlines", JoinSource="Input")
+    lines = [b'{"id": 1}\n', b"[2]\n"]
+    answers = [json.loads(line) for line in joined.answer(lines, b'{"score": 5}\n6\n').splitlines()]
+    assert answers == [{"id": 1, "SageMakerOutput": {"score": 5}}, {"SageMakerInput": [2], "SageMakerOutput": 6}]
+    picked = processing("application/jsonlines", InputFilter="$.features", OutputFilter="$.score")
+    assert picked.request([b'{"id": 1, "features": ["\xc3\xa5", 2]}\n']) == '["å", 2]\n'.encode()
+    assert picked.answer([b"{}\n"], b'{"score": 5}\n') == b"5\n"
+
+
+def test_lines_that_cannot_be_filtered_or_joined_are_the_datas_fault() -> None:
+    with pytest.raises(DataError, match=r"does not have what a filter asks for: \$\[5\]"):
+        processing(InputFilter="$[5]").request([b"1,2\n"])
+    with pytest.raises(DataError, match="answered 1 lines to 2 records"):
+        processing(JoinSource="Input").answer([b"1\n", b"2\n"], b"yes\n")
+    with pytest.raises(DataError, match="must not go over several lines"):
+        processing(InputFilter="$[1:]").request([b'1,"two\n'])
+    with pytest.raises(DataError, match="A line is not application/jsonlines"):
+        processing("application/jsonlines", InputFilter="$.x").request([b"{\n"])
