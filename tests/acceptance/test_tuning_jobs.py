@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from pilothouse.config import Settings
 pytestmark = pytest.mark.slow
 
 BUCKET = "tuning"
+TRIALS = int(os.environ.get("TUNING_TEST_TRIALS", "300"))  # of the job with very many
 ACC = [{"Name": "acc", "Regex": "acc=([-0-9.einfa]+)"}]
 LINE = (
     "GAN_loss=0.138318; Scaled_reg=2.654134; disc:[-0.017371,0.102429] real 93.3% gen 0.0% disc-combined=0.000000; "
@@ -55,13 +57,14 @@ class Tuner:
         self.s3.create_bucket(Bucket=BUCKET)
 
     def definition(self, name: str, script: str, metrics: Any = ACC, **changes: Any) -> dict[str, Any]:
+        program = changes.pop("program", "train.py")
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w:gz") as tar:
-            member = tarfile.TarInfo("train.py")
+            member = tarfile.TarInfo(program)
             member.size = len(script.encode())
             tar.addfile(member, io.BytesIO(script.encode()))
         self.s3.put_object(Bucket=BUCKET, Key=f"{name}.tar.gz", Body=out.getvalue())
-        source = {"sagemaker_program": "train.py", "sagemaker_submit_directory": f"s3://{BUCKET}/{name}.tar.gz"}
+        source = {"sagemaker_program": program, "sagemaker_submit_directory": f"s3://{BUCKET}/{name}.tar.gz"}
         return {
             "StaticHyperParameters": source,
             "AlgorithmSpecification": {
@@ -114,7 +117,7 @@ class Tuner:
             job = self.describe(name)
             if (true or (lambda j: j["HyperParameterTuningJobStatus"] not in ("InProgress", "Stopping")))(job):
                 return job
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise AssertionError(f"{name} is still {job}\n{self.server.log.read_text()[-5000:]}")
 
     def ended(self, name: str, script: str, *arguments: Any, **changes: Any) -> dict[str, Any]:
@@ -134,8 +137,8 @@ class Tuner:
 
 
 @pytest.fixture(scope="module")
-def tuner(start_shared_server: Callable[..., Any]) -> Tuner:
-    return Tuner(start_shared_server(PILOTHOUSE_STOP_GRACE="3", PILOTHOUSE_SLOTS="2"))
+def tuner(isolating: Callable[[str], Any]) -> Tuner:
+    return Tuner(isolating("auto"))
 
 
 def counters(job: dict[str, Any]) -> dict[str, int]:
@@ -167,6 +170,9 @@ print({LINE!r})
     assert counters(job) == {"Completed": 3, "Succeeded": 3}
     assert job["BestTrainingJob"]["FinalHyperParameterTuningJobObjectiveMetric"]["Value"] == pytest.approx(16.020744)
     assert job["TrainingJobDefinition"]["StaticHyperParameters"]["_tuning_objective_metric"] == "loss"
+    described = aws("sagemaker", "describe-hyper-parameter-tuning-job", "--hyper-parameter-tuning-job-name", "seed")
+    assert described["HyperParameterTuningJobStatus"] == "Completed"
+    assert described["BestTrainingJob"]["TrainingJobName"] == job["BestTrainingJob"]["TrainingJobName"]
     listed = aws(
         "sagemaker", "list-training-jobs-for-hyper-parameter-tuning-job", "--hyper-parameter-tuning-job-name", "seed"
     )
@@ -258,6 +264,37 @@ def test_stop_ends_all_training_jobs_and_then_the_job(
         for each in tuner.sagemaker.list_hyper_parameter_tuning_jobs(MaxResults=100)["HyperParameterTuningJobSummaries"]
     ]
     assert len(tuner.sagemaker.list_training_jobs(NameContains="stopped-00")["TrainingJobSummaries"]) == 2
+
+
+def test_stop_ends_scripts_that_ignore_it(tuner: Tuner) -> None:
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    tuner.create("deaf", HEAD + deaf + 'print("acc=1", flush=True)\ntime.sleep(600)\n')
+    tuner.wait("deaf", lambda _: sum("FinalMetricDataList" in tuner.training(one) for one in tuner.trials("deaf")) == 2)
+    tuner.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="deaf")
+    job = tuner.wait("deaf")
+    assert job["HyperParameterTuningJobStatus"] == "Stopped"
+    assert set(counters(job)) == {"Stopped", "Succeeded"}
+    assert {trial["TrainingJobStatus"] for trial in tuner.trials("deaf")} == {"Stopped"}
+    assert tuner.programs() == []
+
+
+def test_all_of_very_many_trials_are_counted_and_listed(tuner: Tuner) -> None:
+    script = '#!/bin/sh\necho "acc=$2"\n'  # its arguments: -x, the value
+    request = tuner.request("many", script, X, TRIALS, parallel=4, definition={"program": "train.sh"})
+    tuner.sagemaker.create_hyper_parameter_tuning_job(**request)
+    job = tuner.wait("many", seconds=900)
+    assert job["HyperParameterTuningJobStatus"] == "Completed"
+    assert counters(job) == {"Completed": TRIALS, "Succeeded": TRIALS}
+    trials = tuner.trials("many", SortBy="CreationTime", MaxResults=100)
+    assert [one["TrainingJobName"].split("-")[1] for one in trials] == [f"{n + 1:03d}" for n in range(TRIALS)]
+    assert len({one["TunedHyperParameters"]["x"] for one in trials}) == TRIALS
+    for one in trials:
+        value = one["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]
+        assert value == pytest.approx(float(one["TunedHyperParameters"]["x"]), rel=1e-6)
+    ranked = tuner.trials("many", SortBy="FinalObjectiveMetricValue", SortOrder="Descending", MaxResults=100)
+    assert len({one["TrainingJobName"] for one in ranked}) == TRIALS
+    assert ranked[0]["TrainingJobName"] == job["BestTrainingJob"]["TrainingJobName"]
+    assert tuner.trials("many", StatusEquals="Failed") == []
 
 
 def test_a_training_job_that_somebody_stops_is_one_of_the_trials(tuner: Tuner) -> None:

@@ -190,9 +190,10 @@ def test_a_job_whose_process_keeps_dying_is_given_up_with_its_trials(server: Any
 
 
 def test_a_job_process_killed_around_each_step_of_a_trial_goes_on_from_there(drilled: Any) -> None:
+    before = drilled.log.read_text().count("ended unexpectedly")
     create(drilled, "steps", 4, 1)
     must_have_each_once(drilled, wait(drilled, "steps"), 4)
-    assert drilled.log.read_text().count("ended unexpectedly") == len(POINTS)
+    assert drilled.log.read_text().count("ended unexpectedly") - before == len(POINTS)
     assert set(beginnings(drilled, "steps").values()) == {1}  # no program is run again
 
 
