@@ -159,12 +159,8 @@ class Store:
                 return None
             after = _changed(before, status=status, state=state)
             connection.execute(statements.saved(after))
-            if (
-                progress
-                and job is not None
-                and job != after.seq
-                and (after.status, after.state) != (before.status, before.state)
-            ):
+            has_changed = (after.status, after.state) != (before.status, before.state)
+            if progress and has_changed and job is not None and job != after.seq:
                 progressed(connection, job)
         return after
 

@@ -43,7 +43,6 @@ ENTRY = "pilothouse.training.program:main"
 ENVIRONMENTS = "environments"
 LOG = "keeper.log"
 _FIRST_LOOK, _LOOK = 0.25, 0.1  # a program that is done before the first look costs one write less
-_SHORTEST_WAIT, _LONGEST_WAIT, _WAIT_SHARE = 0.005, 0.1, 0.05
 _LONGEST_LINE = 4096
 _CHECKPOINTS_EVERY = 10.0
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS")
@@ -116,10 +115,8 @@ class Runs:
         events = EventReader(folder / EVENTS)
         begun = time.monotonic()
         stopping, next_look, next_checkpoints = False, begun + _FIRST_LOOK, begun + _CHECKPOINTS_EVERY
-        while (ended := self._ended(process, folder, time.monotonic() - begun)) is None:
+        while (ended := process.wait(max(0.0, next_look - time.monotonic()))) is None:
             moment = time.monotonic()
-            if moment < next_look:
-                continue
             next_look = moment + _LOOK
             self._pass_on(events, folder, on_point)
             self._record.publish()
@@ -133,14 +130,6 @@ class Runs:
         if checkpoints is not None:
             checkpoints.push()
         return ended
-
-    def _ended(self, process: Process, folder: Path, elapsed: float) -> Exit | None:
-        """How it ended, or None after a moment of waiting: a short one as long as the program is young.
-
-        With its last file all is told, so nobody waits for the keeper to be gone as well.
-        """
-        ended = process.wait(min(_LONGEST_WAIT, max(_SHORTEST_WAIT, elapsed * _WAIT_SHARE)))
-        return ended or (Exit(code=0) if (folder / END).exists() else None)
 
     def _pass_on(self, events: EventReader, folder: Path, on_point: OnPoint | None) -> bool:
         """Brings what is new to the log and the record; whether there was something."""
