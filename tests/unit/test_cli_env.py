@@ -86,9 +86,9 @@ def test_a_wrong_setting_is_named(home: Home) -> None:
 
 
 def test_a_launcher_that_is_not_there_is_refused(home: Home) -> None:
-    result = CliRunner().invoke(main, ["env", "--home", str(home.root)], env={"PILOTHOUSE_LAUNCHER": "docker"})
+    result = CliRunner().invoke(main, ["env", "--home", str(home.root)], env={"PILOTHOUSE_LAUNCHER": "ray"})
     assert result.exit_code == 1
-    assert "PILOTHOUSE_LAUNCHER is wrong: Input should be 'local'." in result.stderr
+    assert "PILOTHOUSE_LAUNCHER is wrong: Input should be 'local' or 'docker'." in result.stderr
 
 
 def test_variables_that_would_lead_elsewhere_are_unset() -> None:

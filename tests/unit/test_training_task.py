@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -49,7 +49,7 @@ class PretendedJob:
         self.ended = ended
         self.words = words
 
-    def trial(self, program: Program, *, deadline: float | None = None) -> Exit:
+    def trial(self, program: Program, **_until: Any) -> Exit:
         assert program.log is not None
         program.log.write_text(self.words)
         return self.ended

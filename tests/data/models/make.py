@@ -26,6 +26,7 @@ QUICK = {
     "extra-trees": {"n_estimators": 8},
     "nn-torch": {"max_rounds": 4, "width": 16, "members": 2},
     "fastai": {"max_rounds": 4, "layers": [16]},
+    "mlp": {"max_rounds": 4},
 }
 FEEDERS = ["lightgbm", "linear-learner", "nn-torch"]
 QUESTIONS = [
