@@ -208,7 +208,8 @@ class Trials:
         with self._lock:
             kept = self._ledger.closing(value, [self._as_value(trial, loss) for loss in listener.losses])
             if outcome.result is not None:
-                self._board.complete(name, outcome.result, also=kept)
+                # The best of a search is the one with the best objective, as AWS has it, with no regard to luck.
+                self._board.complete(name, {**outcome.result, "standing": value, "noise": 0.0}, also=kept)
             else:
                 self._board.fail(name, reason, status=status, also=kept)
             self._search.tell(trial.number, value)
