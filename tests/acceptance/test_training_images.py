@@ -18,7 +18,8 @@ from pilothouse.launch.engine import engine
 
 pytestmark = pytest.mark.slow
 
-BUCKET, IMAGE = "images", "localhost/pilothouse-test:1"
+BUCKET = "images"
+IMAGE = f"localhost/pilothouse-test:{os.getpid()}"  # test processes side by side have one engine
 GROUP = "/aws/sagemaker/TrainingJobs"
 TRAIN = r"""#!/bin/sh
 set -e
@@ -140,7 +141,7 @@ def content(server: Any, name: str, archive: str) -> dict[str, bytes]:
 
 
 def running(variables: dict[str, str]) -> list[str]:
-    listed = [engine().program, "ps", "--all", "--format", "json", "--filter", "name=pilothouse-"]
+    listed = [engine().program, "ps", "--all", "--format", "json", "--filter", f"ancestor={IMAGE}"]
     said = subprocess.run(listed, capture_output=True, env={**os.environ, **variables}, check=True).stdout
     return json.loads(said or b"[]") or []
 
