@@ -21,8 +21,8 @@ BUCKET = "batch"
 
 
 @pytest.fixture(scope="module")
-def server(start_shared_server: Callable[..., Any]) -> Any:
-    return start_shared_server(PILOTHOUSE_FAILPOINT="object-1:unrecorded,store:unrecorded")
+def server(server_with: Callable[..., Any]) -> Any:
+    return server_with(PILOTHOUSE_FAILPOINT="object-1:unrecorded,store:unrecorded")
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ def test_a_job_survives_a_kill_at_every_point(server: ToyServer, tmp_path: Path,
     assert Counter(lines(tmp_path / "traces" / "effects")) == dict.fromkeys(STEPS, 2)
     assert len(lines(tmp_path / "traces" / "attempts")) == len(POINTS) + 1
     assert server.starts == (len(POINTS) + 1 if victim == "server" else 1)
-    eventually(lambda: len(server.processes()) == 2)  # the server and its nursery
+    eventually(lambda: len(server.processes()) == 3)  # the server and its two nurseries
 
 
 def test_a_killed_trial_is_told_to_the_job_which_goes_on(server: ToyServer, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_jobs_resume_after_an_orderly_stop_which_is_quick(server: ToyServer, tmp
 
 def test_a_trial_under_way_ends_with_an_orderly_stop(server: ToyServer, tmp_path: Path) -> None:
     server.create("job", tmp_path / "traces", behaviour="long trial")
-    eventually(lambda: len(server.processes()) == 4)
+    eventually(lambda: len(server.processes()) == 5)
     server.stop()
     assert server.processes() == []
     server.start()

@@ -222,6 +222,16 @@ class TestBoosters:
             np.testing.assert_allclose(longer.predict(x, 10), shorter.predict(x), rtol=1e-6)
         np.testing.assert_array_equal(longer.predict(x, 1000), longer.predict(x))
 
+    @pytest.mark.parametrize("rounds", [4, 1000])
+    def test_save_the_rounds_that_they_shall_answer_with(
+        self, name: str, kind: str, rounds: int, tmp_path: Path
+    ) -> None:
+        x, y = make(kind)
+        model = engines.engine(name).fit(x, y, None, TASKS[kind], {}, rounds=9)
+        expected, model.rounds = model.predict(x, rounds), rounds
+        model.save(tmp_path)
+        np.testing.assert_allclose(engines.load(tmp_path, name).predict(x), expected, rtol=1e-6)
+
     def test_minimise_absolute_errors_for_mae(self, name: str) -> None:
         x, y = make(REGRESSION)
         skewed = np.exp(y / 2000.0)
@@ -297,6 +307,16 @@ class TestNetworks:
         if name != "fastai":  # its cycle is as long as its rounds
             np.testing.assert_allclose(longer.predict(x, 4), shorter.predict(x), rtol=1e-6)
         np.testing.assert_array_equal(longer.predict(x, 1000), longer.predict(x))
+
+    @pytest.mark.parametrize("rounds", [4, 1000])
+    def test_save_the_rounds_that_they_shall_answer_with(
+        self, name: str, kind: str, rounds: int, tmp_path: Path
+    ) -> None:
+        x, y = make(kind)
+        model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name], rounds=9)
+        expected, model.rounds = model.predict(x, rounds), rounds
+        model.save(tmp_path)
+        np.testing.assert_allclose(engines.load(tmp_path, name).predict(x), expected, rtol=1e-6)
 
     def test_minimise_absolute_errors_for_mae(self, name: str) -> None:
         x, y = make(REGRESSION)

@@ -51,7 +51,8 @@ class XGBoostModel:
         return probabilities(raw, self._n_classes) if self._n_classes else np.asarray(raw, dtype=np.float64)
 
     def save(self, directory: Path) -> None:
-        booster = self._booster if self.rounds == self._trained else self._booster[: self.rounds]
+        upto = min(self.rounds or self._trained, self._trained)
+        booster = self._booster if upto == self._trained else self._booster[:upto]
         booster.save_model(directory / "model.ubj")
         (directory / "model.json").write_text(json.dumps({"n_classes": self._n_classes}))
 
