@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,7 +52,7 @@ class WidenedModel:
         self.widening.save(directory)
 
 
-class WidenedEngine:
+class WidenedEngine(ABC):
     """An engine that gives another one further columns. Subclasses say which, and what of `params` is theirs."""
 
     own_params: tuple[str, ...] = ()
@@ -60,15 +61,15 @@ class WidenedEngine:
         self.engine = engine
         self.name = engine.name
 
+    @abstractmethod
     def widening(
         self, x: Features, y: Array, w: Array | None, task: Task, params: dict[str, Any], seed: int, threads: int
     ) -> tuple[Widening, Features] | None:
         """What is learnt of the training rows, and these rows with their columns; None if there is nothing to add."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stored(self, directory: Path) -> Widening | None:
         """What was saved in `directory`; None if nothing was."""
-        raise NotImplementedError
 
     def fit(
         self,
