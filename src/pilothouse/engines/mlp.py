@@ -54,7 +54,7 @@ class MLP:
                 Descent(**{f.name: params[f.name] for f in fields(Descent) if f.name in params}),
                 stopping,
                 absolute=task.absolute,
-                rounds=rounds or int(params.get("max_rounds", _MAX_ROUNDS)),
+                epochs=rounds or int(params.get("max_rounds", _MAX_ROUNDS)),
                 seed=seed,
             )
         return PerceptronModel(inputs, perceptron, outcome, snapshots, stopping.rounds)

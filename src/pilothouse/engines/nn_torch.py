@@ -91,7 +91,7 @@ class NNTorch:
             Settings(**_known(Settings, params)),
             stopping,
             absolute=task.absolute,
-            rounds=rounds or int(params.get("max_rounds", _MAX_ROUNDS)),
+            epochs=rounds or int(params.get("max_rounds", _MAX_ROUNDS)),
             seed=seed,
             threads=threads,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pilothouse.engines.base import Array, Stopping
+from pilothouse.engines.nets import rounds
 from pilothouse.engines.nets.losses import mean_loss, member_losses
 from pilothouse.engines.nets.perceptron import Perceptron
 from pilothouse.engines.nets.snapshots import Snapshots
@@ -40,24 +40,12 @@ def train(
     stopping: Stopping,
     *,
     absolute: bool,
-    rounds: int,
+    epochs: int,
     seed: int,
 ) -> Snapshots:
-    """Trains until `stopping` or after `rounds` epochs, and gives the weights after each.
-
-    The deadline is looked at after every batch: an epoch that it cuts short counts only if it is the first.
-    """
-    snapshots = Snapshots()
+    """Trains until `stopping` or after so many `epochs`, and gives the weights after each; see `rounds.train`."""
     learner = _Learner(perceptron, prior, descent, rows, absolute, seed)
-    tensors = None if valid is None else valid.tensors()
-    while stopping.trained < rounds:
-        whole = learner.epoch(stopping.deadline)
-        if not whole and stopping.trained:
-            break
-        snapshots.add(stopping.trained + 1, learner.weights())
-        if stopping.stop_after(None if tensors is None or not whole else learner.loss(tensors)):
-            break
-    return snapshots
+    return rounds.train(learner, valid, stopping, epochs)
 
 
 class _Learner:
@@ -85,23 +73,18 @@ class _Learner:
         self._steps = 0
 
     def epoch(self, deadline: float | None) -> bool:
-        """One pass over the rows in random order; whether it came to its end before the deadline."""
-        count = self._rows.count(self._batch)
-        for number, batch in enumerate(self._rows.batches(self._batch, self._random), 1):
-            self._step(batch, count)
-            if deadline is not None and time.monotonic() >= deadline:
-                return number >= count
-        return True
+        """See `rounds.Learner`."""
+        return rounds.epoch(self._rows, self._batch, self._random, self._step, deadline)
 
     def weights(self) -> Array:
-        """float32, all weights as one vector: the running mean."""
+        """See `rounds.Learner`."""
         return np.concatenate([mean.numpy().ravel() for mean in self._means.values()])
 
-    def loss(self, tensors: list[Any]) -> float:
-        """The loss of the running mean on other rows."""
+    def loss(self, table: Table) -> float:
+        """See `rounds.Learner`."""
         import torch
 
-        numbers, _, codes, y, w = tensors
+        numbers, _, codes, y, w = table.tensors()
         starts = range(0, len(numbers), _PREDICTED_AT_ONCE)
         with torch.no_grad():
             parts = [slice(start, start + _PREDICTED_AT_ONCE) for start in starts]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pilothouse.engines.base import Array, Stopping
+from pilothouse.engines.nets import rounds
 from pilothouse.engines.nets.losses import mean_loss, member_losses
 from pilothouse.engines.nets.members import Architecture
 from pilothouse.engines.nets.snapshots import Snapshots
@@ -47,25 +47,14 @@ def train(
     stopping: Stopping,
     *,
     absolute: bool,
-    rounds: int,
+    epochs: int,
     seed: int,
     threads: int,
 ) -> Snapshots:
-    """Trains until `stopping` or after `rounds` epochs, and gives the weights after each.
-
-    The deadline is looked at after every batch: an epoch that it cuts short counts only if it is the first.
-    """
-    snapshots = Snapshots()
+    """Trains until `stopping` or after so many `epochs`, and gives the weights after each; see `rounds.train`."""
     with torch_threads(threads):
         learner = Learner(architecture, prior, settings, rows, absolute, seed)
-        while stopping.trained < rounds:
-            whole = learner.epoch(stopping.deadline)
-            if not whole and stopping.trained:
-                break
-            snapshots.add(stopping.trained + 1, learner.weights())
-            if stopping.stop_after(None if valid is None or not whole else learner.loss(valid)):
-                break
-    return snapshots
+        return rounds.train(learner, valid, stopping, epochs)
 
 
 class Learner:
@@ -97,16 +86,11 @@ class Learner:
         self._steps = 0
 
     def epoch(self, deadline: float | None) -> bool:
-        """One pass over the rows in random order; whether it came to its end before the deadline."""
-        count = self._rows.count(self._batch)
-        for number, batch in enumerate(self._rows.batches(self._batch, self._random), 1):
-            self._step(batch, count)
-            if deadline is not None and time.monotonic() >= deadline:
-                return number >= count
-        return True
+        """See `rounds.Learner`."""
+        return rounds.epoch(self._rows, self._batch, self._random, self._step, deadline)
 
     def weights(self) -> Array:
-        """float32, all weights as one vector: the running mean."""
+        """See `rounds.Learner`."""
         return np.array(self._mean.numpy())
 
     def loss(self, table: Table) -> float:
