@@ -5,51 +5,35 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shlex
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pilothouse import clock, environment, home, names
+from pilothouse import clock
 from pilothouse.catalog import built_in_training, training_images
-from pilothouse.catalog.training_jobs import ROOT, TrainingJob
-from pilothouse.contract import environment as contract
+from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.contract.channels import Checkpoints
-from pilothouse.contract.environment import Surroundings
 from pilothouse.contract.opt_ml import OptMl
-from pilothouse.credentials import Credentials
-from pilothouse.launch import isolation
 from pilothouse.launch.base import Exit, Process, Program
 from pilothouse.launch.confined import Limits
-from pilothouse.launch.handle import ADDRESS
-from pilothouse.launch.isolation import Cell
 from pilothouse.launch.slots import memory_share
-from pilothouse.training import containers, source
 from pilothouse.training import outcome as outcomes
-from pilothouse.training.environments import Environment
+from pilothouse.training.commands import Commands, gpus
 from pilothouse.training.events import EventReader
 from pilothouse.training.outcome import Outcome
-from pilothouse.training.program import END, EVENTS, SECONDS, Command, End, Task
+from pilothouse.training.program import END, EVENTS, SECONDS, End, Task
 from pilothouse.training.record import Record
 
 if TYPE_CHECKING:
     from pilothouse.work.job import Job
 
 ENTRY = "pilothouse.training.program:main"
-ENVIRONMENTS = "environments"
 LOG = "keeper.log"
 _FIRST_LOOK, _LOOK = 0.25, 0.1  # a program that is done before the first look costs one write less
 _LONGEST_LINE = 4096
 _CHECKPOINTS_EVERY = 10.0
-_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS")
-_KEPT_PREFIXES = ("PIP_", "CUDA_", "NVIDIA_")
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
-_MARK = "PILOTHOUSE_NURSERY"
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 OnPoint = Callable[[str, float, float], None]
 
@@ -62,9 +46,8 @@ class Runs:
     ) -> None:
         self._job, self._spec, self._record, self._folders = job, spec, record, folders
         self._directory = directory
-        self._threads = threads
         self._mode = training_images.mode(spec)
-        self._isolation = isolation.isolation(job.settings.isolation)
+        self._commands = Commands(job.settings, spec, record.row, folders, directory, threads)
 
     def run(self, stop_asked: Callable[[], bool], checkpoints: Checkpoints | None, on_point: OnPoint | None) -> Outcome:
         """Runs the program to its end, or takes over a run that ended before this process could say so."""
@@ -168,7 +151,7 @@ class Runs:
         if not (folder / END).exists():
             return Outcome("Failed", "Failed", outcomes.lost(ended, _lines(folder / LOG)), _seconds(folder), metrics)
         end = End(**json.loads((folder / END).read_text()))
-        commands = self._commands
+        commands = self._commands.all
         number = min(end.failed_command or 0, len(commands) - 1)
         verdict = outcomes.judged(end, self._folders.failure(), commands[number])
         return Outcome(*verdict, seconds=end.seconds, metrics=metrics)
@@ -177,133 +160,25 @@ class Runs:
         settings = self._job.settings
         data = memory_share(settings)
         limits = Limits(
-            data_bytes=resource.RLIM_INFINITY if _gpus() else 2 * data,  # CUDA maps far more than it uses
+            data_bytes=resource.RLIM_INFINITY if gpus() else 2 * data,  # CUDA maps far more than it uses
             file_bytes=self._spec.volume_gib << 30,
             cpu_seconds=int(len(os.sched_getaffinity(0)) * (seconds + settings.stop_grace)) + 60,
         )
         task = Task(
             directory=str(folder),
-            commands=self._commands,
+            commands=self._commands.all,
             metrics=self._definitions(),
             limits=limits,
             seconds=seconds,
             grace=settings.stop_grace,
-            own=tuple(self._opening()),
+            own=tuple(self._commands.opening()),
         )
         light = self._mode not in training_images.BUILT_IN
         arguments = {"task": task.document()}
         return Program(ENTRY, arguments, log=folder / LOG, label=self._record.name, light=light)
 
-    def _opening(self) -> Iterator[str]:
-        """What the log begins with: how the program is kept apart."""
-        if self._mode in training_images.BUILT_IN:
-            return
-        if self._mode == "container":
-            yield f"Pilothouse runs this image as {containers.engine(self._job.settings).meaning}."
-            return
-        yield f"Pilothouse runs this program as {self._isolation.meaning}."
-        if self._spec.isolated and not self._isolation.wraps:
-            yield "EnableNetworkIsolation has no effect: without namespaces the program can reach the network."
-
     def _definitions(self) -> tuple[tuple[str, str], ...]:
         return built_in_training.metric_definitions(self._mode) or self._spec.metrics
-
-    @cached_property
-    def _commands(self) -> tuple[Command, ...]:
-        """What is to be run, one after the other; the last one is the program itself."""
-        if self._mode == "container":
-            return self._container()
-        if self._mode == "entrypoint":
-            return (self._command(source.entry_point(self._spec, self._root), self._root),)
-        if self._mode == "script":
-            return self._script()
-        target = f"pilothouse.training.algorithms.{str(self._mode).replace('-', '_')}:main"
-        arguments = {"base": str(self._folders.base), "threads": self._threads or len(os.sched_getaffinity(0))}
-        folder, variables = str(self._folders.base), self._variables()
-        shown = f"the built-in {self._mode}"
-        return (Command((), shown, folder, variables, target, arguments),)
-
-    def _container(self) -> tuple[Command, ...]:
-        row = self._record.row
-        return containers.commands(
-            containers.engine(self._job.settings),
-            self._spec,
-            container=f"pilothouse-{names.digest(f'{self._job.settings.home.resolve()} {row.arn} {row.created_at!r}')}",
-            base=self._folders.base,
-            file=self._directory / containers.VARIABLES,
-            variables=self._variables(),
-            memory=memory_share(self._job.settings),
-        )
-
-    def _script(self) -> tuple[Command, ...]:
-        path = self._folders.code / source.REQUIREMENTS
-        inside = f"{self._root}/code"
-        if not path.is_file():
-            return (self._command(source.command(self._spec, self._folders, _python()), inside),)
-        made = Environment(self._job.settings.work_root / ENVIRONMENTS, path)
-        run = self._command(source.command(self._spec, self._folders, made.python), inside, readable=(made.folder,))
-        if made.ready:
-            return (run,)
-        argv = made.command(f"{inside}/{source.REQUIREMENTS}")
-        return self._command(argv, inside, writable=(made.folder,), purpose="requirements"), run
-
-    def _command(
-        self,
-        argv: list[str],
-        folder: str,
-        *,
-        readable: tuple[Path, ...] = (),
-        writable: tuple[Path, ...] = (),
-        purpose: str = "",
-    ) -> Command:
-        """`argv` in the working directory `folder`. With a `purpose` it is Pilothouse's own, which has to be found."""
-        variables, shown = self._variables(), shlex.join(argv)
-        if purpose and "PYTHONPATH" in os.environ:
-            variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
-        if self._isolation.wraps:
-            cell = Cell(self._folders.base, self._hidden(), readable, writable, not self._spec.isolated)
-            argv, folder = isolation.wrapped(argv, cell, folder, self._isolation.level), "/"
-        return Command(tuple(argv), shown, folder, variables, purpose=purpose)
-
-    def _hidden(self) -> tuple[Path, ...]:
-        """The home, and where the nursery listens: who talks to it can run anything outside."""
-        nursery = os.environ.get(ADDRESS)
-        return (self._job.settings.home.resolve(), *([Path(nursery).parent] if nursery else []))
-
-    @property
-    def _root(self) -> str:
-        wrapped = self._isolation.wraps and self._mode not in training_images.BUILT_IN
-        return ROOT if wrapped or self._mode == "container" else str(self._folders.base)
-
-    def _variables(self) -> dict[str, str]:
-        settings = self._job.settings
-        threads = {name: str(self._threads) for name in _THREADS} if self._threads else {}
-        around = Surroundings(self._root, self._record.row.arn, settings.region, len(os.sched_getaffinity(0)), _gpus())
-        theirs = {**threads, **self._access(), **contract.variables(self._spec, around)}
-        if self._mode == "container":
-            return theirs
-        return {
-            **{name: value for name, value in os.environ.items() if _is_kept(name)},
-            **_pip_configuration(),
-            "PATH": source.python_first(os.environ.get("PATH")),
-            **theirs,
-            _MARK: os.environ.get(_MARK, ""),  # by which what it starts is found and ended if all else is killed
-        }
-
-    def _access(self) -> dict[str, str]:
-        """What an AWS client in the program needs to reach this installation, as its role lets it in AWS."""
-        settings = self._job.settings
-        running = home.Home(settings.home).running()
-        keys = Credentials(settings.credentials_file).all()
-        if running is None or not keys:
-            return {}
-        given = environment.variables(settings, next(iter(keys)), running.url)
-        return {name: value for name, value in given.items() if name.startswith("AWS_")}
-
-
-def _is_kept(variable: str) -> bool:
-    """Whether a program inherits it from the server: its secrets stay where they are."""
-    return variable in _KEPT or variable.startswith(_KEPT_PREFIXES) or variable.lower() in _PROXIES
 
 
 def _seconds(folder: Path) -> float:
@@ -325,19 +200,3 @@ def _beginning(earlier: list[Path]) -> float:
 
 def _stream(folder: Path) -> str:
     return f"algo-1-{int(float((folder / 'begun').read_text()))}"
-
-
-def _python() -> str:
-    return sys.executable
-
-
-def _gpus() -> int:
-    return sum(path.name.removeprefix("nvidia").isdigit() for path in Path("/dev").glob("nvidia*"))
-
-
-def _pip_configuration() -> dict[str, str]:
-    """pip's own settings file of this user, whose home the program does not see."""
-    for path in ("~/.config/pip/pip.conf", "~/.pip/pip.conf"):
-        if Path(path).expanduser().is_file():
-            return {"PIP_CONFIG_FILE": str(Path(path).expanduser())}
-    return {}

@@ -1,0 +1,166 @@
+"""What a run of a training job's program consists of: its command lines, and the variables that it finds."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from pilothouse import environment, home, names
+from pilothouse.catalog import training_images
+from pilothouse.catalog.training_jobs import ROOT, TrainingJob
+from pilothouse.config import Settings
+from pilothouse.contract import environment as contract
+from pilothouse.contract.environment import Surroundings
+from pilothouse.contract.opt_ml import OptMl
+from pilothouse.credentials import Credentials
+from pilothouse.launch import isolation
+from pilothouse.launch.handle import ADDRESS
+from pilothouse.launch.isolation import Cell
+from pilothouse.launch.orphans import MARK
+from pilothouse.launch.slots import memory_share
+from pilothouse.store.store import Resource
+from pilothouse.training import containers, source
+from pilothouse.training.environments import Environment
+from pilothouse.training.program import Command
+
+ENVIRONMENTS = "environments"
+_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS")
+_KEPT_PREFIXES = ("PIP_", "CUDA_", "NVIDIA_")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Commands:
+    """Those of the job in `row`, whose folders are laid out; what they need beside goes into `directory`."""
+
+    def __init__(
+        self, settings: Settings, spec: TrainingJob, row: Resource, folders: OptMl, directory: Path, threads: int | None
+    ) -> None:
+        self._settings, self._spec, self._row, self._folders = settings, spec, row, folders
+        self._directory = directory
+        self._threads = threads
+        self._mode = training_images.mode(spec)
+        self._isolation = isolation.isolation(settings.isolation)
+
+    def opening(self) -> Iterator[str]:
+        """What the log begins with: how the program is kept apart."""
+        if self._mode in training_images.BUILT_IN:
+            return
+        if self._mode == "container":
+            yield f"Pilothouse runs this image as {containers.engine(self._settings).meaning}."
+            return
+        yield f"Pilothouse runs this program as {self._isolation.meaning}."
+        if self._spec.isolated and not self._isolation.wraps:
+            yield "EnableNetworkIsolation has no effect: without namespaces the program can reach the network."
+
+    @cached_property
+    def all(self) -> tuple[Command, ...]:
+        """What is to be run, one after the other; the last one is the program itself."""
+        if self._mode == "container":
+            return self._container()
+        if self._mode == "entrypoint":
+            return (self._command(source.entry_point(self._spec, self._root), self._root),)
+        if self._mode == "script":
+            return self._script()
+        target = f"pilothouse.training.algorithms.{str(self._mode).replace('-', '_')}:main"
+        arguments = {"base": str(self._folders.base), "threads": self._threads or len(os.sched_getaffinity(0))}
+        folder, variables = str(self._folders.base), self._variables()
+        shown = f"the built-in {self._mode}"
+        return (Command((), shown, folder, variables, target, arguments),)
+
+    def _container(self) -> tuple[Command, ...]:
+        place, arn, created = self._settings.home.resolve(), self._row.arn, self._row.created_at
+        return containers.commands(
+            containers.engine(self._settings),
+            self._spec,
+            container=f"pilothouse-{names.digest(f'{place} {arn} {created!r}')}",
+            base=self._folders.base,
+            file=self._directory / containers.VARIABLES,
+            variables=self._variables(),
+            memory=memory_share(self._settings),
+        )
+
+    def _script(self) -> tuple[Command, ...]:
+        path = self._folders.code / source.REQUIREMENTS
+        inside = f"{self._root}/code"
+        if not path.is_file():
+            return (self._command(source.command(self._spec, self._folders, sys.executable), inside),)
+        made = Environment(self._settings.work_root / ENVIRONMENTS, path)
+        run = self._command(source.command(self._spec, self._folders, made.python), inside, readable=(made.folder,))
+        if made.ready:
+            return (run,)
+        argv = made.command(f"{inside}/{source.REQUIREMENTS}")
+        return self._command(argv, inside, writable=(made.folder,), purpose="requirements"), run
+
+    def _command(
+        self,
+        argv: list[str],
+        folder: str,
+        *,
+        readable: tuple[Path, ...] = (),
+        writable: tuple[Path, ...] = (),
+        purpose: str = "",
+    ) -> Command:
+        """`argv` in the working directory `folder`. With a `purpose` it is Pilothouse's own, which has to be found."""
+        variables, shown = self._variables(), shlex.join(argv)
+        if purpose and "PYTHONPATH" in os.environ:
+            variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        if self._isolation.wraps:
+            cell = Cell(self._folders.base, self._hidden(), readable, writable, not self._spec.isolated)
+            argv, folder = isolation.wrapped(argv, cell, folder, self._isolation.level), "/"
+        return Command(tuple(argv), shown, folder, variables, purpose=purpose)
+
+    def _hidden(self) -> tuple[Path, ...]:
+        """The home, and where the nursery listens: who talks to it can run anything outside."""
+        nursery = os.environ.get(ADDRESS)
+        return (self._settings.home.resolve(), *([Path(nursery).parent] if nursery else []))
+
+    @property
+    def _root(self) -> str:
+        wrapped = self._isolation.wraps and self._mode not in training_images.BUILT_IN
+        return ROOT if wrapped or self._mode == "container" else str(self._folders.base)
+
+    def _variables(self) -> dict[str, str]:
+        threads = {name: str(self._threads) for name in _THREADS} if self._threads else {}
+        around = Surroundings(self._root, self._row.arn, self._settings.region, len(os.sched_getaffinity(0)), gpus())
+        theirs = {**threads, **self._access(), **contract.variables(self._spec, around)}
+        if self._mode == "container":
+            return theirs
+        return {
+            **{name: value for name, value in os.environ.items() if _is_kept(name)},
+            **_pip_configuration(),
+            "PATH": source.python_first(os.environ.get("PATH")),
+            **theirs,
+            MARK: os.environ.get(MARK, ""),  # by which what it starts is found and ended if all else is killed
+        }
+
+    def _access(self) -> dict[str, str]:
+        """What an AWS client in the program needs to reach this installation, as its role lets it in AWS."""
+        running = home.Home(self._settings.home).running()
+        keys = Credentials(self._settings.credentials_file).all()
+        if running is None or not keys:
+            return {}
+        given = environment.variables(self._settings, next(iter(keys)), running.url)
+        return {name: value for name, value in given.items() if name.startswith("AWS_")}
+
+
+def _is_kept(variable: str) -> bool:
+    """Whether a program inherits it from the server: its secrets stay where they are."""
+    return variable in _KEPT or variable.startswith(_KEPT_PREFIXES) or variable.lower() in _PROXIES
+
+
+def gpus() -> int:
+    """How many of NVIDIA's this machine has."""
+    return sum(path.name.removeprefix("nvidia").isdigit() for path in Path("/dev").glob("nvidia*"))
+
+
+def _pip_configuration() -> dict[str, str]:
+    """pip's own settings file of this user, whose home the program does not see."""
+    for path in ("~/.config/pip/pip.conf", "~/.pip/pip.conf"):
+        if Path(path).expanduser().is_file():
+            return {"PIP_CONFIG_FILE": str(Path(path).expanduser())}
+    return {}
