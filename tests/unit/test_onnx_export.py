@@ -91,7 +91,8 @@ def _archive(folder: Path, kind: str, names: tuple[str, ...], **more: Any) -> Pa
             x = stack.extended(x, [model.predict(x) for model in models])
         (folder / f"members/{i}").mkdir(parents=True)
         engines.engine(name).fit(x, y, None, TASKS[kind], PARAMS.get(name, {})).save(folder / f"members/{i}")
-        members.append(Member(f"members/{i}", name, (i + 1) / len(names), inputs))
+        own = more.get("calibrations", {}).get(name)
+        members.append(Member(f"members/{i}", name, (i + 1) / len(names), inputs, own))
     facts = {"problem_type": kind, "target": "y", "classes": CLASSES[kind], "columns": list(KINDS)}
     cut = 0.37 if kind == BINARY else None
     write_manifest(folder, facts, members, threshold=cut, objective="F1", calibration=more.get("calibration"))
@@ -143,6 +144,13 @@ def test_a_second_layer_and_a_calibration_are_part_of_the_graph(kind: str, tmp_p
     calibration = {"scale": 0.8, "bias": [0.1] * len(CLASSES[kind] or [])} if CLASSES[kind] else None
     names = ("lightgbm", "linear-learner", "extra-trees", "xgboost")
     _agree(_archive(tmp_path, kind, names, inputs=[[0], [1], [2]], calibration=calibration))
+
+
+@pytest.mark.parametrize("kind", [BINARY, MULTICLASS])
+def test_members_vote_by_their_calibrations_in_the_graph_and_feed_what_they_say(kind: str, tmp_path: Path) -> None:
+    biased = {"scale": 1.7, "bias": [0.2, *[-0.1] * (len(CLASSES[kind] or []) - 1)]}
+    own = {"lightgbm": {"scale": 0.6, "bias": []}, "extra-trees": biased}
+    _agree(_archive(tmp_path, kind, ("lightgbm", "extra-trees", "xgboost"), inputs=[[0], [1]], calibrations=own))
 
 
 @pytest.mark.parametrize("kind", list(TASKS))

@@ -32,12 +32,12 @@ def test_a_stored_model_predicts_what_it_predicted(stored: Path, tmp_path: Path)
 
 
 def test_a_model_is_stored_for_every_engine_of_the_first_release() -> None:
-    wanted = sorted([*engines.ENGINES, "ensemble", "stacked", "crossed"])
+    wanted = sorted([*engines.ENGINES, "ensemble", "stacked", "calibrated", "crossed"])
     assert [path.name for path in STORED if path.parent.name == "0.1.0"] == [f"{name}.tar.gz" for name in wanted]
 
 
-def test_the_stored_second_layer_is_of_the_second_version_and_the_others_of_the_first(tmp_path: Path) -> None:
-    for name, version in (("stacked", 2), ("lightgbm", 1)):
+def test_stored_models_have_the_lowest_version_whose_readers_know_them(tmp_path: Path) -> None:
+    for name, version in (("calibrated", 3), ("stacked", 2), ("lightgbm", 1)):
         unpack(MODELS / "0.1.0" / f"{name}.tar.gz", tmp_path / name)
         assert json.loads((tmp_path / name / "manifest.json").read_text())["version"] == version
 

@@ -111,7 +111,7 @@ def test_many_rows_are_answered_in_batches(load: Any, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
-    [({"version": 3}, "version 3"), ({"format": "other"}, "'other'"), ({"problem": "poetry"}, "'poetry'")],
+    [({"version": 4}, "version 4"), ({"format": "other"}, "'other'"), ({"problem": "poetry"}, "'poetry'")],
 )
 def test_models_of_another_kind_are_refused(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
     manifest = {"format": "pilothouse-model", "version": 1, "problem": "tabular"} | change

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pilothouse.errors import ConfigurationError
 
-FORMAT, VERSION, FIRST_VERSION = "pilothouse-model", 2, 1
+FORMAT, VERSION, SECOND_VERSION, FIRST_VERSION = "pilothouse-model", 3, 2, 1
 MANIFEST = "manifest.json"
 
 _PREDICTORS = {"tabular": "pilothouse.problems.tabular.predictor:TabularPredictor"}

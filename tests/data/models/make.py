@@ -17,7 +17,10 @@ import pyarrow as pa
 from pilothouse import engines
 from pilothouse.contract.pack import pack
 from pilothouse.problems.base import load_predictor
-from pilothouse.problems.tabular import ensemble, train
+from pilothouse.problems.tabular import ensemble, train, verdict
+from pilothouse.problems.tabular.calibration import Calibration
+from pilothouse.problems.tabular.dataset import TRAIN
+from pilothouse.problems.tabular.finished import Finished
 from pilothouse.problems.tabular.read import Reading, prepare
 
 ROWS = 300
@@ -73,12 +76,18 @@ def main(release: str) -> None:
         (work / "stacked").mkdir()
         stacked = train.Trial("stacked", "lightgbm", {"max_rounds": 10}, 3, 0, "F1")
         train.run(replace(stacked, inputs=[str(work / name) for name in FEEDERS]), data, work / "stacked")
+        voters = [(Finished.load(work / name), 0.5) for name in ("lightgbm", "extra-trees")]
+        voters[0] = (replace(voters[0][0], applied=Calibration(1.3, [0.1, -0.1])), 0.5)
+        folds = np.asarray(data.folds[data.rows(TRAIN)])
+        reached = verdict.reach(data, "F1", voters[1][0].oof, voters[1][0].validation, folds)
+        (work / "calibrated").mkdir()
+        ensemble.compose(work / "calibrated" / "model", voters, data, reached, "F1")
         (work / "crossed").mkdir()
         crossing = train.Trial("crossed", "lightgbm", {"max_rounds": 10, "crosses": 2}, 3, 0, "F1")
         train.run(
             crossing, prepare(dated(), None, Reading("y", min_rows=100, folds=3), work / "dated"), work / "crossed"
         )
-        for name in [*names, "ensemble", "stacked", "crossed"]:
+        for name in [*names, "ensemble", "stacked", "calibrated", "crossed"]:
             questions = [[*q[:3], "2024-03-03", "2.5", *q[3:]] for q in QUESTIONS] if name == "crossed" else QUESTIONS
             if (target / f"{name}.tar.gz").exists():
                 continue

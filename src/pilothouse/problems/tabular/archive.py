@@ -6,12 +6,12 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pilothouse.engines.base import Model
-from pilothouse.problems.base import FIRST_VERSION, FORMAT, MANIFEST, VERSION, digest
+from pilothouse.problems.base import FIRST_VERSION, FORMAT, MANIFEST, SECOND_VERSION, VERSION, digest
 from pilothouse.problems.tabular.calibration import Calibration
 from pilothouse.problems.tabular.dataset import Dataset
 
@@ -35,13 +35,15 @@ Inputs = list[list[int]]
 class Member:
     """A model in an archive: its folder, the engine that loads it, and its share of the vote (all sum to 1).
 
-    A member of the second layer has `inputs`. One of the first has a share of 0 if it only feeds others.
+    A member of the second layer has `inputs`. One of the first has a share of 0 if it only feeds others. A member may
+    have a `calibration` of its own, by which it votes; what it feeds to others is as it is.
     """
 
     path: str
     engine: str
     weight: float
     inputs: Inputs | None = None
+    calibration: dict[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         """The member as it is in the manifest."""
@@ -64,22 +66,30 @@ class Assembly:
         """Saves a fitted model as a member."""
         model.save(self._place(engine, weight, inputs))
 
-    def add_trial(self, model: Path, weight: float = 0.0, feeders: Sequence[Path] = ()) -> list[int]:
+    def add_trial(
+        self,
+        model: Path,
+        weight: float = 0.0,
+        feeders: Sequence[Path] = (),
+        calibration: Calibration | None = None,
+    ) -> list[int]:
         """Copies the members that vote in the archive folder `model` of a finished trial, once; gives their numbers.
 
-        They share `weight` as they do there. `feeders`: the archive folders of the trials that feed it.
+        They share `weight` as they do there, and each votes by `calibration`. `feeders`: the archive folders of the
+        trials that feed it.
         """
+        voting = None if calibration is None else calibration.document()
         if model not in self._placed:
             fed = [self.add_trial(feeder) for feeder in feeders] or None
             members = json.loads((model / MANIFEST).read_text(encoding="utf-8"))["members"]
             own = [member for member in members if member["weight"] > 0]
             first = len(self._members)
             for member in own:
-                folder = self._place(member["engine"], member["weight"] * weight, fed)
+                folder = self._place(member["engine"], member["weight"] * weight, fed, voting)
                 shutil.copytree(model / member["path"], folder, dirs_exist_ok=True)
             self._placed[model] = list(range(first, first + len(own)))
         elif weight:
-            self._weigh(model, weight)
+            self._weigh(model, weight, voting)
         return self._placed[model]
 
     def finish(self, data: Dataset, threshold: float | None, objective: str, calibration: Calibration | None) -> Path:
@@ -102,19 +112,21 @@ class Assembly:
         self._partial.rename(self._target)
         return self._target
 
-    def _place(self, engine: str, weight: float, inputs: Inputs | None) -> Path:
+    def _place(
+        self, engine: str, weight: float, inputs: Inputs | None, calibration: dict[str, Any] | None = None
+    ) -> Path:
         path = f"members/{len(self._members)}"
-        self._members.append(Member(path, engine, weight, inputs))
+        self._members.append(Member(path, engine, weight, inputs, calibration))
         folder = self._partial / path
         folder.mkdir(parents=True)
         return folder
 
-    def _weigh(self, model: Path, weight: float) -> None:
+    def _weigh(self, model: Path, weight: float, calibration: dict[str, Any] | None) -> None:
         """Lets members vote that were placed as mere inputs."""
         shares = [m["weight"] for m in json.loads((model / MANIFEST).read_text())["members"] if m["weight"] > 0]
         for number, share in zip(self._placed[model], shares, strict=True):
             old = self._members[number]
-            self._members[number] = Member(old.path, old.engine, old.weight + share * weight, old.inputs)
+            self._members[number] = replace(old, weight=old.weight + share * weight, calibration=calibration)
 
 
 def write_manifest(
@@ -129,12 +141,17 @@ def write_manifest(
     """Describes the finished content of `directory` in its manifest.json; `dataset` is the content of dataset.json.
 
     The version is the lowest whose readers answer as this model does: one that knows no second layer and no
-    calibration must not read a model that has them.
+    calibration must not read a model that has them (the second version), nor one that knows no members' calibrations a
+    model that has those (the third).
     """
-    newer = calibration is not None or any(member.inputs for member in members)
+    version = FIRST_VERSION
+    if calibration is not None or any(member.inputs for member in members):
+        version = SECOND_VERSION
+    if any(member.calibration for member in members):
+        version = VERSION
     manifest = {
         "format": FORMAT,
-        "version": VERSION if newer else FIRST_VERSION,
+        "version": version,
         "problem": "tabular",
         "problem_type": dataset["problem_type"],
         "target": dataset["target"],

@@ -37,7 +37,7 @@ _SLOWER = 8.0
 
 @dataclass(frozen=True)
 class Selection:
-    """The weights of some finished trials, and how they came about.
+    """The weights of some finished trials, whose predictions may be calibrated, and how they came about.
 
     `nested`: the training rows' mixtures, each weighted as the other folds select; `familiar` likewise, of what the
     weights are chosen by. `score`: how good the latter are.
@@ -83,7 +83,10 @@ def combine(
         "algorithm": "ensemble",
         "method": selected.method,
         "layer": max(one.layer for one, _ in voters),
-        "members": [{"name": one.name, "algorithm": one.algorithm, "weight": weight} for one, weight in voters],
+        "members": [
+            {"name": one.name, "algorithm": one.algorithm, "weight": weight, "calibrated": one.applied is not None}
+            for one, weight in voters
+        ],
         **reached.result(),
         "latency": seconds_a_row,
         "model_bytes": train.size(archive),
@@ -91,22 +94,37 @@ def combine(
 
 
 def choose(data: Dataset, metric: str, finished: Sequence[Finished], deadline: float | None = None) -> Selection:
-    """The best selection of the first layer, or of both layers where the second helps out of sample.
-
-    A second-layer model has seen a fold's targets through the models that feed it, so its out-of-fold predictions look
-    better than they are. Their gain counts half, row for row, beside the gain on the validation rows.
+    """The best selection of the candidates as they are, or calibrated where that helps out of sample: one that is too
+    sure of itself, or too little, has the wrong share in a mixture.
     """
+    if len(finished) < 2 or not any(one.calibration for one in finished):
+        return _layered(data, metric, finished, deadline)
+    plain = _layered(data, metric, finished, _halfway(deadline))
+    return _helpful(data, metric, _layered(data, metric, [one.calibrated() for one in finished], deadline), plain)
+
+
+def _layered(data: Dataset, metric: str, finished: Sequence[Finished], deadline: float | None) -> Selection:
+    """The best selection of the first layer, or of both layers where the second helps out of sample."""
     judge, folds = judge_of(data, metric, TRAIN), np.asarray(data.folds[data.rows(TRAIN)])
     first = [one for one in finished if one.layer == 1]
     if not first or len(first) == len(finished):
         return select(judge, finished, folds, deadline)
     both = select(judge, finished, folds, _halfway(deadline))
-    one_layer = select(judge, first, folds, deadline)
+    return _helpful(data, metric, both, select(judge, first, folds, deadline))
+
+
+def _helpful(data: Dataset, metric: str, richer: Selection, plain: Selection) -> Selection:
+    """`richer` if it is better than `plain` out of sample.
+
+    A second-layer model has seen a fold's targets through the models that feed it, and a calibration's kind was chosen
+    by all of them, so their out-of-fold predictions look better than they are. Their gain counts half, row for row,
+    beside the gain on the validation rows.
+    """
     held_out = judge_of(data, metric, VALIDATION)
-    seen, now = (held_out.score(selection.mix("validation")) for selection in (both, one_layer))
-    gain, confirmed = both.score - one_layer.score, seen - now
-    helps = gain > 0 and _DISCOUNT * gain * len(judge.y) + confirmed * len(held_out.y) > 0
-    return both if helps else one_layer
+    seen, now = (held_out.score(selection.mix("validation")) for selection in (richer, plain))
+    gain, confirmed = richer.score - plain.score, seen - now
+    helps = gain > 0 and _DISCOUNT * gain * len(plain.nested) + confirmed * len(held_out.y) > 0
+    return richer if helps else plain
 
 
 def judge_of(data: Dataset, metric: str, part: int) -> Judge:
@@ -162,7 +180,7 @@ def compose(
     """The archive content with all voters' models as members, in place at once or not at all."""
     assembly = Assembly(target)
     for one, weight in voters:
-        assembly.add_trial(one.directory / "model", weight, [path / "model" for path in one.inputs])
+        assembly.add_trial(one.directory / "model", weight, [path / "model" for path in one.inputs], one.applied)
     return assembly.finish(data, reached.threshold, metric, reached.calibration)
 
 

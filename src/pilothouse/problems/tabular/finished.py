@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from pilothouse.problems.tabular.calibration import Calibration
 
 Array = npt.NDArray[Any]
 
@@ -19,7 +21,8 @@ RESULT = "result.json"
 class Finished:
     """A finished trial: its folder, its engine, and its predictions for the training and the validation rows.
 
-    The predictions are the models' own, before any calibration. Trials on the same k folds have the same `folds`.
+    The predictions are the models' own, before any calibration, unless `calibrated` has made others of them; `applied`
+    is the map that did. Trials on the same k folds have the same `folds`.
     `familiar`, for data with copies of rows: the training rows as later rows like them will be met, those that have
     copies predicted by a model that saw one. No metric is computed on it. The second layer has none: it saw one with
     what its feeders predict of rows new to them, and will meet a later one with what they predict of rows they know.
@@ -37,6 +40,8 @@ class Finished:
     inputs: list[Path] = field(default_factory=list)
     latency: float = 0.0
     familiar: Array | None = None
+    calibration: Calibration | None = None
+    applied: Calibration | None = None
 
     @classmethod
     def load(cls, directory: Path) -> Finished:
@@ -53,6 +58,7 @@ class Finished:
             [Path(path) for path in result.get("inputs", [])],
             float(result.get("latency", 0.0)),
             predictions(directory, "familiar") if (directory / "familiar.npy").exists() else None,
+            _calibration(result.get("calibration")),
         )
 
     @property
@@ -60,15 +66,35 @@ class Finished:
         """The training rows' predictions to choose weights by."""
         return self.oof if self.familiar is None else self.familiar
 
+    def calibrated(self) -> Finished:
+        """The trial with calibrated predictions; itself if its verdict has found no calibration.
+
+        The training rows' are those that the verdict judged; where they have copies, all are mapped by the one map.
+        """
+        if self.calibration is None:
+            return self
+        return replace(
+            self,
+            oof=predictions(self.directory, "calibrated"),
+            validation=self.calibration(self.validation),
+            familiar=None if self.familiar is None else self.calibration(self.familiar),
+            applied=self.calibration,
+        )
+
     @property
     def layer(self) -> int:
         """1, or 2 if other trials feed it."""
         return 2 if self.inputs else 1
 
 
-def save_predictions(directory: Path, oof: Array, validation: Array, familiar: Array | None = None) -> None:
-    """oof.npy, validation.npy and perhaps familiar.npy: values as float64, probabilities as float32."""
-    for name, prediction in (("oof", oof), ("validation", validation), ("familiar", familiar)):
+def save_predictions(
+    directory: Path, oof: Array, validation: Array, familiar: Array | None = None, calibrated: Array | None = None
+) -> None:
+    """oof.npy, validation.npy and perhaps familiar.npy and calibrated.npy (the out-of-fold predictions as they were
+    judged): values as float64, probabilities as float32.
+    """
+    parts = {"oof": oof, "validation": validation, "familiar": familiar, "calibrated": calibrated}
+    for name, prediction in parts.items():
         if prediction is None:
             (directory / f"{name}.npy").unlink(missing_ok=True)
             continue
@@ -76,5 +102,9 @@ def save_predictions(directory: Path, oof: Array, validation: Array, familiar: A
 
 
 def predictions(directory: Path, part: str) -> Array:
-    """The float64 predictions that `save_predictions` wrote for `part`: oof, validation or familiar."""
+    """The float64 predictions that `save_predictions` wrote for `part`: the name of its file."""
     return np.asarray(np.load(directory / f"{part}.npy", allow_pickle=False), dtype=np.float64)
+
+
+def _calibration(document: dict[str, Any] | None) -> Calibration | None:
+    return None if document is None else Calibration(float(document["scale"]), [float(b) for b in document["bias"]])

@@ -50,8 +50,12 @@ class TabularPredictor:
         """The predictor for an unpacked model archive."""
         manifest = read_manifest(directory)
         members = voting.listed(manifest.get("members"))
+        classes = len(manifest["classes"] or [])
         zipped = zip(voting.shares(members), members, voting.feeds(members), strict=True)
-        voters = [Voter(share, load_member(directory, member), inputs) for share, member, inputs in zipped]
+        voters = [
+            Voter(share, load_member(directory, member), inputs, calibration_of(member, classes))
+            for share, member, inputs in zipped
+        ]
         pipeline = FeaturePipeline.load(directory / "pipeline")
         pipeline.sparse &= any(getattr(voter.model, "reads_sparse", False) for voter in voters)
         return cls(
@@ -61,7 +65,7 @@ class TabularPredictor:
             manifest["threshold"],
             pipeline,
             voters,
-            calibration_of(manifest, len(manifest["classes"] or [])),
+            calibration_of(manifest, classes),
         )
 
     def predict(self, rows: Sequence[Sequence[Any]]) -> Prediction:
@@ -104,13 +108,13 @@ def check_rows(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> None:
             )
 
 
-def calibration_of(manifest: dict[str, Any], classes: int) -> Calibration | None:
-    """A manifest's calibration of so many classes; `ConfigurationError` for one that can't be applied."""
+def calibration_of(document: dict[str, Any], classes: int) -> Calibration | None:
+    """The calibration of so many classes of a manifest or of a member; `ConfigurationError` if it can't be applied."""
     try:
-        return Calibration.load(manifest.get("calibration"), classes)
+        return Calibration.load(document.get("calibration"), classes)
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigurationError(
-            f"The model's manifest has the calibration {manifest.get('calibration')!r}, which this release "
+            f"The model's manifest has the calibration {document.get('calibration')!r}, which this release "
             "can't apply. Fetch the archive again."
         ) from error
 

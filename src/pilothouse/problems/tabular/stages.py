@@ -19,7 +19,7 @@ from pilothouse.data.features import Features
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.engines.base import Model
 from pilothouse.errors import ConfigurationError
-from pilothouse.problems.base import FORMAT, MANIFEST, VERSION, InputError, verified_manifest
+from pilothouse.problems.base import FORMAT, MANIFEST, SECOND_VERSION, InputError, verified_manifest
 from pilothouse.problems.tabular import voting
 from pilothouse.problems.tabular.archive import Assembly, Member, digests, versions
 from pilothouse.problems.tabular.calibration import Calibration
@@ -179,5 +179,5 @@ def _ended(partial: Path, directory: Path, problem: str, facts: dict[str, Any]) 
 
 
 def _write_manifest(directory: Path, problem: str, facts: dict[str, Any]) -> None:
-    manifest = {"format": FORMAT, "version": VERSION, "problem": problem, **facts, "files": digests(directory)}
+    manifest = {"format": FORMAT, "version": SECOND_VERSION, "problem": problem, **facts, "files": digests(directory)}
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -86,7 +86,7 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     begun = budget.elapsed()
     refitted, models = shipped(trial, data, bag, budget, directory)
     refit_seconds = budget.elapsed() - begun
-    finished.save_predictions(directory, bag.oof, validation, familiar)
+    finished.save_predictions(directory, bag.oof, validation, familiar, reached.calibrated)
     archive = save_model(directory / "model", models, trial, data, reached, feeders)
     seconds_a_row = reached.metrics["Validation"]["InferenceLatency"] = one_row_latency(archive, data.example)
     return {

@@ -28,7 +28,8 @@ class Verdict:
     Candidates are chosen by `standing`: the same where no row has a copy, else with rows that have copies predicted as
     later ones will be (see `Finished`). `noise` is its standard error. `score`, where higher is better, tells apart
     candidates that differ by noise only: the log loss of all rows, or what the judge calls smooth.
-    `metrics` are by Set: `Train` of the training rows, `Validation` of the others.
+    `metrics` are by Set: `Train` of the training rows, `Validation` of the others. `calibrated` are the training rows'
+    predictions as they were judged, where there is a calibration: none fitted the map of its own fold.
     """
 
     threshold: float | None
@@ -38,6 +39,7 @@ class Verdict:
     standing: float
     noise: float
     score: float
+    calibrated: Array | None = None
 
     def result(self) -> dict[str, Any]:
         """Its part of result.json."""
@@ -88,6 +90,7 @@ def reach(
         standing,
         _noise(standing, judge, as_met, cuts, parts),
         judge.smooth(as_met),
+        None if kept is None else honest,
     )
 
 

@@ -14,6 +14,7 @@ from pilothouse.data.features import Features
 from pilothouse.engines.base import Model
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.tabular import stack
+from pilothouse.problems.tabular.calibration import Calibration
 
 _LARGEST_WEIGHT = 1e100
 _MOST_MEMBERS = 1_000
@@ -24,11 +25,18 @@ Feeds = tuple[tuple[int, ...], ...]
 
 @dataclass(frozen=True)
 class Voter:
-    """A member at work: its share of the vote, its model, and what feeds it (nothing in the first layer)."""
+    """A member at work: its share of the vote, its model, what feeds it (nothing in the first layer), and the map by
+    which it votes, if it has one.
+    """
 
     weight: float
     model: Model
     inputs: Feeds = ()
+    calibration: Calibration | None = None
+
+    def vote(self, answer: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Its part of the mixture when the model says `answer`."""
+        return self.weight * (answer if self.calibration is None else self.calibration(answer))
 
 
 def vote(voters: Sequence[Voter], features: Features) -> npt.NDArray[np.float64]:
@@ -41,7 +49,7 @@ def vote(voters: Sequence[Voter], features: Features) -> npt.NDArray[np.float64]
                 means = [sum(answers[j] for j in group) / len(group) for group in one.inputs]
                 fed[one.inputs] = stack.extended(features, [np.asarray(mean) for mean in means])
             answers[i] = one.model.predict(fed[one.inputs])
-    return np.asarray(sum(one.weight * answers[i] for i, one in enumerate(voters) if one.weight), np.float64)
+    return np.asarray(sum(one.vote(answers[i]) for i, one in enumerate(voters) if one.weight), np.float64)
 
 
 def listed(members: Any) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from pilothouse.engines.crosses import LARGEST, Crosses
 from pilothouse.engines.statistics import TargetStatistics
 from pilothouse.problems.base import inside, load_predictor, read_manifest
 from pilothouse.problems.staged import is_staged
+from pilothouse.problems.tabular.calibration import Calibration
 from pilothouse.problems.tabular.onnx import boosters, plain
 from pilothouse.problems.tabular.onnx.columns import Columns, columns
 from pilothouse.problems.tabular.onnx.graph import CannotExport, Graph
@@ -66,11 +67,19 @@ def _vote(graph: Graph, table: Columns, directory: Path, predictor: TabularPredi
         folder = inside(directory, documents[i]["path"])
         answers[i] = _member(graph, own, folder, documents[i], len(predictor.classes or []))
     shares = [
-        graph.add("Mul", answers[i], graph.constant([one.weight]))
+        graph.add("Mul", _calibrated(graph, answers[i], one.calibration), graph.constant([one.weight]))
         for i, one in enumerate(predictor.members)
         if one.weight
     ]
     return graph.add("Sum", *shares)
+
+
+def _calibrated(graph: Graph, probabilities: str, calibration: Calibration | None) -> str:
+    if calibration is None:
+        return probabilities
+    logs = _logs(graph, probabilities, _LEAST_CALIBRATED)
+    scores = graph.add("Mul", logs, graph.constant([calibration.scale]))
+    return graph.add("Softmax", graph.add("Add", scores, graph.constant(calibration.bias or [0.0])), axis=1)
 
 
 def _extended(graph: Graph, table: Columns, groups: list[list[str]], predictor: TabularPredictor) -> Columns:
@@ -230,11 +239,7 @@ def _bounded(graph: Graph, probabilities: str) -> str:
 
 
 def _classified(graph: Graph, voted: str, predictor: TabularPredictor, classes: list[str]) -> None:
-    if predictor.calibration is not None:
-        logs = _logs(graph, voted, _LEAST_CALIBRATED)
-        scores = graph.add("Mul", logs, graph.constant([predictor.calibration.scale]))
-        bias = graph.constant(predictor.calibration.bias or [0.0])
-        voted = graph.add("Softmax", graph.add("Add", scores, bias), axis=1)
+    voted = _calibrated(graph, voted, predictor.calibration)
     if predictor.threshold is not None and len(classes) == 2:
         cut = graph.constant([predictor.threshold])
         index = graph.integer(graph.add("GreaterOrEqual", _column(graph, voted, 1), cut))
