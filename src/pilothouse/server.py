@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -70,8 +71,10 @@ class Server:
                 self.home.announce(url)
                 ready(url)
 
+            leaving = _end_process_once_leaving(_EXIT)
+
             def stop() -> None:
-                _end_process_after(_EXIT)
+                leaving.set()
                 if supervisor is not None:
                     supervisor.stop_claiming()
 
@@ -169,10 +172,20 @@ def _uvicorn_config(app: Starlette, most: int) -> uvicorn.Config:
     )
 
 
-def _end_process_after(seconds: float) -> None:
-    timer = threading.Timer(seconds, os._exit, args=(0,))
-    timer.daemon = True
-    timer.start()
+def _end_process_once_leaving(seconds: float) -> threading.Event:
+    """An event that ends this process so many seconds after it was set, if nothing has by then.
+
+    Its thread waits from the start: when it is needed, the machine may have no process or thread to give.
+    """
+    leaving = threading.Event()
+
+    def wait() -> None:
+        leaving.wait()
+        time.sleep(seconds)
+        os._exit(0)
+
+    threading.Thread(target=wait, name="leaving", daemon=True).start()
+    return leaving
 
 
 def _nobody() -> None:

@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Limits:
     """What each process of a program may have: bytes of data, bytes of a file, seconds of CPU; and how many there are.
 
-    The number of processes is the kernel's care unless this user is root, whom the kernel does not count; whoever
+    The number of processes is the kernel's care, but for root only where `headcount` finds a control group; whoever
     watches the program looks at it too.
     """
 
@@ -35,6 +35,11 @@ class Limits:
     file_bytes: int
     cpu_seconds: int
     processes: int = MOST_PROCESSES
+
+    @property
+    def tasks(self) -> int:
+        """Threads that all its processes may have together."""
+        return 8 * self.processes
 
 
 def limit(limits: Limits) -> None:
@@ -46,7 +51,7 @@ def limit(limits: Limits) -> None:
         resource.RLIMIT_CPU: limits.cpu_seconds,
     }
     if os.getuid() != 0:
-        wanted[resource.RLIMIT_NPROC] = _tasks_of_user() + 8 * limits.processes  # threads count too
+        wanted[resource.RLIMIT_NPROC] = _tasks_of_user() + limits.tasks
     for which, most in wanted.items():
         _, hard = resource.getrlimit(which)
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)

@@ -24,7 +24,7 @@ from typing import Any
 from pilothouse.contract.output import Allowance, Lines
 from pilothouse.contract.scrape import Scraper
 from pilothouse.errors import LaunchFailed
-from pilothouse.launch import confined
+from pilothouse.launch import confined, headcount
 from pilothouse.launch.confined import Limits
 from pilothouse.training.events import EventWriter, now
 
@@ -117,8 +117,10 @@ class End:
 def main(task: dict[str, Any]) -> None:
     """Runs a `Task`'s document to its end."""
     keeper = _Keeper(Task.of(task))
-    confined.limit(keeper.task.limits)
-    end = keeper.run()
+    limits = keeper.task.limits
+    confined.limit(limits)
+    with headcount.bounded(limits.tasks):
+        end = keeper.run()
     path = Path(keeper.task.directory) / END
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(asdict(end)))
