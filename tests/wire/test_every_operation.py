@@ -22,6 +22,12 @@ OUTPUT = {"S3OutputPath": "s3://oracle/out"}
 CONTAINER = {"Image": images.TABULAR_INFERENCE, "ModelDataUrl": "s3://oracle/model.tar.gz", "Environment": {"A": "b"}}
 VARIANT = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
 
+MEASURED = {
+    "Namespace": "/aws/sagemaker/TrainingJobs",
+    "MetricName": "train:rmse",
+    "Dimensions": [{"Name": "TrainingJobName", "Value": "other"}],
+}
+DAY = {"StartTime": datetime.fromtimestamp(now() - 3000), "EndTime": datetime.fromtimestamp(now() + 3000)}
 CALLS: dict[str, dict[str, dict[str, Any]]] = {
     "sagemaker": {
         "CreateAutoMLJob": {
@@ -121,6 +127,13 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "SimulatePrincipalPolicy": {"PolicySourceArn": ROLE, "ActionNames": ["s3:GetObject", "logs:PutLogEvents"]},
     },
 }
+    "cloudwatch": {
+        "GetMetricStatistics": {**MEASURED, "Period": 60, "Statistics": ["Average"], **DAY},
+        "GetMetricData": {
+            "MetricDataQueries": [{"Id": "q", "MetricStat": {"Metric": MEASURED, "Period": 60, "Stat": "Average"}}],
+            **DAY,
+        },
+    },
 IN_ORDER = [(service, operation) for service, calls in CALLS.items() for operation in calls]
 EXTENDED = ("LogLoss", "InferenceLatency")
 """Metrics that AWS's enum of MetricName lacks; candidates report them under both names all the same."""
@@ -140,6 +153,7 @@ def written_by_the_job(store: Any) -> None:
     """A finished candidate and its step, as the job process writes them."""
     step = {
         "ProcessingJobName": "one-a",
+    store.append_log("/aws/sagemaker/TrainingJobs", "other/algo-1", ["[0]#011train-rmse:0.5"])
         "ProcessingResources": {
             "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 50}
         },

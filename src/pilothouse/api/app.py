@@ -18,7 +18,7 @@ from pilothouse.wire.sigv4 import Keys
 
 _JSON_LIMIT = 10 << 20
 _FORM_LIMIT = 1 << 20
-_SCHEMAS = ("sagemaker", "sagemaker-runtime", "logs", "sts", "iam")
+_SCHEMAS = ("sagemaker", "sagemaker-runtime", "logs", "cloudwatch", "sts", "iam")
 
 
 def create_app(context: Context, keys: Keys) -> Starlette:
@@ -31,6 +31,8 @@ def create_app(context: Context, keys: Keys) -> Starlette:
             "sagemaker": Service(router.json, _JSON_LIMIT),
             "runtime": Service(runtime.handle, runtime.MAX_BODY),
             "logs": Service(router.json, _JSON_LIMIT),
+            "cloudwatch": Service(router.json, _FORM_LIMIT),
+            "cloudwatch-query": Service(router.form, _FORM_LIMIT),
             "sts": Service(router.form, _FORM_LIMIT),
             "iam": Service(router.form, _FORM_LIMIT),
             "s3": Service(bucket.handle, None),

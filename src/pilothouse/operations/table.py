@@ -13,6 +13,7 @@ from pilothouse.operations import (
     identity,
     logs,
     models,
+    metrics,
     processing,
     tags,
     training,
@@ -72,6 +73,10 @@ SERVED: Mapping[str, Mapping[str, Operation]] = {
     },
     "sts": {
         "GetCallerIdentity": identity.get_caller_identity,
+    },
+    "cloudwatch": {
+        "GetMetricData": metrics.get_metric_data,
+        "GetMetricStatistics": metrics.get_metric_statistics,
     },
     "iam": {
         "GetRole": identity.get_role,
