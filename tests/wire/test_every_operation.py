@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from botocore.model import Shape
 
 from pilothouse.catalog import images
@@ -278,3 +279,31 @@ def test_an_answer_is_what_the_service_model_promises(api: Any, service: str, op
 
 def test_every_operation_served_is_judged() -> None:
     assert set(IN_ORDER) == {(service, operation) for service in SERVED for operation in SERVED[service]}
+
+
+def test_each_kind_takes_tags_when_it_is_made_and_later(api: Any) -> None:
+    sagemaker, store = api.client("sagemaker"), api.context.store
+    for operation in ("CreateModel", "CreateEndpointConfig"):
+        method(sagemaker, operation)(**CALLS["sagemaker"][operation])
+    given, more = [{"Key": "team", "Value": "a"}], [{"Key": "stage", "Value": "b"}]
+    arns = [store.get("processing-job", "one-a").arn]
+    store.add_tags(arns[0], given)
+    for number, (operation, request) in enumerate(CALLS["sagemaker"].items()):
+        if operation.startswith("Create"):
+            named = {next(iter(request)): f"tagged-{number}"}
+            answer = method(sagemaker, operation)(**{**request, **named, "Tags": given})
+            arns.append(next(value for member, value in answer.items() if member.endswith("Arn")))
+    assert len({arn.split(":")[5].split("/")[0] for arn in arns}) == 8
+    for arn in arns:
+        assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == given
+        assert sagemaker.add_tags(ResourceArn=arn, Tags=more)["Tags"] == more + given
+        sagemaker.delete_tags(ResourceArn=arn, TagKeys=["team"])
+        assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == more
+
+
+@pytest.mark.parametrize("keys", [("aws:own",), ("AWS:own",), ("twice", "twice")])
+def test_tags_that_cannot_be_are_refused_when_something_is_made(api: Any, keys: tuple[str, ...]) -> None:
+    sagemaker, request = api.client("sagemaker"), {**CALLS["sagemaker"]["CreateModel"], "ModelName": "untagged"}
+    with pytest.raises(ClientError, match=r"aws: are reserved|the key twice twice"):
+        sagemaker.create_model(**request, Tags=[{"Key": key, "Value": "v"} for key in keys])
+    assert api.context.store.get("model", "untagged") is None

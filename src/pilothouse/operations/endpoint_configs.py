@@ -7,7 +7,7 @@ from collections import Counter
 from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ResourceInUse, ValidationError
-from pilothouse.operations import models
+from pilothouse.operations import models, tags
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -28,7 +28,7 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
             hosting.ENDPOINT_CONFIG,
             name,
             {k: v for k, v in request.items() if k != "Tags"},
-            tags=request.get("Tags", ()),
+            tags=tags.given(request),
         )
     except ResourceInUse as error:
         raise _exists(context, name) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ResourceInUse, ValidationError
-from pilothouse.operations import endpoint_configs, models
+from pilothouse.operations import endpoint_configs, models, tags
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -26,7 +26,7 @@ def create_endpoint(context: Context, request: Document) -> Document:
             {k: v for k, v in request.items() if k != "Tags"},
             status=hosting.CREATING,
             state=_pinned(context, request["EndpointConfigName"]),
-            tags=request.get("Tags", ()),
+            tags=tags.given(request),
         )
     except ResourceInUse as error:
         raise _exists(context, name) from error
