@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.model import Shape
 
-from pilothouse.catalog import images
+from pilothouse.catalog import hosting, images
 from pilothouse.clock import now
 from pilothouse.operations.table import SERVED
 
@@ -22,13 +22,13 @@ OBJECTIVE = {"Type": "Minimize", "MetricName": "train:rmse"}
 OUTPUT = {"S3OutputPath": "s3://oracle/out"}
 CONTAINER = {"Image": images.TABULAR_INFERENCE, "ModelDataUrl": "s3://oracle/model.tar.gz", "Environment": {"A": "b"}}
 VARIANT = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
-
 MEASURED = {
     "Namespace": "/aws/sagemaker/TrainingJobs",
     "MetricName": "train:rmse",
     "Dimensions": [{"Name": "TrainingJobName", "Value": "other"}],
 }
 DAY = {"StartTime": datetime.fromtimestamp(now() - 3000), "EndTime": datetime.fromtimestamp(now() + 3000)}
+
 CALLS: dict[str, dict[str, dict[str, Any]]] = {
     "sagemaker": {
         "CreateAutoMLJob": {
@@ -113,6 +113,11 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "CreateEndpoint": {"EndpointName": "e", "EndpointConfigName": "c"},
         "DescribeEndpoint": {"EndpointName": "e"},
         "ListEndpoints": {},
+        "UpdateEndpoint": {"EndpointName": "served", "EndpointConfigName": "c"},
+        "UpdateEndpointWeightsAndCapacities": {
+            "EndpointName": "adjusted",
+            "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredWeight": 2.0}],
+        },
         "DeleteEndpoint": {"EndpointName": "e"},
         "DeleteEndpointConfig": {"EndpointConfigName": "c"},
         "DeleteModel": {"ModelName": "m"},
@@ -122,12 +127,6 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "DescribeLogStreams": {"logGroupName": "/aws/sagemaker/AutoMLJobs"},
         "GetLogEvents": {"logGroupName": "/aws/sagemaker/AutoMLJobs", "logStreamName": "one/job"},
     },
-    "sts": {"GetCallerIdentity": {}},
-    "iam": {
-        "GetRole": {"RoleName": "someone"},
-        "SimulatePrincipalPolicy": {"PolicySourceArn": ROLE, "ActionNames": ["s3:GetObject", "logs:PutLogEvents"]},
-    },
-}
     "cloudwatch": {
         "GetMetricStatistics": {**MEASURED, "Period": 60, "Statistics": ["Average"], **DAY},
         "GetMetricData": {
@@ -135,6 +134,12 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
             **DAY,
         },
     },
+    "sts": {"GetCallerIdentity": {}},
+    "iam": {
+        "GetRole": {"RoleName": "someone"},
+        "SimulatePrincipalPolicy": {"PolicySourceArn": ROLE, "ActionNames": ["s3:GetObject", "logs:PutLogEvents"]},
+    },
+}
 IN_ORDER = [(service, operation) for service, calls in CALLS.items() for operation in calls]
 EXTENDED = ("LogLoss", "InferenceLatency")
 """Metrics that AWS's enum of MetricName lacks; candidates report them under both names all the same."""
@@ -148,13 +153,13 @@ def data(api: Any) -> None:
     objects.put("oracle", "data/train.csv", io.BytesIO(b"x,y\n1,a\n"))
     objects.put("oracle", "model.tar.gz", b"archive")
     store.append_log("/aws/sagemaker/AutoMLJobs", "one/job", ["Starting"])
+    store.append_log("/aws/sagemaker/TrainingJobs", "other/algo-1", ["[0]#011train-rmse:0.5"])
 
 
 def written_by_the_job(store: Any) -> None:
     """A finished candidate and its step, as the job process writes them."""
     step = {
         "ProcessingJobName": "one-a",
-    store.append_log("/aws/sagemaker/TrainingJobs", "other/algo-1", ["[0]#011train-rmse:0.5"])
         "ProcessingResources": {
             "ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 50}
         },
@@ -254,6 +259,15 @@ def tuned(store: Any) -> None:
     store.insert(kind, "other", {**row.request, "HyperParameterTuningJobName": "other"}, status="InProgress")
 
 
+def deployed(store: Any) -> None:
+    """An endpoint in service, as the reconciler leaves it, and two more."""
+    row = store.get("endpoint", "e")
+    state = {**row.state, "ProductionVariants": hosting.described_variants(row.state["_variants"], now())}
+    store.update("endpoint", "e", status="InService", state=state)
+    for name in ("served", "adjusted"):
+        store.insert("endpoint", name, row.request, status="InService", state=state)
+
+
 def method(client: Any, operation: str) -> Callable[..., Any]:
     names = {api_name: python for python, api_name in client.meta.method_to_api_mapping.items()}
     return getattr(client, names[operation])  # type: ignore[no-any-return]
@@ -269,6 +283,8 @@ def test_an_answer_is_what_the_service_model_promises(api: Any, service: str, op
         trained(api.context.store)
     if operation == "CreateHyperParameterTuningJob":
         tuned(api.context.store)
+    if operation == "CreateEndpoint":
+        deployed(api.context.store)
     assert answer.pop("ResponseMetadata")["HTTPStatusCode"] == 200
     shape = client.meta.service_model.operation_model(operation).output_shape
     if shape is None:

@@ -9,11 +9,12 @@ from pilothouse.operations import (
     automl,
     candidates,
     endpoint_configs,
+    endpoint_updates,
     endpoints,
     identity,
     logs,
-    models,
     metrics,
+    models,
     processing,
     tags,
     training,
@@ -65,18 +66,20 @@ SERVED: Mapping[str, Mapping[str, Operation]] = {
         "CreateEndpoint": endpoints.create_endpoint,
         "DescribeEndpoint": endpoints.describe_endpoint,
         "ListEndpoints": endpoints.list_endpoints,
+        "UpdateEndpoint": endpoint_updates.update_endpoint,
+        "UpdateEndpointWeightsAndCapacities": endpoint_updates.update_endpoint_weights_and_capacities,
         "DeleteEndpoint": endpoints.delete_endpoint,
     },
     "logs": {
         "DescribeLogStreams": logs.describe_log_streams,
         "GetLogEvents": logs.get_log_events,
     },
-    "sts": {
-        "GetCallerIdentity": identity.get_caller_identity,
-    },
     "cloudwatch": {
         "GetMetricData": metrics.get_metric_data,
         "GetMetricStatistics": metrics.get_metric_statistics,
+    },
+    "sts": {
+        "GetCallerIdentity": identity.get_caller_identity,
     },
     "iam": {
         "GetRole": identity.get_role,

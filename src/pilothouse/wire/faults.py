@@ -108,6 +108,9 @@ _TABLE: dict[type[PilothouseError], _Row] = {
         ("SlowDown", 503),
         logs=("LimitExceededException", 400),
     ),
+    errors.Throttled: _Row(
+        ("ThrottlingException", 400), ("Throttling", 400), ("ThrottlingException", 400), ("SlowDown", 503)
+    ),
     errors.UnknownOperation: _Row(
         ("UnknownOperationException", 400),
         ("InvalidAction", 400),
