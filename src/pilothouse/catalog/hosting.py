@@ -94,7 +94,8 @@ def replica_count(variant: Document) -> int:
 
 def concurrency(variant: Document) -> int | None:
     """How many requests a serverless variant takes at a time; None for one that has instances."""
-    return variant.get("ServerlessConfig", {}).get("MaxConcurrency")  # type: ignore[no-any-return]
+    limit: int | None = variant.get("ServerlessConfig", {}).get("MaxConcurrency")
+    return limit
 
 
 def described_variants(variants: Sequence[Document], resolved_at: float) -> list[Document]:
