@@ -79,7 +79,8 @@ class Recorder:
             try:
                 target = uri.parse(destination).join(folder, data_capture.file_name(records[0][1].at))
                 lines = (capture.line(exchange) for capture, exchange in records)
-                self._context.objects.put(target.bucket, target.key, lines, content_type="application/jsonlines")
+                objects = self._context.objects.keyed(records[0][0].kms_key)
+                objects.put(target.bucket, target.key, lines, content_type="application/jsonlines")
             except PilothouseError as error:
                 self._tell(endpoint, f"{len(records)} records could not be stored at {destination}: {error.message}")
             except Exception:  # the next file may do better

@@ -41,6 +41,7 @@ class Capture:
 
     percentage: int
     destination: str
+    kms_key: str | None
     with_input: bool
     with_output: bool
     csv_types: frozenset[str]
@@ -56,6 +57,7 @@ class Capture:
         return cls(
             percentage=config["InitialSamplingPercentage"],
             destination=config["DestinationS3Uri"],
+            kms_key=config.get("KmsKeyId") or None,
             with_input=any(given for given, _ in modes),
             with_output=any(given for _, given in modes),
             csv_types=frozenset(name.lower() for name in headers.get("CsvContentTypes", [])),
