@@ -12,6 +12,7 @@
     │   ├── OperationNotServed
     │   ├── EndpointNotFound
     │   ├── ModelError
+    │   ├── Throttled
     │   ├── RequestTimeout
     │   ├── ServiceUnavailable
     │   ├── AuthenticationError
@@ -100,6 +101,10 @@ class ModelError(RequestError):
         self.original_status = original_status
         self.original_message = original_message
         self.log_stream_arn = log_stream_arn
+
+
+class Throttled(RequestError):
+    """Rate exceeded"""
 
 
 class RequestTimeout(RequestError):

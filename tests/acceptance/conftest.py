@@ -119,7 +119,7 @@ class User:
             described = self.sagemaker.describe_endpoint(EndpointName=name)
             if described["EndpointStatus"] == status:
                 return dict(described)
-            assert described["EndpointStatus"] == "Creating", described
+            assert described["EndpointStatus"] in ("Creating", "Updating"), described
             assert time.monotonic() < give_up, described
             time.sleep(0.1)
 

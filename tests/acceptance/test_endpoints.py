@@ -6,8 +6,10 @@ import csv
 import json
 import random
 import statistics
+import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,17 @@ import pytest
 from botocore.exceptions import ClientError
 
 from pilothouse import engines
+from pilothouse.catalog import images
 from pilothouse.contract.pack import pack
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.profile import profile
 from pilothouse.engines.base import Task
+from pilothouse.hosting.fleet import GRACE
 from pilothouse.problems.tabular.archive import Member, write_manifest
 
 pytestmark = pytest.mark.slow
 
+BUCKET = "models"  # the user's
 EVERYTHING = "predicted_label, probability, probabilities, labels"
 
 
@@ -119,6 +124,93 @@ def test_the_models_own_refusals_come_back_as_model_errors(user: Any, archives: 
     assert refused(user.runtime.invoke_endpoint, **{**invoke, "Body": b""})["OriginalStatusCode"] == 400
     missing = refused(user.runtime.invoke_endpoint, **{**invoke, "EndpointName": "missing"})["Error"]
     assert missing == {"Code": "ValidationError", "Message": "Endpoint missing of account 000000000000 not found."}
+
+
+def test_no_request_fails_while_an_endpoint_is_updated(user: Any, archives: dict[str, Path]) -> None:
+    """Clients ask without a pause while another model takes over, and while its replicas and weights change."""
+    name = user.deploy("updated", archives["binary"])
+    user.deploy("updated-to", archives["binary"], SAGEMAKER_INFERENCE_OUTPUT="labels")
+    user.wait(name)
+    answers, failures, done = set(), [], threading.Event()
+
+    def hammer() -> None:
+        while not done.is_set():
+            try:
+                answers.add(user.ask(name, "30,Rome"))
+            except Exception as error:
+                failures.append(error)
+
+    clients = [threading.Thread(target=hammer) for _ in range(3)]
+    for client in clients:
+        client.start()
+    try:
+        user.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName="updated-to")
+        assert user.wait(name)["EndpointConfigName"] == "updated-to"
+        for count in (2, 1):
+            change = {"VariantName": "main", "DesiredWeight": 3.0, "DesiredInstanceCount": count}
+            user.sagemaker.update_endpoint_weights_and_capacities(
+                EndpointName=name, DesiredWeightsAndCapacities=[change]
+            )
+            assert user.wait(name)["ProductionVariants"][0]["CurrentInstanceCount"] == count
+        time.sleep(GRACE + 1)  # those that were replaced have been told to end
+    finally:
+        done.set()
+        for client in clients:
+            client.join()
+    assert failures == []
+    assert answers == {"yes\n", "\"['no', 'yes']\"\n"}
+
+
+def test_variants_share_the_requests_by_weight_and_what_is_asked_is_captured(
+    user: Any, archives: dict[str, Path]
+) -> None:
+    """Of three variants one has no weight and one is serverless; the capture is read from S3."""
+    for name in ("shared", "spare"):
+        container = user.container(images.TABULAR_INFERENCE, archives["binary"])
+        user.sagemaker.create_model(ModelName=name, PrimaryContainer=container)
+    instances = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    variants = [
+        {"VariantName": "all", "ModelName": "shared", **instances},
+        {"VariantName": "none", "ModelName": "spare", "InitialVariantWeight": 0.0, **instances},
+        {
+            "VariantName": "serverless",
+            "ModelName": "spare",
+            "InitialVariantWeight": 0.0,
+            "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1},
+        },
+    ]
+    capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": f"s3://{BUCKET}/captured",
+        "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
+        "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
+    }
+    user.sagemaker.create_endpoint_config(
+        EndpointConfigName="shared", ProductionVariants=variants, DataCaptureConfig=capture
+    )
+    user.sagemaker.create_endpoint(EndpointName="shared", EndpointConfigName="shared")
+    assert user.wait("shared")["DataCaptureConfig"]["CaptureStatus"] == "Started"
+    request = {"EndpointName": "shared", "ContentType": "text/csv", "Body": "30,Rome"}
+    drawn = [user.runtime.invoke_endpoint(**request)["InvokedProductionVariant"] for _ in range(5)]
+    assert set(drawn) == {"all"}
+    for target in ("none", "serverless"):
+        answer = user.runtime.invoke_endpoint(**request, TargetVariant=target, InferenceId=f"to-{target}")
+        assert answer["InvokedProductionVariant"] == target
+    records = captured(user, f"captured/shared/serverless/{datetime.now(UTC):%Y/%m/}")
+    assert [record["eventMetadata"]["inferenceId"] for record in records] == ["to-serverless"]
+    data = records[0]["captureData"]
+    assert (data["endpointInput"]["data"], data["endpointOutput"]["data"]) == ("30,Rome", "yes\n")
+
+
+def captured(user: Any, prefix: str) -> list[dict[str, Any]]:
+    """The captured records below a prefix, once there are some."""
+    give_up = time.monotonic() + 120
+    while not (found := user.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])):
+        assert time.monotonic() < give_up
+        time.sleep(0.2)
+    bodies = [user.s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read() for one in found]
+    return [json.loads(line) for body in bodies for line in body.splitlines()]
 
 
 def test_an_unknown_output_fails_the_endpoint_with_the_reason(user: Any, archives: dict[str, Path]) -> None:

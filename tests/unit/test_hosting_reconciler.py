@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from pilothouse.catalog import hosting, images
+from pilothouse.catalog import endpoint_updates, hosting, images
 from pilothouse.config import Settings
 from pilothouse.contract.pack import pack
 from pilothouse.errors import LaunchFailed
-from pilothouse.hosting import keeper
+from pilothouse.hosting import fleet, keeper
 from pilothouse.hosting.sockets import runtime_folder
 from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.slots import memory_share
@@ -118,14 +118,21 @@ class Installation:
         self.reconciler = HostingReconciler(self.store, self.objects, self.launcher, self.settings)
         return self.reconciler
 
-    def deploy(self, name: str = "live", archives: Sequence[str] = ("model.tar.gz",), **variant: Any) -> None:
+    def pinned(self, archives: Sequence[str] = ("model.tar.gz",), **variant: Any) -> dict[str, Any]:
         model = hosting.model_request(
             "m",
             [{"Image": images.TABULAR_INFERENCE, "ModelDataUrl": f"s3://bucket/{key}"} for key in archives],
         )
         config = hosting.endpoint_config_request("c", "m")
         config["ProductionVariants"][0].update(variant)
-        state = hosting.endpoint_state(config, {"m": model})
+        return hosting.endpoint_state(config, {"m": model})
+
+    def update(self, note: dict[str, Any], **state: Any) -> None:
+        """What UpdateEndpoint and UpdateEndpointWeightsAndCapacities write."""
+        self.store.update(hosting.ENDPOINT, "live", status="Updating", state={endpoint_updates.NOTE: note, **state})
+
+    def deploy(self, name: str = "live", archives: Sequence[str] = ("model.tar.gz",), **variant: Any) -> None:
+        state = self.pinned(archives, **variant)
         self.store.insert(
             hosting.ENDPOINT, name, hosting.endpoint_request(name, "c"), status=hosting.CREATING, state=state
         )
@@ -154,6 +161,7 @@ class Installation:
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     monkeypatch.setattr(keeper, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(fleet, "GRACE", 0.0)
     installation = Installation(tmp_path / "home")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "manifest.json").write_text(json.dumps({"version": 1}))
@@ -319,6 +327,93 @@ def test_a_failed_endpoint_can_be_deleted(house: Installation) -> None:
     house.until_status("Failed")
     house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("Failed",))
     house.until(lambda: house.row() is None)
+
+
+def adjusted(**changes: Any) -> dict[str, Any]:
+    return endpoint_updates.adjustment({"AllTraffic": changes})
+
+
+def test_an_update_serves_from_the_old_replicas_until_all_new_ones_answer(house: Installation) -> None:
+    house.deploy()
+    house.until_status("InService")
+    (old,) = house.launcher.alive
+    house.launcher.hindrances = [LaunchFailed()]
+    house.update(endpoint_updates.replacement("second", house.pinned(InitialInstanceCount=2), []))
+    house.until(lambda: len(house.launcher.alive) == 2)
+    assert (house.until_status("Updating").state["_replicas"][0]["socket"]) == old.program.arguments["socket"]
+    row = house.until_status("InService")
+    assert row.state["EndpointConfigName"] == "second"
+    assert row.state["ProductionVariants"][0]["CurrentInstanceCount"] == 2
+    assert endpoint_updates.NOTE not in row.state
+    sockets = {replica["socket"] for replica in house.replicas()}
+    assert len(sockets) == 2
+    house.until(lambda: old.terminated)
+    assert {replica.program.arguments["socket"] for replica in house.launcher.alive} == sockets
+
+
+def test_replaced_replicas_serve_on_for_as_long_as_asked(house: Installation) -> None:
+    house.deploy()
+    house.until_status("InService")
+    policy = {"BlueGreenUpdatePolicy": {"TerminationWaitInSeconds": 3600}}
+    house.update(endpoint_updates.replacement("second", house.pinned(), []), LastDeploymentConfig=policy)
+    house.until_status("InService")
+    for _ in range(3):
+        house.reconciler.tick()
+    assert len(house.launcher.alive) == 2
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("InService",))
+    house.until(lambda: house.row() is None)
+    assert house.launcher.alive == []
+
+
+def test_an_update_that_does_not_load_leaves_the_endpoint_as_it_was(house: Installation) -> None:
+    house.deploy()
+    before = house.until_status("InService")
+    house.launcher.failure = "The model cannot be loaded."
+    house.update(endpoint_updates.replacement("second", house.pinned(InitialInstanceCount=2), []))
+    row = house.until_status("InService")
+    reason = row.state.pop("FailureReason")
+    assert reason.startswith("Variant AllTraffic: The model server")
+    assert "goes on as it was before the update." in reason
+    assert row.state == before.state
+    assert len(house.launcher.alive) == 1
+    house.launcher.failure = None
+    house.update(adjusted(InitialVariantWeight=2.0), FailureReason=None)
+    assert house.until_status("InService").state["ProductionVariants"][0]["CurrentWeight"] == 2.0
+
+
+def test_more_or_fewer_replicas_are_added_or_taken_away_and_the_others_stay(house: Installation) -> None:
+    house.deploy()
+    house.until_status("InService")
+    (first,) = house.launcher.alive
+    house.update(adjusted(InitialInstanceCount=3))
+    assert len(house.until_status("InService").state["_replicas"]) == 3
+    assert first in house.launcher.alive
+    house.update(adjusted(InitialInstanceCount=1))
+    house.until_status("InService")
+    house.until(lambda: house.launcher.alive == [first])
+
+
+def test_an_update_goes_on_after_a_restart_of_the_server(house: Installation) -> None:
+    house.deploy()
+    house.until_status("InService")
+    house.launcher.hindrances = [LaunchFailed()]
+    house.update(endpoint_updates.replacement("second", house.pinned(InitialInstanceCount=2), []))
+    house.reconciler.tick()
+    house.restart()
+    row = house.until_status("InService")
+    assert row.state["EndpointConfigName"] == "second"
+    house.until(lambda: len(house.launcher.alive) == 2)
+
+
+def test_an_endpoint_can_be_deleted_while_it_is_updated(house: Installation) -> None:
+    house.deploy()
+    house.until_status("InService")
+    house.launcher.failure = "no"
+    house.update(endpoint_updates.replacement("second", house.pinned(), []))
+    house.reconciler.tick()
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("Updating",))
+    house.until(lambda: house.row() is None)
+    assert house.launcher.alive == []
 
 
 def test_a_stop_lets_replicas_finish_and_leaves_the_rows(house: Installation) -> None:

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from pilothouse.catalog import built_in_training
-from pilothouse.catalog.metric_definitions import check, compiled
-from pilothouse.contract.scrape import Scraper, finite, number
+from pilothouse.catalog.metric_definitions import check, compiled, number
+from pilothouse.contract.scrape import Scraper, finite
 from pilothouse.errors import ValidationError
 
 

@@ -33,6 +33,13 @@ def context(tmp_path: Path) -> Iterator[Context]:
     store.close()
 
 
+CAPTURE = {
+    "InitialSamplingPercentage": 20,
+    "DestinationS3Uri": "s3://bucket/captured",
+    "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
+}
+
+
 def create_model(context: Context, name: str = "Churn", **members: Any) -> dict[str, Any]:
     request = {"ModelName": name, "PrimaryContainer": CONTAINER, **members}
     return models.create_model(context, {k: v for k, v in request.items() if v is not None})
@@ -221,7 +228,7 @@ def test_a_serverless_variant_needs_no_instances(context: Context) -> None:
         ([variant(InstanceType=None)], {}, "needs InstanceType and InitialInstanceCount"),
         ([variant(ServerlessConfig={"MemorySizeInMB": 1024, "MaxConcurrency": 5})], {}, "both ServerlessConfig and"),
         ([variant()], {"AsyncInferenceConfig": {"OutputConfig": {}}}, "AsyncInferenceConfig is not served"),
-        ([variant()], {"DataCaptureConfig": {"EnableCapture": True}}, "DataCaptureConfig is not served"),
+        ([variant()], {"DataCaptureConfig": {**CAPTURE, "DestinationS3Uri": "s3://gone/x"}}, 'bucket "gone" of Dest'),
     ],
 )
 def test_a_configuration_that_could_not_be_served_is_refused_at_once(
@@ -264,6 +271,20 @@ def test_an_endpoint_pins_its_containers(deployed: Context) -> None:
     endpoint_configs.delete_endpoint_config(deployed, {"EndpointConfigName": "Config"})
     row = endpoints.existing(deployed, "Live")
     assert row.state["_variants"] == [{"InitialVariantWeight": 1.0, **variant(), "Containers": [CONTAINER]}]
+
+
+def test_data_capture_is_pinned_and_described(context: Context) -> None:
+    create_model(context)
+    create_config(context, DataCaptureConfig=CAPTURE)
+    create_endpoint(context)
+    endpoint_configs.delete_endpoint_config(context, {"EndpointConfigName": "Config"})
+    assert endpoints.describe_endpoint(context, {"EndpointName": "live"})["DataCaptureConfig"] == {
+        "EnableCapture": True,
+        "CaptureStatus": "Started",
+        "CurrentSamplingPercentage": 20,
+        "DestinationS3Uri": "s3://bucket/captured",
+        "KmsKeyId": "",
+    }
 
 
 def test_creating_an_endpoint_wakes_the_supervisor(context: Context) -> None:

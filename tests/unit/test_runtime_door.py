@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import socketserver
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +23,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pilothouse.api import runtime
+from pilothouse.api import invocation, runtime
 from pilothouse.catalog import hosting
 from pilothouse.config import Settings
-from pilothouse.errors import ModelError, PilothouseError
+from pilothouse.errors import ModelError, PilothouseError, Throttled
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Store
@@ -92,20 +95,24 @@ class Door:
         *replicas: Replica,
         status: str = "InService",
         weights: dict[str, float] | None = None,
+        capture: dict[str, Any] | None = None,
         **members: Any,
     ) -> None:
         weights = weights or {r.address["variant"]: 1.0 for r in replicas} or {"main": 1.0}
         variants = [
             {"VariantName": name, "InitialVariantWeight": weight, **members} for name, weight in weights.items()
         ]
-        state = {"_variants": variants, "_replicas": [r.address for r in replicas]}
+        state = {"_variants": variants, "_replicas": [r.address for r in replicas], "_capture": capture}
         self.store.insert(hosting.ENDPOINT, "live", {}, status=status, state=state)
 
-    def post(self, *bodies: str | bytes, path: str = "live/invocations", **headers: str) -> list[httpx.Response]:
+    def post(
+        self, *bodies: str | bytes, path: str = "live/invocations", at_once: bool = False, **headers: str
+    ) -> list[httpx.Response]:
         async def send() -> list[httpx.Response]:
             headers_ = {name.replace("_", "-"): value.encode() for name, value in headers.items()}
             async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://door") as client:
-                answers = [await client.post(f"/endpoints/{path}", content=b, headers=headers_) for b in bodies]
+                calls = [client.post(f"/endpoints/{path}", content=b, headers=headers_) for b in bodies]
+                answers = await asyncio.gather(*calls) if at_once else [await call for call in calls]
             if hasattr(self.app.state, "runtime"):
                 await self.app.state.runtime.close()
                 del self.app.state.runtime
@@ -182,6 +189,96 @@ def test_no_container_is_named_where_they_answer_in_series(door: Door, sockets: 
     assert "TargetContainerHostname is for models with InferenceExecutionConfig" in refused[0].json()["message"]
 
 
+def test_a_serverless_variant_takes_so_many_requests_at_a_time(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two are held by the model until the other three have been answered."""
+    released, plain, ask = threading.Event(), Echo.do_POST, runtime.Invoker._invoke
+    refusals = []
+
+    def held(handler: Echo) -> None:
+        released.wait(30)
+        plain(handler)
+
+    async def counted(invoker: runtime.Invoker, call: Any) -> Response:
+        try:
+            return await ask(invoker, call)
+        except Throttled:
+            refusals.append(call)
+            if len(refusals) == 3:
+                released.set()
+            raise
+
+    monkeypatch.setattr(Echo, "do_POST", held)
+    monkeypatch.setattr(runtime.Invoker, "_invoke", counted)
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica, ServerlessConfig={"MemorySizeInMB": 1024, "MaxConcurrency": 2})
+        answers = door.post(*"12345", at_once=True)
+        released.set()
+        after = door.post("6")[0]
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 400, 400, 400]
+    error = next(answer.json() for answer in answers if answer.status_code == 400)
+    expected = "Rate exceeded: variant main of endpoint live takes 2 requests at a time."
+    assert error == {"type": "Throttled", "message": expected}
+    assert after.status_code == 200
+
+
+CAPTURE = {
+    "EnableCapture": True,
+    "InitialSamplingPercentage": 100,
+    "DestinationS3Uri": "s3://captured/below",
+    "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+    "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
+}
+
+
+def captured(door: Door) -> list[tuple[str, list[dict[str, Any]]]]:
+    objects = door.context.objects
+    files = [(info.key, objects.read(info.bucket, info.key)) for info in objects.walk("captured")]
+    return [(key, [json.loads(line) for line in content.splitlines()]) for key, content in files]
+
+
+def test_what_was_asked_and_answered_is_captured(door: Door, sockets: Path) -> None:
+    door.context.objects.create_bucket("captured")
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica, capture=CAPTURE)
+        attributes = {"x_amzn_sagemaker_custom_attributes": "trace=7", "x_amzn_sagemaker_inference_id": "id-1"}
+        door.post("1,2", "status 400", content_type="text/csv", **attributes)
+    ((key, (record,)),) = captured(door)
+    assert re.fullmatch(r"below/live/main/\d{4}/\d\d/\d\d/\d\d/\d\d-\d\d-\d{3}-[0-9a-f-]{36}\.jsonl", key)
+    assert record["captureData"] == {
+        "endpointInput": {"observedContentType": "text/csv", "mode": "INPUT", "data": "1,2", "encoding": "CSV"},
+        "endpointOutput": {
+            "observedContentType": "text/csv; charset=utf-8",
+            "mode": "OUTPUT",
+            "data": "main/0 text/csv */* 1,2",
+            "encoding": "CSV",
+        },
+    }
+    event = record["eventMetadata"]
+    assert (event["customAttributes"], event["inferenceId"]) == (["trace=7"], "id-1")
+    assert datetime.fromisoformat(event["inferenceTime"]).strftime("below/live/main/%Y/%m/%d/%H") == key[:29]
+    assert record["eventVersion"] == "0"
+
+
+@pytest.mark.parametrize(("percentage", "enabled"), [(0, True), (100, False)])
+def test_nothing_is_captured_that_was_not_drawn(door: Door, sockets: Path, percentage: int, enabled: bool) -> None:
+    door.context.objects.create_bucket("captured")
+    with Replica(sockets, "main") as replica:
+        capture = {**CAPTURE, "InitialSamplingPercentage": percentage, "EnableCapture": enabled}
+        door.endpoint(replica, capture=capture)
+        door.post("1,2", "3,4")
+    assert captured(door) == []
+
+
+def test_a_capture_that_cannot_be_stored_fails_no_request_and_is_told_in_the_log(door: Door, sockets: Path) -> None:
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica, capture=CAPTURE)
+        assert door.post("1,2")[0].status_code == 200
+    (event,) = door.store.log_events("/aws/sagemaker/Endpoints/live", "data-capture")
+    assert event.message.startswith("1 records could not be stored at s3://captured/below: ")
+
+
 def test_a_replica_that_is_gone_is_passed_over(door: Door, sockets: Path) -> None:
     with Replica(sockets, "main", 0) as gone, Replica(sockets, "main", 1) as living:
         door.endpoint(gone, living)
@@ -256,7 +353,7 @@ def test_a_model_that_takes_too_long_is_given_up(door: Door, sockets: Path, monk
         ("live/invocations", {"x-amzn-sagemaker-custom-attributes": "x" * 1025}, "x", "ValidationError", "1024"),
         ("live/invocations", {"x-amzn-sagemaker-custom-attributes": "é"}, "x", "ValidationError", "CustomAttributes"),
         ("live/invocations", {"content-type": "text/csv\x7f"}, "x", "ValidationError", "printable US-ASCII"),
-        ("live/invocations", {}, b"x" * (runtime.MAX_BODY + 1), "RequestTooLarge", "Send fewer rows"),
+        ("live/invocations", {}, b"x" * (invocation.MAX_BODY + 1), "RequestTooLarge", "Send fewer rows"),
     ],
 )
 def test_what_is_not_served_is_refused(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import pytest
 
@@ -43,6 +43,7 @@ class PretendedJob:
 
     name = "job"
     settings = Settings()
+    request: ClassVar[dict[str, Any]] = {}
     stop_requested = False
 
     def __init__(self, ended: Exit, words: str = "") -> None:

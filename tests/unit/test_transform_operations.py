@@ -123,6 +123,10 @@ def test_a_created_transform_job_pins_its_model(context: Context) -> None:
             "No S3 obj",
         ),
         ({"DataProcessing": {"JoinSource": "Input"}}, "need SplitType Line"),
+        (
+            {"DataProcessing": {"JoinSource": "Input"}, "source": {"ContentType": "application/json"}},
+            "SplitType None and application/json as both",
+        ),
         ({"DataProcessing": {"InputFilter": "$..x"}, "source": LINES}, "no JSONPath that is served"),
         ({"DataProcessing": {"InputFilter": "$.x"}, "source": LINES}, "rows of CSV have places only"),
         (
@@ -138,6 +142,11 @@ def test_a_transform_job_that_could_not_be_done_is_refused_at_once(
         create(context, **members)
     assert part in caught.value.message
     assert context.store.get(transform.KIND, "score") is None
+
+
+def test_a_document_of_json_may_be_filtered_and_joined(context: Context) -> None:
+    types = {"source": {"ContentType": "application/json"}, "target": {"Accept": "application/json"}}
+    assert create(context, DataProcessing={"JoinSource": "Input", "InputFilter": "$.rows"}, **types)
 
 
 def test_a_direct_model_has_no_answer_of_its_own(context: Context) -> None:

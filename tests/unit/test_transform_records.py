@@ -75,6 +75,13 @@ def test_no_line_is_lost_and_no_batch_is_too_large(lines: list[bytes]) -> None:
     assert all(0 < sum(map(len, batch)) <= 20 for batch in found)
 
 
+def test_no_more_is_read_than_a_batch_needs() -> None:
+    stream = io.BytesIO(b"0123456789\n" * 10_000)
+    for _ in batches(stream, "Line", single=False, limit=110):
+        assert stream.tell() <= 121
+        break
+
+
 def test_an_object_without_a_split_is_one_record() -> None:
     assert cut(b"1,a\n2,b\n", "None") == [[b"1,a\n2,b\n"]]
     with pytest.raises(DataError, match="The object is larger than MaxPayloadInMB allows"):
@@ -134,6 +141,15 @@ def test_json_lines_are_joined_under_names_of_their_own() -> None:
     assert picked.answer([b"{}\n"], b'{"score": 5}\n') == b"5\n"
 
 
+def test_a_json_document_is_joined_as_a_whole() -> None:
+    joined = processing("application/json", JoinSource="Input", OutputFilter="$['id','SageMakerOutput']")
+    document, answer = b'{\n "id": 7,\n "instances": [[1]]\n}\n', b'{"predictions":\n [{"score": 2}]}'
+    expected = {"id": 7, "SageMakerOutput": {"predictions": [{"score": 2}]}}
+    assert json.loads(joined.answer([document], answer)) == expected
+    picked = processing("application/json", InputFilter="$.instances").request([document])
+    assert json.loads(picked) == [[1]]
+
+
 def test_lines_that_cannot_be_filtered_or_joined_are_the_datas_fault() -> None:
     with pytest.raises(DataError, match=r"does not have what a filter asks for: \$\[5\]"):
         processing(InputFilter="$[5]").request([b"1,2\n"])
@@ -141,5 +157,5 @@ def test_lines_that_cannot_be_filtered_or_joined_are_the_datas_fault() -> None:
         processing(JoinSource="Input").answer([b"1\n", b"2\n"], b"yes\n")
     with pytest.raises(DataError, match="must not go over several lines"):
         processing(InputFilter="$[1:]").request([b'1,"two\n'])
-    with pytest.raises(DataError, match="A line is not application/jsonlines"):
+    with pytest.raises(DataError, match="A record is not application/jsonlines"):
         processing("application/jsonlines", InputFilter="$.x").request([b"{\n"])

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from botocore.model import Shape
 
-from pilothouse.catalog import images
+from pilothouse.catalog import hosting, images
 from pilothouse.clock import now
 from pilothouse.operations.table import SERVED
 
@@ -21,6 +22,12 @@ OBJECTIVE = {"Type": "Minimize", "MetricName": "train:rmse"}
 OUTPUT = {"S3OutputPath": "s3://oracle/out"}
 CONTAINER = {"Image": images.TABULAR_INFERENCE, "ModelDataUrl": "s3://oracle/model.tar.gz", "Environment": {"A": "b"}}
 VARIANT = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+MEASURED = {
+    "Namespace": "/aws/sagemaker/TrainingJobs",
+    "MetricName": "train:rmse",
+    "Dimensions": [{"Name": "TrainingJobName", "Value": "other"}],
+}
+DAY = {"StartTime": datetime.fromtimestamp(now() - 3000), "EndTime": datetime.fromtimestamp(now() + 3000)}
 
 CALLS: dict[str, dict[str, dict[str, Any]]] = {
     "sagemaker": {
@@ -106,6 +113,11 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "CreateEndpoint": {"EndpointName": "e", "EndpointConfigName": "c"},
         "DescribeEndpoint": {"EndpointName": "e"},
         "ListEndpoints": {},
+        "UpdateEndpoint": {"EndpointName": "served", "EndpointConfigName": "c"},
+        "UpdateEndpointWeightsAndCapacities": {
+            "EndpointName": "adjusted",
+            "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredWeight": 2.0}],
+        },
         "DeleteEndpoint": {"EndpointName": "e"},
         "DeleteEndpointConfig": {"EndpointConfigName": "c"},
         "DeleteModel": {"ModelName": "m"},
@@ -114,6 +126,13 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
     "logs": {
         "DescribeLogStreams": {"logGroupName": "/aws/sagemaker/AutoMLJobs"},
         "GetLogEvents": {"logGroupName": "/aws/sagemaker/AutoMLJobs", "logStreamName": "one/job"},
+    },
+    "cloudwatch": {
+        "GetMetricStatistics": {**MEASURED, "Period": 60, "Statistics": ["Average"], **DAY},
+        "GetMetricData": {
+            "MetricDataQueries": [{"Id": "q", "MetricStat": {"Metric": MEASURED, "Period": 60, "Stat": "Average"}}],
+            **DAY,
+        },
     },
     "sts": {"GetCallerIdentity": {}},
     "iam": {
@@ -134,6 +153,7 @@ def data(api: Any) -> None:
     objects.put("oracle", "data/train.csv", io.BytesIO(b"x,y\n1,a\n"))
     objects.put("oracle", "model.tar.gz", b"archive")
     store.append_log("/aws/sagemaker/AutoMLJobs", "one/job", ["Starting"])
+    store.append_log("/aws/sagemaker/TrainingJobs", "other/algo-1", ["[0]#011train-rmse:0.5"])
 
 
 def written_by_the_job(store: Any) -> None:
@@ -239,6 +259,15 @@ def tuned(store: Any) -> None:
     store.insert(kind, "other", {**row.request, "HyperParameterTuningJobName": "other"}, status="InProgress")
 
 
+def deployed(store: Any) -> None:
+    """An endpoint in service, as the reconciler leaves it, and two more."""
+    row = store.get("endpoint", "e")
+    state = {**row.state, "ProductionVariants": hosting.described_variants(row.state["_variants"], now())}
+    store.update("endpoint", "e", status="InService", state=state)
+    for name in ("served", "adjusted"):
+        store.insert("endpoint", name, row.request, status="InService", state=state)
+
+
 def method(client: Any, operation: str) -> Callable[..., Any]:
     names = {api_name: python for python, api_name in client.meta.method_to_api_mapping.items()}
     return getattr(client, names[operation])  # type: ignore[no-any-return]
@@ -254,6 +283,8 @@ def test_an_answer_is_what_the_service_model_promises(api: Any, service: str, op
         trained(api.context.store)
     if operation == "CreateHyperParameterTuningJob":
         tuned(api.context.store)
+    if operation == "CreateEndpoint":
+        deployed(api.context.store)
     assert answer.pop("ResponseMetadata")["HTTPStatusCode"] == 200
     shape = client.meta.service_model.operation_model(operation).output_shape
     if shape is None:
@@ -264,3 +295,31 @@ def test_an_answer_is_what_the_service_model_promises(api: Any, service: str, op
 
 def test_every_operation_served_is_judged() -> None:
     assert set(IN_ORDER) == {(service, operation) for service in SERVED for operation in SERVED[service]}
+
+
+def test_each_kind_takes_tags_when_it_is_made_and_later(api: Any) -> None:
+    sagemaker, store = api.client("sagemaker"), api.context.store
+    for operation in ("CreateModel", "CreateEndpointConfig"):
+        method(sagemaker, operation)(**CALLS["sagemaker"][operation])
+    given, more = [{"Key": "team", "Value": "a"}], [{"Key": "stage", "Value": "b"}]
+    arns = [store.get("processing-job", "one-a").arn]
+    store.add_tags(arns[0], given)
+    for number, (operation, request) in enumerate(CALLS["sagemaker"].items()):
+        if operation.startswith("Create"):
+            named = {next(iter(request)): f"tagged-{number}"}
+            answer = method(sagemaker, operation)(**{**request, **named, "Tags": given})
+            arns.append(next(value for member, value in answer.items() if member.endswith("Arn")))
+    assert len({arn.split(":")[5].split("/")[0] for arn in arns}) == 8
+    for arn in arns:
+        assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == given
+        assert sagemaker.add_tags(ResourceArn=arn, Tags=more)["Tags"] == more + given
+        sagemaker.delete_tags(ResourceArn=arn, TagKeys=["team"])
+        assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == more
+
+
+@pytest.mark.parametrize("keys", [("aws:own",), ("AWS:own",), ("twice", "twice")])
+def test_tags_that_cannot_be_are_refused_when_something_is_made(api: Any, keys: tuple[str, ...]) -> None:
+    sagemaker, request = api.client("sagemaker"), {**CALLS["sagemaker"]["CreateModel"], "ModelName": "untagged"}
+    with pytest.raises(ClientError, match=r"aws: are reserved|the key twice twice"):
+        sagemaker.create_model(**request, Tags=[{"Key": key, "Value": "v"} for key in keys])
+    assert api.context.store.get("model", "untagged") is None

@@ -21,6 +21,8 @@ PROTOCOLS = {
     "runtime": "rest-json",
     "sts": "query",
     "iam": "query",
+    "cloudwatch": "json",
+    "cloudwatch-query": "query",
     "s3": "rest-xml",
 }
 

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pilothouse.api import bucket, router, runtime
+from pilothouse.api import bucket, invocation, router, runtime
 from pilothouse.api.gateway import Gateway, Service, is_signed
 from pilothouse.api.health import health
 from pilothouse.operations.context import Context
@@ -18,7 +18,7 @@ from pilothouse.wire.sigv4 import Keys
 
 _JSON_LIMIT = 10 << 20
 _FORM_LIMIT = 1 << 20
-_SCHEMAS = ("sagemaker", "sagemaker-runtime", "logs", "sts", "iam")
+_SCHEMAS = ("sagemaker", "sagemaker-runtime", "logs", "cloudwatch", "sts", "iam")
 
 
 def create_app(context: Context, keys: Keys) -> Starlette:
@@ -29,8 +29,10 @@ def create_app(context: Context, keys: Keys) -> Starlette:
         keys,
         {
             "sagemaker": Service(router.json, _JSON_LIMIT),
-            "runtime": Service(runtime.handle, runtime.MAX_BODY),
+            "runtime": Service(runtime.handle, invocation.MAX_BODY),
             "logs": Service(router.json, _JSON_LIMIT),
+            "cloudwatch": Service(router.json, _FORM_LIMIT),
+            "cloudwatch-query": Service(router.form, _FORM_LIMIT),
             "sts": Service(router.form, _FORM_LIMIT),
             "iam": Service(router.form, _FORM_LIMIT),
             "s3": Service(bucket.handle, None),

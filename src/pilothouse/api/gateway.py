@@ -90,7 +90,14 @@ class Gateway:
         return await service.handle(request, self._context, identity)
 
 
-_DOORS: Mapping[str, Door] = {"sagemaker": "sagemaker", "s3": "s3", "sts": "sts", "iam": "iam", "logs": "logs"}
+_DOORS: Mapping[str, Door] = {
+    "sagemaker": "sagemaker",
+    "s3": "s3",
+    "sts": "sts",
+    "iam": "iam",
+    "logs": "logs",
+    "monitoring": "cloudwatch",
+}
 """The door for each service that a credential scope can name."""
 
 _RUNTIME_PATHS = "/endpoints/"  # SageMaker's two services sign with one name
@@ -100,8 +107,10 @@ def door_of(message: Message) -> Door:
     """Where a request belongs: by its credential scope; by its looks when it carries none that can be read."""
     if message.path.startswith(_RUNTIME_PATHS) and _scope_service(message) in ("sagemaker", ""):
         return "runtime"
-    service = _scope_service(message) or _apparent_service(message)
-    return _DOORS.get(service, "sagemaker")
+    door = _DOORS.get(_scope_service(message) or _apparent_service(message), "sagemaker")
+    if door == "cloudwatch" and message.header("x-amz-target") is None:
+        return "cloudwatch-query"
+    return door
 
 
 def _scope_service(message: Message) -> str:

@@ -19,8 +19,9 @@ from pilothouse.wire.sigv4 import Identity
 
 async def json(request: Request, context: Context, identity: Identity) -> Response:
     """Answer a JSON 1.1 request: POST with the operation in X-Amz-Target."""
-    name = models.operation_of_target(identity.service, request.headers.get("x-amz-target", ""))
-    operation, function = _served(identity.service, name)
+    service = models.signed(identity.service)
+    name = models.operation_of_target(service, request.headers.get("x-amz-target", ""))
+    operation, function = _served(service, name)
     body = await request.body()
 
     def work() -> bytes:
@@ -32,7 +33,7 @@ async def json(request: Request, context: Context, identity: Identity) -> Respon
 async def form(request: Request, context: Context, identity: Identity) -> Response:
     """Answer a query-protocol request: a form with the operation in Action."""
     fields = query.form(await request.body() or request.url.query.encode())
-    operation, function = _served(identity.service, fields.get("Action", ""))
+    operation, function = _served(models.signed(identity.service), fields.get("Action", ""))
     request_id = request.state.request_id
 
     def work() -> bytes:

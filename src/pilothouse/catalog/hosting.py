@@ -64,7 +64,8 @@ def endpoint_state(config: Document, models: Mapping[str, Document]) -> Document
 
     `config` is a CreateEndpointConfig request, `models` the CreateModel requests by the model names it uses.
     """
-    return {"_variants": [_pinned(v, models[v["ModelName"]]) for v in config["ProductionVariants"]]}
+    state: Document = {"_variants": [_pinned(v, models[v["ModelName"]]) for v in config["ProductionVariants"]]}
+    return state | ({"_capture": config["DataCaptureConfig"]} if "DataCaptureConfig" in config else {})
 
 
 def containers(model: Document) -> list[Document]:
@@ -89,6 +90,12 @@ def archive_uri(container: Document) -> str | None:
 def replica_count(variant: Document) -> int:
     """How many processes serve a variant here; a serverless variant has one."""
     return max(1, min(MAX_REPLICAS, int(variant.get("InitialInstanceCount", 1))))
+
+
+def concurrency(variant: Document) -> int | None:
+    """How many requests a serverless variant takes at a time; None for one that has instances."""
+    limit: int | None = variant.get("ServerlessConfig", {}).get("MaxConcurrency")
+    return limit
 
 
 def described_variants(variants: Sequence[Document], resolved_at: float) -> list[Document]:

@@ -12,6 +12,7 @@ import re2
 from pilothouse.errors import ValidationError
 
 MOST = 40
+_LONGEST_NUMBER = 64
 _MOST_MEMORY = 8 << 20  # bytes that one compiled regex may take
 _TAB = "#011"  # how AWS's logs spell a tab; regexes that were written for them say so
 
@@ -38,6 +39,16 @@ def compiled(name: str, regex: str) -> Any:
             "in parentheses."
         )
     return expression
+
+
+def number(text: bytes | None) -> float | None:
+    """The number that `text` spells, NaN and infinities included; None if it spells none."""
+    if text is None or len(text) > _LONGEST_NUMBER or b"_" in text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def check(definitions: tuple[tuple[str, str], ...]) -> None:

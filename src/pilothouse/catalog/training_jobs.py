@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from pilothouse.catalog import kms
+
 Document = dict[str, Any]
 
 KIND = "training-job"
@@ -50,6 +52,7 @@ class TrainingJob:
     channels: tuple[Channel, ...]
     output_path: str
     compressed: bool
+    kms_key: str | None
     checkpoints: tuple[str, str] | None
     environment: Mapping[str, str]
     max_runtime: int
@@ -73,6 +76,7 @@ class TrainingJob:
             channels=tuple(_channel(channel, mode) for channel in request.get("InputDataConfig", ())),
             output_path=output["S3OutputPath"].rstrip("/"),
             compressed=output.get("CompressionType", "GZIP") == "GZIP",
+            kms_key=kms.of_output(request),
             checkpoints=_checkpoints(request.get("CheckpointConfig")),
             environment=request.get("Environment", {}),
             max_runtime=request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME),

@@ -7,7 +7,7 @@ from typing import Any
 
 KIND = "transform-job"
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
-CSV, JSON_LINES = "text/csv", "application/jsonlines"
+CSV, JSON_LINES, JSON = "text/csv", "application/jsonlines", "application/json"
 DEFAULT_PAYLOAD_MB = 6
 MOST_PAYLOADS_MB = 100
 """Most megabytes that may be on their way to the model at once."""
@@ -24,8 +24,8 @@ Document = dict[str, Any]
 class TransformJob:
     """A transform job as asked for, with the service's defaults.
 
-    `payload` is the most bytes of a request; `rows_in` and `rows_out` are CSV, JSON_LINES, or None for what is not
-    taken apart.
+    `payload` is the most bytes of a request; `rows_in` and `rows_out` are CSV, JSON_LINES, JSON for one document, or
+    None for what is not taken apart.
     """
 
     data_type: str
@@ -74,12 +74,12 @@ class TransformJob:
 
     @property
     def rows_in(self) -> str | None:
-        """What a line of the input is."""
+        """What a line of the input is, or all of it."""
         return _rows(self.content_type)
 
     @property
     def rows_out(self) -> str | None:
-        """What a line of an answer is."""
+        """What a line of an answer is, or all of it."""
         return _rows(self.accept)
 
 
@@ -87,4 +87,4 @@ def _rows(media_type: str | None) -> str | None:
     name = (media_type or CSV).partition(";")[0].strip().lower()
     if name in _JSON_LINES:
         return JSON_LINES
-    return CSV if name == CSV else None
+    return name if name in (CSV, JSON) else None

@@ -6,9 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pilothouse.catalog.metric_definitions import compiled
-
-_LONGEST_NUMBER = 64
+from pilothouse.catalog.metric_definitions import compiled, number
 
 
 @dataclass(frozen=True)
@@ -35,16 +33,6 @@ class Scraper:
                 value = number(match.group(1))
                 if value is not None:
                     yield Point(name, value)
-
-
-def number(text: bytes | None) -> float | None:
-    """The number that `text` spells, NaN and infinities included; None if it spells none."""
-    if text is None or len(text) > _LONGEST_NUMBER or b"_" in text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def finite(metrics: dict[str, float]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from pilothouse.launch.base import Launcher, Process, Program
 from pilothouse.store.store import Store
 
 START_SECONDS = 240.0
-"""How long a replica may take until it answers /ping."""
+"""How long a replica may take until it answers /ping, unless its variant says otherwise."""
 
 STEADY_SECONDS = 60.0
 """How long a replica must answer before its earlier failures are forgotten."""
@@ -46,13 +46,17 @@ class Shop:
 
 @dataclass(frozen=True)
 class Place:
-    """Which replica: the `index`-th of a variant of an endpoint, and the containers that it runs, in series or not."""
+    """Which replica: the `index`-th of a variant of an endpoint, and the containers that it runs, in series or not.
+
+    `patience`: how long it may take until it answers, in seconds.
+    """
 
     endpoint: str
     variant: str
     index: int
     containers: Sequence[Document]
     direct: bool = False
+    patience: float = START_SECONDS
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class Keeper:
     def _await_ready(self, run: _Run, now: float) -> None:
         if connection.answers(run.socket):
             self._ready_at = now
-        elif now - self._began > START_SECONDS:
+        elif now - self._began > self.place.patience:
             run.process.kill()
             self._began = now
 

@@ -103,6 +103,12 @@ UploadList = list[Upload]
 class Objects(Protocol):
     """An object store. Safe to use from many threads, and the same store from many processes."""
 
+    def keyed(self, kms_key: str | None) -> Objects:
+        """This store for one writer, whose objects it encrypts with this KMS key if it can: S3 can, a directory can't.
+
+        None: S3 does as the bucket says.
+        """
+
     def create_bucket(self, bucket: str) -> None:
         """Make a bucket; BucketAlreadyOwnedByYou if it exists, InvalidBucketName if it can't."""
 

@@ -51,6 +51,9 @@ class DirectoryObjects:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    def keyed(self, kms_key: str | None) -> DirectoryObjects:  # noqa: ARG002
+        return self
+
     def create_bucket(self, bucket: str) -> None:
         home = self._root / keys.check_bucket(bucket)
         with self._changing_buckets():

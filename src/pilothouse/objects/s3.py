@@ -7,6 +7,7 @@ writes, say), the endpoint's own error is raised.
 
 from __future__ import annotations
 
+import copy
 import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,11 @@ class RemoteObjects:
     ) -> None:
         self._region = region
         self._client = S3Client(endpoint, region, access_key, secret_key)
+
+    def keyed(self, kms_key: str | None) -> RemoteObjects:
+        view = copy.copy(self)
+        view._client = self._client.keyed(kms_key)
+        return view
 
     def create_bucket(self, bucket: str) -> None:
         keys.check_bucket(bucket)

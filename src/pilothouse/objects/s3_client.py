@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ from pilothouse.errors import S3Error, ServiceUnavailable
 
 _CONNECTIONS = 64
 _ATTEMPTS = 4
+_MAKING = ("put_object", "create_multipart_upload")
 _CODES = {"404": "NoSuchKey", "403": "AccessDenied", "412": "PreconditionFailed", "304": "NotModified"}
 """S3's codes for answers to HEAD, which have no body to carry one."""
 
@@ -20,11 +22,21 @@ class S3Client:
     def __init__(self, endpoint: str | None, region: str, access_key: str | None, secret_key: str | None) -> None:
         self._endpoint, self._region = endpoint, region
         self._access_key, self._secret_key = access_key, secret_key
+        self._encryption: dict[str, str] = {}
+
+    def keyed(self, kms_key: str | None) -> S3Client:
+        """The same client, which asks for what it makes to be encrypted with this key; None: it says nothing of it."""
+        view = copy.copy(self)
+        view.__dict__["_client"] = self._client
+        view._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+        return view
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
         """The answer. `S3Error` with the endpoint's code and status; `ServiceUnavailable` if it can't be reached."""
         from botocore.exceptions import BotoCoreError, ClientError
 
+        if operation in _MAKING:
+            request |= self._encryption
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(**request)
         except ClientError as error:

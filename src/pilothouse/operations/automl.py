@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pilothouse.catalog.tabular_jobs import Document, TabularJob
 from pilothouse.errors import OperationNotServed, ResourceInUse, ResourceNotFound, ValidationError
-from pilothouse.operations import automl_rules, views
+from pilothouse.operations import automl_rules, tags, views
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -43,7 +43,7 @@ def _create(context: Context, request: Document) -> Document:
         {k: v for k, v in request.items() if k != "Tags"},
         status="InProgress",
         state={"AutoMLJobSecondaryStatus": "Starting"},
-        tags=request.get("Tags", []),
+        tags=tags.given(request),
     )
     context.wake()
     return {"AutoMLJobArn": row.arn}

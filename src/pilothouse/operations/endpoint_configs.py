@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from pilothouse.catalog import hosting
+from pilothouse.catalog.data_capture import Capture
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ResourceInUse, ValidationError
-from pilothouse.operations import models
+from pilothouse.objects import uri
+from pilothouse.operations import models, tags
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -22,13 +24,14 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
     if context.store.get(hosting.ENDPOINT_CONFIG, name):
         raise _exists(context, name)
     _check_features(request)
+    _check_capture(context, request)
     _check_variants(context, request["ProductionVariants"])
     try:
         row = context.store.insert(
             hosting.ENDPOINT_CONFIG,
             name,
             {k: v for k, v in request.items() if k != "Tags"},
-            tags=request.get("Tags", ()),
+            tags=tags.given(request),
         )
     except ResourceInUse as error:
         raise _exists(context, name) from error
@@ -84,10 +87,15 @@ def _exists(context: Context, name: str) -> ValidationError:
 
 def _check_features(request: Document) -> None:
     asked = [member for member in _NOT_SERVED if request.get(member)]
-    if request.get("DataCaptureConfig", {}).get("EnableCapture"):
-        asked.append("DataCaptureConfig")
     if asked:
         raise ValidationError(f"{asked[0]} is not served by this version of Pilothouse. Leave it out.")
+
+
+def _check_capture(context: Context, request: Document) -> None:
+    """`ValidationError` if what is captured would have no bucket to go to."""
+    capture = Capture.of(request.get("DataCaptureConfig"))
+    if capture is not None and not context.objects.bucket_exists(bucket := uri.parse(capture.destination).bucket):
+        raise ValidationError(f'The bucket "{bucket}" of DestinationS3Uri does not exist. Create it, then try again.')
 
 
 def _check_variants(context: Context, variants: list[Document]) -> None:

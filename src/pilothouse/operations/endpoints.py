@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pilothouse.catalog import hosting
+from pilothouse.catalog import data_capture, endpoint_updates, hosting
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ResourceInUse, ValidationError
-from pilothouse.operations import endpoint_configs, models
+from pilothouse.operations import endpoint_configs, models, tags
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -19,14 +19,15 @@ def create_endpoint(context: Context, request: Document) -> Document:
     name = request["EndpointName"]
     if context.store.get(hosting.ENDPOINT, name):
         raise _exists(context, name)
+    check_deployment(request)
     try:
         row = context.store.insert(
             hosting.ENDPOINT,
             name,
             {k: v for k, v in request.items() if k != "Tags"},
             status=hosting.CREATING,
-            state=_pinned(context, request["EndpointConfigName"]),
-            tags=request.get("Tags", ()),
+            state=pinned(context, request["EndpointConfigName"]),
+            tags=tags.given(request),
         )
     except ResourceInUse as error:
         raise _exists(context, name) from error
@@ -37,7 +38,9 @@ def create_endpoint(context: Context, request: Document) -> Document:
 def describe_endpoint(context: Context, request: Document) -> Document:
     """DescribeEndpoint; ProductionVariants appear once the endpoint is in service."""
     row = existing(context, request["EndpointName"])
-    return {**row.request, **row.state, **_summary(row)}
+    document = {**row.request, **row.state, **endpoint_updates.described(row.state), **_summary(row)}
+    captured = row.state.get("_capture")
+    return document | ({"DataCaptureConfig": data_capture.summary(captured)} if captured else {})
 
 
 def list_endpoints(context: Context, request: Document) -> Document:
@@ -71,10 +74,26 @@ def existing(context: Context, name: str) -> Resource:
     return row
 
 
-def _pinned(context: Context, config_name: str) -> Document:
+def pinned(context: Context, config_name: str) -> Document:
+    """The state of an endpoint that is to serve this configuration."""
     config = endpoint_configs.existing(context, config_name).request
     names = {variant["ModelName"] for variant in config["ProductionVariants"]}
     return hosting.endpoint_state(config, {name: models.existing(context, name).request for name in names})
+
+
+def check_deployment(request: Document) -> None:
+    """`ValidationError` for a DeploymentConfig that asks for more than to replace all replicas at once."""
+    config = request.get("DeploymentConfig", {})
+    routing = config.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
+    if "RollingUpdatePolicy" in config or routing.get("Type", "ALL_AT_ONCE") != "ALL_AT_ONCE":
+        raise ValidationError(
+            "This version of Pilothouse moves all traffic at once, when all new replicas answer. Leave out "
+            "DeploymentConfig, or ask for a BlueGreenUpdatePolicy of type ALL_AT_ONCE."
+        )
+    if config.get("AutoRollbackConfiguration", {}).get("Alarms"):
+        raise ValidationError(
+            "There are no CloudWatch alarms here to roll back on. Leave AutoRollbackConfiguration out."
+        )
 
 
 def _summary(row: Resource) -> Document:

@@ -6,6 +6,7 @@ from pilothouse.catalog import hosting, images, pipelines
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ResourceInUse, S3Error, ValidationError
 from pilothouse.objects import uri
+from pilothouse.operations import tags
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -26,7 +27,7 @@ def create_model(context: Context, request: Document) -> Document:
             hosting.MODEL,
             name,
             {k: v for k, v in request.items() if k != "Tags"},
-            tags=request.get("Tags", ()),
+            tags=tags.given(request),
         )
     except ResourceInUse as error:
         raise _exists(context, name) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from pilothouse.errors import ValidationError
@@ -34,14 +36,25 @@ def delete_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def given(request: dict[str, Any]) -> list[dict[str, str]]:
+    """The tags in a create request; `ValidationError` for a reserved key, or one that is there twice."""
+    tags: list[dict[str, str]] = request.get("Tags", [])
+    keys = [tag["Key"] for tag in tags]
+    _check_keys(keys)
+    repeated = [key for key, count in Counter(keys).items() if count > 1]
+    if repeated:
+        raise ValidationError(f"Tags names the key {repeated[0]} twice. Give each key one value.")
+    return tags
+
+
 def _existing(context: Context, arn: str) -> str:
     if context.store.by_arn(arn) is None:
         raise ValidationError(f'Could not find resource "{arn}".')
     return arn
 
 
-def _check_keys(tags: dict[str, str]) -> None:
-    reserved = sorted(key for key in tags if key.lower().startswith("aws:"))
+def _check_keys(keys: Iterable[str]) -> None:
+    reserved = sorted(key for key in keys if key.lower().startswith("aws:"))
     if reserved:
         raise ValidationError(f"Tag keys that begin with aws: are reserved: {', '.join(reserved)}. Rename them.")
 

@@ -6,7 +6,7 @@ from pilothouse import clock
 from pilothouse.catalog import training_jobs
 from pilothouse.catalog.training_jobs import KIND, Document
 from pilothouse.errors import ResourceInUse, ResourceNotFound, ValidationError
-from pilothouse.operations import training_rules, training_views
+from pilothouse.operations import tags, training_rules, training_views
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -28,7 +28,7 @@ def create_training_job(context: Context, request: Document) -> Document:
             {k: v for k, v in request.items() if k != "Tags"},
             status="InProgress",
             state=training_jobs.first_state(clock.now()),
-            tags=request.get("Tags", []),
+            tags=tags.given(request),
         )
     except ResourceInUse as error:
         raise _taken(context, request["TrainingJobName"]) from error

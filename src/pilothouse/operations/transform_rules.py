@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pilothouse.catalog import hosting
 from pilothouse.catalog.json_path import JsonPath
-from pilothouse.catalog.transform_jobs import CSV, DEFAULT_PAYLOAD_MB, MOST_PAYLOADS_MB, Document, TransformJob
+from pilothouse.catalog.transform_jobs import (
+    CSV,
+    DEFAULT_PAYLOAD_MB,
+    JSON,
+    JSON_LINES,
+    MOST_PAYLOADS_MB,
+    Document,
+    TransformJob,
+)
 from pilothouse.errors import ValidationError
 from pilothouse.objects import manifest, uri
 from pilothouse.operations.context import Context
@@ -56,10 +64,11 @@ def _processing(job: TransformJob) -> None:
     filters = [(JsonPath.parse(job.input_filter), job.rows_in), (JsonPath.parse(job.output_filter), job.rows_out)]
     if all(path.everything for path, _ in filters) and not job.join:
         return
-    if job.split != "Line" or job.rows_in is None or job.rows_out is None:
+    by_line = job.split == "Line" and job.rows_in in (CSV, JSON_LINES) and job.rows_out in (CSV, JSON_LINES)
+    if not by_line and (job.split, job.rows_in, job.rows_out) != ("None", JSON, JSON):
         raise ValidationError(
-            "Filters and JoinSource need SplitType Line, and text/csv or application/jsonlines as ContentType and "
-            "Accept."
+            "Filters and JoinSource need SplitType Line and text/csv or application/jsonlines as ContentType and "
+            "Accept, or SplitType None and application/json as both."
         )
     if job.join and job.rows_in != job.rows_out:
         raise ValidationError("JoinSource Input needs the same format in ContentType and Accept.")

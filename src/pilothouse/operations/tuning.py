@@ -6,7 +6,7 @@ from pilothouse.catalog import training_jobs, tuning_trials
 from pilothouse.catalog.tuning_jobs import Document
 from pilothouse.catalog.tuning_trials import KIND
 from pilothouse.errors import ResourceInUse, ResourceNotFound, ValidationError
-from pilothouse.operations import tuning_checks, tuning_views
+from pilothouse.operations import tags, tuning_checks, tuning_views
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -28,7 +28,7 @@ def create_hyper_parameter_tuning_job(context: Context, request: Document) -> Do
             {k: v for k, v in request.items() if k != "Tags"},
             status="InProgress",
             state=tuning_trials.first_state(),
-            tags=request.get("Tags", []),
+            tags=tags.given(request),
         )
     except ResourceInUse as error:
         raise _taken(context, name) from error

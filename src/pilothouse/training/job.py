@@ -197,15 +197,15 @@ class Training:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if not files and not always:
             return
-        prefix = self.spec.output_prefix
+        prefix, objects = self.spec.output_prefix, self._job.objects.keyed(self.spec.kms_key)
         if not self.spec.compressed:
             for path in files:
-                self._job.objects.upload(path, f"{prefix}/{name}/{path.relative_to(folder).as_posix()}")
+                objects.upload(path, f"{prefix}/{name}/{path.relative_to(folder).as_posix()}")
             return
         archive = self._directory / f"{name}.tar.gz"
         with archive.open("wb") as stream:  # scratch, so that it need not be on disk before it goes on
             pack.pack(folder, stream)
-        self._job.objects.upload(archive, f"{prefix}/{name}.tar.gz")
+        objects.upload(archive, f"{prefix}/{name}.tar.gz")
         archive.unlink()
 
     def _finish(self, status: str, secondary: str, *, reason: str | None = None, seconds: float = 0.0) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.catalog import kms
 from pilothouse.errors import JobFailed, PilothouseError
 from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.last_words import telling
@@ -70,6 +71,7 @@ def attempt(
             "target": target,
             "directory": str(directory),
             "settings": job.settings.model_dump_json(),
+            "kms_key": kms.of_output(job.request),
             "arguments": arguments,
         },
         log=directory / LOG,

@@ -12,8 +12,11 @@ from pilothouse import errors
 from pilothouse.errors import ModelError, PilothouseError, RequestTimeout, S3Error, WrongScope
 from pilothouse.wire import models
 
-Door = Literal["sagemaker", "runtime", "logs", "sts", "iam", "s3"]
-"""Where a request came in. Each has its own spelling of the same error."""
+Door = Literal["sagemaker", "runtime", "logs", "sts", "iam", "cloudwatch", "cloudwatch-query", "s3"]
+"""Where a request came in. Each has its own spelling of the same error; CloudWatch speaks both JSON and query."""
+
+_QUERY: Mapping[Door, str] = {"sts": "sts", "iam": "iam", "cloudwatch-query": "cloudwatch"}
+"""The service behind each door that speaks the query protocol."""
 
 INTERNAL = "We encountered an internal error. Please try again; the server's log tells more under request id {}."
 
@@ -50,7 +53,7 @@ class _Row:
     logs: tuple[str, int] | None = None
 
     def at(self, door: Door) -> tuple[str, int]:
-        if door in ("sts", "iam"):
+        if door in _QUERY or door == "cloudwatch":
             return self.query
         if door == "runtime":
             return self.runtime
@@ -104,6 +107,9 @@ _TABLE: dict[type[PilothouseError], _Row] = {
         ("ServiceUnavailable", 503),
         ("SlowDown", 503),
         logs=("LimitExceededException", 400),
+    ),
+    errors.Throttled: _Row(
+        ("ThrottlingException", 400), ("Throttling", 400), ("ThrottlingException", 400), ("SlowDown", 503)
     ),
     errors.UnknownOperation: _Row(
         ("UnknownOperationException", 400),
@@ -208,8 +214,8 @@ def answer(error: Fault, door: Door, request_id: str, resource: str = "") -> Ans
     """`error` in the form that clients of `door` parse. `resource` is the path that S3 repeats."""
     if door == "s3":
         return _s3(error, request_id, resource)
-    if door in ("sts", "iam"):
-        return _query(error, door, request_id)
+    if door in _QUERY:
+        return _query(error, _QUERY[door], request_id)
     if door == "runtime":
         return _runtime(error)
     return _json(error)
@@ -226,10 +232,10 @@ def _runtime(error: Fault) -> Answer:
     return Answer(error.status, "application/json", json.dumps(body).encode(), {"x-amzn-ErrorType": error.code})
 
 
-def _query(error: Fault, door: Door, request_id: str) -> Answer:
+def _query(error: Fault, service: str, request_id: str) -> Answer:
     side = "Receiver" if error.status >= 500 else "Sender"
     detail = _elements({"Type": side, "Code": error.code, "Message": error.message})
-    namespace = models.service(door).metadata["xmlNamespace"]
+    namespace = models.service(service).metadata["xmlNamespace"]
     text = (
         f'<ErrorResponse xmlns="{namespace}"><Error>{detail}</Error><RequestId>{request_id}</RequestId></ErrorResponse>'
     )

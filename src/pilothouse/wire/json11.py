@@ -7,12 +7,12 @@ import binascii
 import json
 import math
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn
 
 from botocore.model import OperationModel, Shape
 
+from pilothouse import clock
 from pilothouse.errors import SerializationError
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
@@ -140,8 +140,7 @@ def _timestamp(value: Any, path: str) -> float:
 
 def _instant(text: str, path: str) -> float:
     try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return clock.seconds(text)
     except (ValueError, OverflowError) as error:
         raise SerializationError(f"'{path}' is not a time: send epoch seconds or ISO 8601.") from error
 

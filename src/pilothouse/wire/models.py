@@ -10,8 +10,16 @@ from botocore.model import OperationModel, ServiceModel
 
 from pilothouse.errors import UnknownOperation
 
-_TARGETS = {"SageMaker": "sagemaker", "Logs_20140328": "logs"}
+_TARGETS = {"SageMaker": "sagemaker", "Logs_20140328": "logs", "GraniteServiceVersion20100801": "cloudwatch"}
 """The service that each prefix of X-Amz-Target means."""
+
+_SIGNED = {"monitoring": "cloudwatch"}
+"""Services that sign with a name other than their model's."""
+
+
+def signed(name: str) -> str:
+    """The service, by botocore's name for it, that signs its requests with `name`."""
+    return _SIGNED.get(name, name)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The query protocol of STS and IAM: form-encoded requests, XML answers."""
+"""The query protocol of STS, IAM and CloudWatch: form-encoded requests, XML answers."""
 
 from __future__ import annotations
 
@@ -64,6 +64,8 @@ def _scalar(shape: Shape, text: str, path: str) -> Any:
             return _BOOLEANS[text.lower()]
         if shape.type_name in ("integer", "long"):
             return int(text)
+        if shape.type_name == "timestamp":
+            return clock.seconds(text)
         return float(text) if shape.type_name in ("float", "double") else text
     except (KeyError, ValueError) as error:
         raise SerializationError(f"'{path}' must be of type {shape.type_name}, not '{text[:64]}'.") from error

@@ -14,66 +14,23 @@ from typing import Any
 import structlog
 
 from pilothouse import names
-from pilothouse.catalog import hosting
+from pilothouse.catalog import endpoint_updates, hosting
 from pilothouse.clock import now
 from pilothouse.config import Settings
 from pilothouse.errors import ResourceNotFound
 from pilothouse.hosting.archives import Archives
-from pilothouse.hosting.keeper import Keeper, Place, Shop
+from pilothouse.hosting.fleet import Fleet
+from pilothouse.hosting.keeper import Keeper, Shop
 from pilothouse.hosting.sockets import emptied, runtime_folder
 from pilothouse.launch.base import Launcher
 from pilothouse.launch.slots import memory_share
 from pilothouse.objects.base import Objects
 from pilothouse.store.store import Resource, Store
 
-ATTEMPTS = 3
-"""How often a replica of a new endpoint may fail before the endpoint is Failed."""
-
 _WANTED = (hosting.CREATING, *hosting.INVOCABLE)
 _REASON_LIMIT = 1024
 _PAGE = 100
 _POLL = 0.05
-
-
-class Fleet:
-    """The replicas of one endpoint."""
-
-    def __init__(self, row: Resource, shop: Shop) -> None:
-        self.row = row
-        self.published: list[dict[str, Any]] = []
-        self.keepers = [Keeper(place, shop) for place in _places(row)]
-
-    @property
-    def addresses(self) -> list[dict[str, Any]]:
-        """Where the replicas that answer do so."""
-        return [address for keeper in self.keepers if (address := keeper.address)]
-
-    @property
-    def complete(self) -> bool:
-        """Whether all replicas answer."""
-        return len(self.addresses) == len(self.keepers)
-
-    @property
-    def hopeless(self) -> Keeper | None:
-        """A replica that failed too often to go on trying to create the endpoint."""
-        return next((keeper for keeper in self.keepers if keeper.failures >= ATTEMPTS), None)
-
-    @property
-    def down(self) -> bool:
-        """Whether all replicas have ended, after `stop`."""
-        return all(keeper.down for keeper in self.keepers)
-
-    def step(self) -> None:
-        for keeper in self.keepers:
-            keeper.step()
-
-    def stop(self) -> None:
-        for keeper in self.keepers:
-            keeper.stop()
-
-    def kill(self) -> None:
-        for keeper in self.keepers:
-            keeper.kill()
 
 
 class HostingReconciler:
@@ -110,7 +67,7 @@ class HostingReconciler:
         deadline = time.monotonic() + timeout
         for fleet in self._fleets.values():
             fleet.published = []
-            self._update(fleet.row.name, hosting.INVOCABLE, {"_replicas": None})
+            self._write(fleet.row.name, hosting.INVOCABLE, {"_replicas": None})
             fleet.stop()
         self._wait_until_down(deadline)
         for fleet in self._fleets.values():
@@ -144,12 +101,14 @@ class HostingReconciler:
             self._adopt(row)
         elif row.status == hosting.CREATING:
             self._create(fleet)
+        elif row.status == hosting.UPDATING:
+            self._change(row, fleet)
         elif fleet.addresses != fleet.published:
             self._publish(fleet)
 
     def _adopt(self, row: Resource) -> None:
         """Takes up a new row, or one that an earlier server left: what it says of replicas is no longer true."""
-        adopted = self._update(row.name, _WANTED, {"_host": self._host, "_replicas": None})
+        adopted = self._write(row.name, _WANTED, {"_host": self._host, "_replicas": None})
         if adopted is None:
             return
         fleet = Fleet(adopted, self._shop)
@@ -163,21 +122,53 @@ class HostingReconciler:
         elif fleet.complete:
             variants = hosting.described_variants(fleet.row.state["_variants"], now())
             self._publish(fleet, status=hosting.IN_SERVICE, state={"ProductionVariants": variants})
-            self._log.info("endpoint in service", endpoint=fleet.row.name, replicas=len(fleet.keepers))
+            self._log.info("endpoint in service", endpoint=fleet.row.name, replicas=fleet.size)
+
+    def _change(self, row: Resource, fleet: Fleet) -> None:
+        """The next move of an update: the old replicas serve until all of the new ones answer, or one can't."""
+        if not fleet.changing:
+            variants = endpoint_updates.outcome(row.state)["_variants"]
+            fleet.prepare(variants, anew=endpoint_updates.is_replacement(row.state))
+        hopeless = fleet.hopeless
+        if hopeless is not None:
+            self._roll_back(fleet, hopeless)
+        elif fleet.ready:
+            self._take_over(row, fleet)
+        elif fleet.addresses != fleet.published:
+            self._publish(fleet)
+
+    def _take_over(self, row: Resource, fleet: Fleet) -> None:
+        replicas = fleet.coming_addresses
+        state = {**endpoint_updates.finished(row.state, now()), "_replicas": replicas}
+        if self._write(row.name, (hosting.UPDATING,), state, hosting.IN_SERVICE) is None:
+            return
+        policy = row.state.get("LastDeploymentConfig", {}).get("BlueGreenUpdatePolicy", {})
+        is_new = endpoint_updates.is_replacement(row.state)
+        fleet.take_over(policy.get("TerminationWaitInSeconds", 0) if is_new else 0)
+        fleet.published = replicas
+        self._log.info("endpoint updated", endpoint=row.name, replicas=fleet.size)
+
+    def _roll_back(self, fleet: Fleet, keeper: Keeper) -> None:
+        """Ends an update that can't succeed; the endpoint serves what it served before."""
+        reason = _reason(fleet, keeper, " The endpoint goes on as it was before the update.")
+        state = {"FailureReason": reason, endpoint_updates.NOTE: None}
+        self._write(fleet.row.name, (hosting.UPDATING,), state, hosting.IN_SERVICE)
+        self._log.warning("endpoint not updated", endpoint=fleet.row.name, reason=reason)
+        fleet.give_up()
 
     def _publish(self, fleet: Fleet, status: str | None = None, state: dict[str, Any] | None = None) -> None:
-        fleet.published = fleet.addresses
-        self._update(fleet.row.name, _WANTED, {**(state or {}), "_replicas": fleet.published}, status)
+        addresses = fleet.addresses
+        self._write(fleet.row.name, _WANTED, {**(state or {}), "_replicas": addresses}, status)
+        fleet.published = addresses
 
     def _fail(self, fleet: Fleet, keeper: Keeper) -> None:
-        where = f" See the log group {hosting.log_group(fleet.row.name)}."
-        reason = f"Variant {keeper.place.variant}: {keeper.reason}"[: _REASON_LIMIT - len(where)]
-        state = {"FailureReason": reason + where, "_replicas": None}
-        self._update(fleet.row.name, (hosting.CREATING,), state, hosting.FAILED)
+        reason = _reason(fleet, keeper)
+        state = {"FailureReason": reason, "_replicas": None}
+        self._write(fleet.row.name, (hosting.CREATING,), state, hosting.FAILED)
         self._log.warning("endpoint failed", endpoint=fleet.row.name, reason=reason)
         fleet.stop()
 
-    def _update(
+    def _write(
         self, name: str, statuses: tuple[str, ...], state: dict[str, Any], status: str | None = None
     ) -> Resource | None:
         """Writes to a row unless it is in another status, or gone, by now."""
@@ -195,19 +186,21 @@ class HostingReconciler:
 
     def _delete(self, row: Resource) -> None:
         self._store.delete(hosting.ENDPOINT, row.name)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Removes the unpacked archives that no replica needs."""
         fleets = self._fleets.values()
         self._archives.keep_only(
             address
             for fleet in fleets
-            for keeper in fleet.keepers
+            for keeper in fleet
             for container in keeper.place.containers
             if (address := hosting.archive_uri(container))
         )
 
 
-def _places(row: Resource) -> list[Place]:
-    return [
-        Place(row.name, variant["VariantName"], index, variant["Containers"], hosting.is_direct(variant))
-        for variant in row.state["_variants"]
-        for index in range(hosting.replica_count(variant))
-    ]
+def _reason(fleet: Fleet, keeper: Keeper, more: str = "") -> str:
+    """The FailureReason of an endpoint whose replica does not come to life."""
+    end = f"{more} See the log group {hosting.log_group(fleet.row.name)}."
+    return f"Variant {keeper.place.variant}: {keeper.reason}"[: _REASON_LIMIT - len(end)] + end

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from pilothouse.catalog import kms
 from pilothouse.config import Settings
 from pilothouse.errors import LeaseLost
 from pilothouse.launch.base import Exit, Launcher, Process, Program
@@ -57,12 +58,12 @@ class Job:
         self.kind = kind
         self.lease = lease
         self.store = store
-        self.objects = objects
         self.launcher = launcher
         self.settings = settings
         self.directory = job_directory(settings, kind.kind, lease.name)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.resource = self.refresh()
+        self.objects = objects.keyed(kms.of_output(self.request))
         self._leases = Leases(store)
         self._steps = Steps(store)
         self._recorded = self._steps.recorded(lease)

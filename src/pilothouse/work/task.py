@@ -14,15 +14,17 @@ from pilothouse.errors import JobFailed, TrialTimeout
 from pilothouse.training.task import ERROR, RESULT
 
 
-def main(target: str, directory: str, settings: str, arguments: dict[str, Any]) -> None:
+def main(target: str, directory: str, settings: str, arguments: dict[str, Any], kms_key: str | None = None) -> None:
     """Calls `target(objects, directory, **arguments)` and leaves its result, or the reason why there is none.
+
+    `kms_key`: the key for what it leaves among the objects.
 
     A reason is left for the errors that a job may end with; anything else is a traceback in the log and an exit code.
     """
     module, _, name = target.partition(":")
     folder = Path(directory)
     try:
-        result = getattr(importlib.import_module(module), name)(_objects(settings), folder, **arguments)
+        result = getattr(importlib.import_module(module), name)(_objects(settings, kms_key), folder, **arguments)
     except (JobFailed, TrialTimeout) as error:
         _leave(folder / ERROR, {"reason": error.message, "late": isinstance(error, TrialTimeout)})
     except MemoryError:
@@ -31,8 +33,8 @@ def main(target: str, directory: str, settings: str, arguments: dict[str, Any]) 
         _leave(folder / RESULT, result)
 
 
-def _objects(settings: str) -> Any:
-    return composition.objects(Settings.model_validate_json(settings))
+def _objects(settings: str, kms_key: str | None) -> Any:
+    return composition.objects(Settings.model_validate_json(settings)).keyed(kms_key)
 
 
 def _leave(path: Path, document: dict[str, Any]) -> None:

@@ -1,4 +1,6 @@
-"""What DataProcessing does with lines: a filter before the model, the join behind it, and a filter of the result."""
+"""What DataProcessing does with lines, or with whole documents: a filter before the model, the join behind it, and a
+filter of the result.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pilothouse.catalog.json_path import JsonPath
-from pilothouse.catalog.transform_jobs import CSV, TransformJob
+from pilothouse.catalog.transform_jobs import CSV, JSON, TransformJob
 from pilothouse.errors import DataError
 
 _INPUT, _OUTPUT = "SageMakerInput", "SageMakerOutput"
 
 
 class Processing:
-    """The filters and the join of a job, on the lines of one request and those of its answer."""
+    """The filters and the join of a job, on the records of one request and those of its answer."""
 
     def __init__(self, job: TransformJob) -> None:
         self._input, self._output = JsonPath.parse(job.input_filter), JsonPath.parse(job.output_filter)
@@ -34,7 +36,8 @@ class Processing:
         """What is kept of the model's `answer` to `records`; `DataError` if it has not a line for each of them."""
         if self._output.everything and not self._join:
             return answer
-        lines = [line for line in answer.split(b"\n") if line.strip()]
+        whole = self._rows_out == JSON
+        lines = [answer] if whole else [line for line in answer.split(b"\n") if line.strip()]
         if len(lines) != len(records):
             raise DataError(
                 f"The model answered {len(lines)} lines to {len(records)} records, and they can only be joined or "
@@ -65,7 +68,8 @@ def _parsed(line: bytes, rows: str | None) -> Any:
         text = line.decode("utf-8-sig")
         return next(csv.reader([text], strict=True)) if rows == CSV else json.loads(text)
     except (ValueError, csv.Error, RecursionError) as error:
-        raise DataError(f"A line is not {rows}: {error}. A record must not go over several lines.") from error
+        advice = "" if rows == JSON else " A record must not go over several lines."
+        raise DataError(f"A record is not {rows}: {error}.{advice}") from error
 
 
 def _written(document: Any, rows: str | None) -> bytes:

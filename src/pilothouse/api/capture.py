@@ -1,0 +1,94 @@
+"""The recorder of data capture: stores what endpoints were asked and answered, behind the requests' backs."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+
+import structlog
+
+from pilothouse.catalog import data_capture, hosting
+from pilothouse.catalog.data_capture import Capture, Exchange
+from pilothouse.errors import PilothouseError
+from pilothouse.objects import uri
+from pilothouse.operations.context import Context
+
+MOST_HELD = 64 << 20
+"""Most bytes of exchanges that wait to be stored; what comes beyond them is not captured."""
+
+FLUSH_SECONDS = 5.0
+"""How long a record waits for others to share a file with."""
+
+log = structlog.get_logger()
+
+_Waiting = list[tuple[Capture, Exchange]]
+
+
+class Recorder:
+    """Stores exchanges from a thread of its own, which starts with the first. Those of one hour share files."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._waiting: _Waiting = []
+        self._held = 0
+        self._dropped = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def offer(self, capture: Capture, exchange: Exchange) -> None:
+        """Takes an exchange, unless too much waits already. Never waits itself."""
+        with self._changed:
+            if self._held + exchange.size > MOST_HELD:
+                self._dropped += 1
+                return
+            self._held += exchange.size
+            self._waiting.append((capture, exchange))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="data-capture", daemon=True)
+                self._thread.start()
+            if self._held > MOST_HELD // 4:
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Stores what waits, and ends."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._held > MOST_HELD // 4, FLUSH_SECONDS)
+                taken, self._waiting, closing = self._waiting, [], self._closing
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                log.warning("data capture left requests out: the object store is too slow", requests=dropped)
+            self._store(taken)
+            with self._changed:
+                self._held -= sum(exchange.size for _, exchange in taken)
+
+    def _store(self, taken: _Waiting) -> None:
+        files: defaultdict[tuple[str, str, str], _Waiting] = defaultdict(list)
+        for capture, exchange in taken:
+            files[exchange.endpoint, capture.destination, data_capture.folder(exchange)].append((capture, exchange))
+        for (endpoint, destination, folder), records in files.items():
+            try:
+                target = uri.parse(destination).join(folder, data_capture.file_name(records[0][1].at))
+                lines = (capture.line(exchange) for capture, exchange in records)
+                objects = self._context.objects.keyed(records[0][0].kms_key)
+                objects.put(target.bucket, target.key, lines, content_type="application/jsonlines")
+            except PilothouseError as error:
+                self._tell(endpoint, f"{len(records)} records could not be stored at {destination}: {error.message}")
+            except Exception:  # the next file may do better
+                log.exception("data capture failed", endpoint=endpoint, destination=destination)
+
+    def _tell(self, endpoint: str, line: str) -> None:
+        log.warning("data capture failed", endpoint=endpoint, reason=line)
+        try:
+            self._context.store.append_log(hosting.log_group(endpoint), "data-capture", [line])
+        except PilothouseError as error:
+            log.warning("an endpoint's log could not be written", endpoint=endpoint, reason=error.message)

@@ -1,0 +1,91 @@
+"""Updates of an endpoint: what a row that is Updating is to become, as functions of its state.
+
+The operations only note in the private state what was asked for. What comes of it is worked out from the row, which
+nobody else changes while it is Updating, so that nothing gets lost between a read and a write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pilothouse.catalog import hosting
+from pilothouse.catalog.hosting import Document
+
+NOTE = "_update"
+"""The member of the state that says what was asked for; there while the endpoint is Updating."""
+
+WEIGHT, COUNT, CAPTURE = "DesiredWeight", "DesiredInstanceCount", "DataCaptureConfig"
+PROPERTIES = (COUNT, WEIGHT, CAPTURE)
+"""What RetainAllVariantProperties retains."""
+
+_PINNED = {WEIGHT: "InitialVariantWeight", COUNT: "InitialInstanceCount"}
+
+
+def replacement(config_name: str, pinned: Document, retained: Sequence[str]) -> Document:
+    """The note of UpdateEndpoint: `pinned` (see `hosting.endpoint_state`), but with the `retained` properties."""
+    return {"EndpointConfigName": config_name, "pinned": pinned, "retained": list(retained)}
+
+
+def adjustment(changes: Mapping[str, Document]) -> Document:
+    """The note of UpdateEndpointWeightsAndCapacities: by variant, the members that change."""
+    return {"changes": dict(changes)}
+
+
+def is_replacement(state: Document) -> bool:
+    """Whether an Updating endpoint gets another configuration, and so new replicas throughout."""
+    return "pinned" in state[NOTE]
+
+
+def outcome(state: Document) -> Document:
+    """What an Updating endpoint serves once it is updated, as `hosting.endpoint_state` pins it."""
+    note, old = state[NOTE], {variant["VariantName"]: variant for variant in state["_variants"]}
+    capture = state.get("_capture")
+    if is_replacement(state):
+        variants, retained = note["pinned"]["_variants"], note["retained"]
+        changes = {v["VariantName"]: _retained(old.get(v["VariantName"], {}), v, retained) for v in variants}
+        capture = capture if CAPTURE in retained else note["pinned"].get("_capture")
+    else:
+        variants, changes = state["_variants"], note["changes"]
+    pinned = {"_variants": [_changed(v, changes.get(v["VariantName"], {})) for v in variants]}
+    return pinned | ({"_capture": capture} if capture else {})
+
+
+def finished(state: Document, at: float) -> Document:
+    """The changes of the state that end an update, at `at` in epoch seconds."""
+    after = outcome(state)
+    changes = {
+        "_capture": None,
+        **after,
+        "ProductionVariants": hosting.described_variants(after["_variants"], at),
+        NOTE: None,
+    }
+    name = state[NOTE].get("EndpointConfigName")
+    return changes | ({"EndpointConfigName": name} if name else {})
+
+
+def described(state: Document) -> Document:
+    """The members of DescribeEndpoint that say what an Updating endpoint is to become; none for any other."""
+    if NOTE not in state:
+        return {}
+    after = hosting.described_variants(outcome(state)["_variants"], 0.0)
+    if is_replacement(state):
+        pending = [{name: v[name] for name in ("VariantName", WEIGHT, COUNT) if name in v} for v in after]
+        name = state[NOTE]["EndpointConfigName"]
+        return {"PendingDeploymentSummary": {"EndpointConfigName": name, "ProductionVariants": pending}}
+    desired = {
+        v["VariantName"]: {name: value for name, value in v.items() if name.startswith("Desired")} for v in after
+    }
+    return {"ProductionVariants": [{**v, **desired[v["VariantName"]]} for v in state["ProductionVariants"]]}
+
+
+def _retained(old: Document, new: Document, properties: Sequence[str]) -> Document:
+    members = (_PINNED[name] for name in properties if name in _PINNED)
+    return {name: old[name] for name in members if name in old and name in new}
+
+
+def _changed(variant: Document, changes: Document) -> Document:
+    changed: dict[str, Any] = {**variant, **changes}
+    if "ServerlessConfig" in changes:
+        changed["ServerlessConfig"] = {**variant["ServerlessConfig"], **changes["ServerlessConfig"]}
+    return changed

@@ -1,0 +1,135 @@
+"""The replicas of one endpoint: those that serve, those that are to take over from them, and those that may go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from pilothouse.catalog import hosting
+from pilothouse.catalog.hosting import Document
+from pilothouse.hosting.keeper import START_SECONDS, Keeper, Place, Shop
+from pilothouse.store.resource import Resource
+
+ATTEMPTS = 3
+"""How often a replica that is waited for may fail."""
+
+GRACE = 2.0
+"""How long a replica that was replaced serves on, in seconds: well beyond the age at which its address is forgotten."""
+
+
+class Fleet:
+    """Starts with replicas for what the row pins. Call `step` a few times a second."""
+
+    def __init__(self, row: Resource, shop: Shop) -> None:
+        self.row = row
+        self.published: list[Document] = []
+        self._shop = shop
+        self._serving = [Keeper(place, shop) for place in _places(row.name, row.state["_variants"])]
+        self._coming: list[Keeper] | None = None
+        self._retired: list[tuple[float, Keeper]] = []
+
+    @property
+    def addresses(self) -> list[Document]:
+        """Where the replicas that serve answer."""
+        return [address for keeper in self._serving if (address := keeper.address)]
+
+    @property
+    def size(self) -> int:
+        """How many replicas are to serve."""
+        return len(self._serving)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all replicas answer."""
+        return len(self.addresses) == self.size
+
+    @property
+    def changing(self) -> bool:
+        """Whether others are to take over."""
+        return self._coming is not None
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that were started to take over answer."""
+        return self.changing and all(keeper.address for keeper in self._new)
+
+    @property
+    def hopeless(self) -> Keeper | None:
+        """A replica that failed too often to go on waiting for it."""
+        waited_for = self._new if self.changing else self._serving
+        return next((keeper for keeper in waited_for if keeper.failures >= ATTEMPTS), None)
+
+    @property
+    def down(self) -> bool:
+        """Whether all replicas have ended, after `stop`."""
+        return all(keeper.down for keeper in self)
+
+    @property
+    def _new(self) -> list[Keeper]:
+        return [keeper for keeper in self._coming or [] if keeper not in self._serving]
+
+    def __iter__(self) -> Iterator[Keeper]:
+        """The keepers of all replicas that may still run."""
+        yield from (*self._serving, *self._new, *(keeper for _, keeper in self._retired))
+
+    def prepare(self, variants: Sequence[Document], *, anew: bool) -> None:
+        """Starts what pinned `variants` need; unless `anew`, replicas that serve the same are taken along."""
+        kept = [] if anew else self._serving
+        self._coming = [
+            next((keeper for keeper in kept if keeper.place == place), None) or Keeper(place, self._shop)
+            for place in _places(self.row.name, variants)
+        ]
+
+    @property
+    def coming_addresses(self) -> list[Document]:
+        """Where those answer that are to take over."""
+        return [address for keeper in self._coming or [] if (address := keeper.address)]
+
+    def take_over(self, wait: float) -> None:
+        """Makes those that were prepared the ones that serve; the others end after `wait` seconds, or after GRACE."""
+        serving = self._coming or []
+        self._retire([keeper for keeper in self._serving if keeper not in serving], max(wait, GRACE))
+        self._serving, self._coming = serving, None
+
+    def give_up(self) -> None:
+        """Ends what was prepared."""
+        self._retire(self._new, 0.0)
+        self._coming = None
+
+    def step(self) -> None:
+        """Lets each replica make its next move, and ends those whose time is over."""
+        now = time.monotonic()
+        for at, keeper in self._retired:
+            if now >= at:
+                keeper.stop()
+        for keeper in self:
+            keeper.step()
+        self._retired = [(at, keeper) for at, keeper in self._retired if not keeper.down]
+
+    def stop(self) -> None:
+        """Lets all replicas finish what they are doing and end; go on calling `step` until `down`."""
+        for keeper in self:
+            keeper.stop()
+
+    def kill(self) -> None:
+        """Ends all replicas now."""
+        for keeper in self:
+            keeper.kill()
+
+    def _retire(self, keepers: Sequence[Keeper], wait: float) -> None:
+        self._retired += [(time.monotonic() + wait, keeper) for keeper in keepers]
+
+
+def _places(endpoint: str, variants: Sequence[Document]) -> list[Place]:
+    return [_place(endpoint, variant, index) for variant in variants for index in range(hosting.replica_count(variant))]
+
+
+def _place(endpoint: str, variant: Document, index: int) -> Place:
+    return Place(
+        endpoint,
+        variant["VariantName"],
+        index,
+        variant["Containers"],
+        direct=hosting.is_direct(variant),
+        patience=variant.get("ContainerStartupHealthCheckTimeoutInSeconds", START_SECONDS),
+    )

@@ -1,0 +1,84 @@
+"""Updates of endpoints: UpdateEndpoint, UpdateEndpointWeightsAndCapacities. The hosting reconciler carries them out."""
+
+from __future__ import annotations
+
+from pilothouse.catalog import endpoint_updates as updates
+from pilothouse.catalog import hosting
+from pilothouse.catalog.hosting import Document
+from pilothouse.errors import ValidationError
+from pilothouse.operations import endpoints
+from pilothouse.operations.context import Context
+from pilothouse.store.store import Resource
+
+
+def update_endpoint(context: Context, request: Document) -> Document:
+    """UpdateEndpoint: a new fleet beside the old one, which serves on until all of the new one answers."""
+    row = _in_service(context, request)
+    endpoints.check_deployment(request)
+    name = request["EndpointConfigName"]
+    note = updates.replacement(name, endpoints.pinned(context, name), _retained(request))
+    kept = row.state.get("LastDeploymentConfig") if request.get("RetainDeploymentConfig") else None
+    return _begin(context, row, note, {"LastDeploymentConfig": request.get("DeploymentConfig", kept)})
+
+
+def update_endpoint_weights_and_capacities(context: Context, request: Document) -> Document:
+    """UpdateEndpointWeightsAndCapacities: the replicas that are still wanted serve on throughout."""
+    row = _in_service(context, request)
+    variants = {variant["VariantName"]: variant for variant in row.state["_variants"]}
+    changes: dict[str, Document] = {}
+    for desired in request["DesiredWeightsAndCapacities"]:
+        name = desired["VariantName"]
+        if name not in variants:
+            raise ValidationError(f"Endpoint {row.name} has no variant {name}. It has {', '.join(variants)}.")
+        if name in changes:
+            raise ValidationError(f"DesiredWeightsAndCapacities names variant {name} twice. Name it once.")
+        changes[name] = _change(name, desired, serverless="ServerlessConfig" in variants[name])
+    return _begin(context, row, updates.adjustment(changes), {})
+
+
+def _in_service(context: Context, request: Document) -> Resource:
+    row = endpoints.existing(context, request["EndpointName"])
+    if row.status != hosting.IN_SERVICE:
+        raise _refusal(row)
+    return row
+
+
+def _begin(context: Context, row: Resource, note: Document, state: Document) -> Document:
+    """Makes an endpoint that is in service Updating; another update that came between makes it a refusal."""
+    state = {**state, updates.NOTE: note, "FailureReason": None}
+    expected = (hosting.IN_SERVICE,)
+    if context.store.update(hosting.ENDPOINT, row.name, status=hosting.UPDATING, state=state, expect_status=expected):
+        context.wake()
+        return {"EndpointArn": row.arn}
+    raise _refusal(endpoints.existing(context, row.name))
+
+
+def _refusal(row: Resource) -> ValidationError:
+    if row.status in (hosting.CREATING, hosting.UPDATING):
+        return ValidationError(f'Cannot update in-progress endpoint "{row.arn}".')
+    return ValidationError(f'Cannot update endpoint "{row.arn}": its status is {row.status}, and must be InService.')
+
+
+def _retained(request: Document) -> list[str]:
+    """The properties of variants that an UpdateEndpoint request leaves as they are."""
+    excluded = [one["VariantPropertyType"] for one in request.get("ExcludeRetainedVariantProperties", [])]
+    if excluded and not request.get("RetainAllVariantProperties"):
+        raise ValidationError("ExcludeRetainedVariantProperties needs RetainAllVariantProperties. Set it to true.")
+    return [name for name in updates.PROPERTIES if request.get("RetainAllVariantProperties") and name not in excluded]
+
+
+def _change(name: str, desired: Document, *, serverless: bool) -> Document:
+    """What a DesiredWeightAndCapacity changes of a pinned variant."""
+    changes: Document = {}
+    if updates.WEIGHT in desired:
+        changes["InitialVariantWeight"] = desired[updates.WEIGHT]
+    if updates.COUNT in desired:
+        if serverless or desired[updates.COUNT] < 1:
+            why = "is serverless" if serverless else "needs at least one instance"
+            raise ValidationError(f"Variant {name} {why}. Leave DesiredInstanceCount out or change it.")
+        changes["InitialInstanceCount"] = desired[updates.COUNT]
+    if "ServerlessUpdateConfig" in desired:
+        if not serverless:
+            raise ValidationError(f"Variant {name} is not serverless. Leave ServerlessUpdateConfig out.")
+        changes["ServerlessConfig"] = desired["ServerlessUpdateConfig"]
+    return changes

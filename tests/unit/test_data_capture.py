@@ -1,0 +1,107 @@
+"""Data capture: how records are written, who is left out when the store is slow, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilothouse.api import capture as recording
+from pilothouse.api.capture import Recorder
+from pilothouse.catalog import data_capture
+from pilothouse.catalog.data_capture import Capture, Exchange
+from pilothouse.config import Settings
+from pilothouse.objects.directory import DirectoryObjects
+from pilothouse.operations.context import Context
+from pilothouse.store.store import Store
+
+CONFIG = {
+    "InitialSamplingPercentage": 50,
+    "DestinationS3Uri": "s3://bucket/below/",
+    "CaptureOptions": [{"CaptureMode": "Input"}],
+    "CaptureContentTypeHeader": {"JsonContentTypes": ["Application/JSON"]},
+}
+AT = 1_700_000_000.25
+
+
+def exchange(body: bytes, content_type: str | None = "application/json", at: float = AT) -> Exchange:
+    return Exchange("live", "main", at, body, content_type, b"", "text/csv")
+
+
+def capture(**members: Any) -> Capture:
+    read = Capture.of({**CONFIG, **members})
+    assert read is not None
+    return read
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "encoding", "data"),
+    [
+        (b'{"a": "\xc3\xa9"}', "application/json; charset=utf-8", "JSON", '{"a": "é"}'),
+        (b"\xff\xfe", "application/json", "BASE64", base64.b64encode(b"\xff\xfe").decode()),
+        (b"1,2", "text/csv", "BASE64", base64.b64encode(b"1,2").decode()),
+        (b"1,2", None, "BASE64", base64.b64encode(b"1,2").decode()),
+    ],
+)
+def test_a_body_is_text_only_if_its_type_is_said_to_be(
+    body: bytes, content_type: str | None, encoding: str, data: str
+) -> None:
+    record = json.loads(capture().line(exchange(body, content_type)))
+    side = record["captureData"].pop("endpointInput")
+    assert (side["encoding"], side["data"], side.get("observedContentType")) == (encoding, data, content_type)
+    assert record["captureData"] == {}
+    assert record["eventMetadata"]["inferenceTime"] == "2023-11-14T22:13:20Z"
+
+
+def test_records_go_by_endpoint_variant_and_hour() -> None:
+    assert data_capture.folder(exchange(b"")) == "live/main/2023/11/14/22"
+    assert data_capture.file_name(AT).startswith("13-20-250-")
+
+
+def test_a_summary_says_whether_it_is_on() -> None:
+    assert data_capture.summary(CONFIG)["CaptureStatus"] == "Started"
+    assert data_capture.summary({**CONFIG, "EnableCapture": False})["CaptureStatus"] == "Stopped"
+    assert Capture.of({**CONFIG, "EnableCapture": False}) is None
+
+
+class Slow(DirectoryObjects):
+    """Lets each object wait until it may go on."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+
+    def put(self, bucket: str, key: str, body: Any, **members: Any) -> Any:
+        self.begun.set()
+        self.may_go_on.wait(30)
+        return super().put(bucket, key, body, **members)
+
+
+def lines(objects: DirectoryObjects) -> Iterable[Any]:
+    return [json.loads(one) for info in objects.walk("bucket") for one in objects.read("bucket", info.key).splitlines()]
+
+
+def test_what_waits_is_bounded_and_hours_have_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "MOST_HELD", 40)
+    settings = Settings(home=tmp_path)
+    store = Store(settings.database, region=settings.region, account=settings.account_id)
+    objects = Slow(settings.objects_root)
+    objects.create_bucket("bucket")
+    recorder = Recorder(Context(settings, store, objects))
+    recorder.offer(capture(), exchange(b'"0123456789"'))
+    assert objects.begun.wait(30)
+    for hour in range(4):
+        recorder.offer(capture(), exchange(f'"{hour}12345678"'.encode(), at=AT + 3600 * hour))
+    objects.may_go_on.set()
+    recorder.close()
+    told = {record["captureData"]["endpointInput"]["data"] for record in lines(objects)}
+    assert told == {'"0123456789"', '"012345678"', '"112345678"'}
+    assert len(list(objects.walk("bucket"))) == 3
+    store.close()

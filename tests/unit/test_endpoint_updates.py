@@ -1,0 +1,216 @@
+"""UpdateEndpoint and UpdateEndpointWeightsAndCapacities: what they note, what is described, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pilothouse.catalog import endpoint_updates as updates
+from pilothouse.catalog import hosting, images
+from pilothouse.config import Settings
+from pilothouse.errors import ValidationError
+from pilothouse.objects.directory import DirectoryObjects
+from pilothouse.operations import endpoint_configs, endpoint_updates, endpoints, models
+from pilothouse.operations.context import Context
+from pilothouse.store.store import Store
+
+SERVERLESS = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
+LIVE = {"EndpointName": "live"}
+
+
+def variant(name: str, **members: Any) -> dict[str, Any]:
+    document = {"VariantName": name, "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    return {k: v for k, v in {**document, **members}.items() if v is not None}
+
+
+def serverless(name: str) -> dict[str, Any]:
+    return variant(name, InstanceType=None, InitialInstanceCount=None, ServerlessConfig=SERVERLESS)
+
+
+def configure(context: Context, name: str, *variants: dict[str, Any]) -> None:
+    request = {"EndpointConfigName": name, "ProductionVariants": list(variants)}
+    endpoint_configs.create_endpoint_config(context, request)
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[Context]:
+    """An endpoint in service with the variants a, b and s, which is serverless."""
+    settings = Settings(home=tmp_path)
+    store = Store(settings.database, region=settings.region, account=settings.account_id)
+    store.migrate()
+    context = Context(settings, store, DirectoryObjects(settings.objects_root))
+    context.objects.create_bucket("bucket")
+    context.objects.put("bucket", "model.tar.gz", b"archive")
+    container = {"Image": images.TABULAR_INFERENCE, "ModelDataUrl": "s3://bucket/model.tar.gz"}
+    models.create_model(context, {"ModelName": "m", "PrimaryContainer": container})
+    configure(context, "first", variant("a"), variant("b", InitialVariantWeight=3.0), serverless("s"))
+    configure(context, "second", variant("a", InitialInstanceCount=2, InitialVariantWeight=7.0), variant("new"))
+    endpoints.create_endpoint(context, {**LIVE, "EndpointConfigName": "first"})
+    serving(context)
+    yield context
+    store.close()
+
+
+def serving(context: Context) -> None:
+    """What the reconciler does of an endpoint."""
+    row = endpoints.existing(context, "live")
+    if updates.NOTE in row.state:
+        state = updates.finished(row.state, 1.0)
+    else:
+        state = {"ProductionVariants": hosting.described_variants(row.state["_variants"], 1.0)}
+    context.store.update(hosting.ENDPOINT, "live", status="InService", state=state)
+
+
+def described(context: Context) -> dict[str, Any]:
+    return endpoints.describe_endpoint(context, LIVE)
+
+
+def figures(context: Context) -> dict[str, tuple[float, int]]:
+    variants = described(context)["ProductionVariants"]
+    return {v["VariantName"]: (v["CurrentWeight"], v["DesiredInstanceCount"]) for v in variants}
+
+
+def update(context: Context, **members: Any) -> dict[str, Any]:
+    return endpoint_updates.update_endpoint(context, {**LIVE, "EndpointConfigName": "second", **members})
+
+
+def adjust(context: Context, *desired: dict[str, Any]) -> dict[str, Any]:
+    request = {**LIVE, "DesiredWeightsAndCapacities": list(desired)}
+    return endpoint_updates.update_endpoint_weights_and_capacities(context, request)
+
+
+def refused(call: Callable[..., Any], *arguments: Any, **members: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        call(*arguments, **members)
+    return caught.value.message
+
+
+def test_an_update_is_pending_until_it_is_done(context: Context) -> None:
+    assert update(context)["EndpointArn"].endswith(":endpoint/live")
+    during = described(context)
+    assert (during["EndpointStatus"], during["EndpointConfigName"]) == ("Updating", "first")
+    assert during["PendingDeploymentSummary"]["EndpointConfigName"] == "second"
+    assert [v["VariantName"] for v in during["PendingDeploymentSummary"]["ProductionVariants"]] == ["a", "new"]
+    assert len(during["ProductionVariants"]) == 3
+    serving(context)
+    after = described(context)
+    assert (after["EndpointConfigName"], "PendingDeploymentSummary" in after) == ("second", False)
+    assert figures(context) == {"a": (7.0, 2), "new": (1.0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"RetainAllVariantProperties": True}, (5.0, 4)),
+        ({"RetainAllVariantProperties": False}, (7.0, 2)),
+        (
+            {
+                "RetainAllVariantProperties": True,
+                "ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}],
+            },
+            (7.0, 4),
+        ),
+    ],
+)
+def test_the_properties_of_variants_are_retained_as_asked(
+    context: Context, members: dict[str, Any], expected: tuple[float, int]
+) -> None:
+    adjust(context, {"VariantName": "a", "DesiredWeight": 5.0, "DesiredInstanceCount": 4})
+    serving(context)
+    update(context, **members)
+    serving(context)
+    assert figures(context) == {"a": expected, "new": (1.0, 1)}
+
+
+def test_weights_and_capacities_change_by_variant(context: Context) -> None:
+    change = {"VariantName": "s", "ServerlessUpdateConfig": {"MaxConcurrency": 9}}
+    adjust(context, {"VariantName": "b", "DesiredWeight": 0.0, "DesiredInstanceCount": 2}, change)
+    during = {v["VariantName"]: v for v in described(context)["ProductionVariants"]}
+    assert (during["b"]["CurrentWeight"], during["b"]["DesiredWeight"]) == (3.0, 0.0)
+    assert (during["b"]["CurrentInstanceCount"], during["b"]["DesiredInstanceCount"]) == (1, 2)
+    assert during["s"]["DesiredServerlessConfig"] == {"MemorySizeInMB": 2048, "MaxConcurrency": 9}
+    serving(context)
+    assert figures(context) == {"a": (1.0, 1), "b": (0.0, 2), "s": (1.0, 1)}
+    assert described(context)["ProductionVariants"][2]["CurrentServerlessConfig"]["MaxConcurrency"] == 9
+    assert described(context)["EndpointConfigName"] == "first"
+
+
+def test_data_capture_is_retained_as_asked(context: Context) -> None:
+    capture = {
+        "InitialSamplingPercentage": 20,
+        "DestinationS3Uri": "s3://bucket/captured",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    }
+    request = {"EndpointConfigName": "captured", "ProductionVariants": [variant("a")], "DataCaptureConfig": capture}
+    endpoint_configs.create_endpoint_config(context, request)
+    excluded = [{"VariantPropertyType": "DataCaptureConfig"}]
+    sampled = []
+    for name, members in [
+        ("captured", {"RetainAllVariantProperties": True}),
+        ("captured", {}),
+        ("second", {"RetainAllVariantProperties": True}),
+        ("second", {"RetainAllVariantProperties": True, "ExcludeRetainedVariantProperties": excluded}),
+    ]:
+        update(context, EndpointConfigName=name, **members)
+        serving(context)
+        sampled.append(described(context).get("DataCaptureConfig", {}).get("CurrentSamplingPercentage"))
+    assert sampled == [None, 20, 20, None]
+
+
+def test_the_last_deployment_is_kept_when_asked(context: Context) -> None:
+    routing = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
+    policy = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": 5}}
+    update(context, DeploymentConfig=policy)
+    serving(context)
+    update(context, RetainDeploymentConfig=True)
+    assert described(context)["LastDeploymentConfig"] == policy
+    serving(context)
+    update(context)
+    assert "LastDeploymentConfig" not in described(context)
+
+
+@pytest.mark.parametrize("status", ["Creating", "Updating", "Failed", "Deleting"])
+def test_only_an_endpoint_in_service_is_updated(context: Context, status: str) -> None:
+    context.store.update(hosting.ENDPOINT, "live", status=status)
+    part = "Cannot update in-progress endpoint" if status[-3:] == "ing" and status != "Deleting" else f"is {status}"
+    assert part in refused(update, context)
+    assert part in refused(adjust, context, {"VariantName": "a", "DesiredWeight": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("members", "part"),
+    [
+        ({"EndpointName": "gone"}, "Could not find endpoint"),
+        ({"EndpointConfigName": "gone"}, "Could not find endpoint configuration"),
+        ({"ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}]}, "RetainAllVariantProp"),
+        ({"DeploymentConfig": {"RollingUpdatePolicy": {}}}, "all traffic at once"),
+        (
+            {"DeploymentConfig": {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "CANARY"}}}},
+            "all traffic at once",
+        ),
+        ({"DeploymentConfig": {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}}, "no CloudWatch alarms"),
+    ],
+)
+def test_an_update_that_cannot_be_made_is_refused(context: Context, members: dict[str, Any], part: str) -> None:
+    assert part in refused(update, context, **members)
+    assert described(context)["EndpointStatus"] == "InService"
+
+
+@pytest.mark.parametrize(
+    ("desired", "part"),
+    [
+        ([{"VariantName": "gone", "DesiredWeight": 1.0}], "has no variant gone. It has a, b, s."),
+        ([{"VariantName": "a", "DesiredWeight": 1.0}] * 2, "names variant a twice"),
+        ([{"VariantName": "a", "DesiredInstanceCount": 0}], "needs at least one instance"),
+        ([{"VariantName": "s", "DesiredInstanceCount": 2}], "Variant s is serverless"),
+        ([{"VariantName": "a", "ServerlessUpdateConfig": {"MaxConcurrency": 2}}], "Variant a is not serverless"),
+    ],
+)
+def test_an_adjustment_that_cannot_be_made_is_refused(
+    context: Context, desired: list[dict[str, Any]], part: str
+) -> None:
+    assert part in refused(adjust, context, *desired)
+    assert described(context)["EndpointStatus"] == "InService"
