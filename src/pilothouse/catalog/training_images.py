@@ -47,6 +47,13 @@ def mode(job: TrainingJob) -> Mode | None:
     return _BUILT_IN.get(_repository(job.image))
 
 
+def hosts(job: TrainingJob) -> int:
+    """How many hosts run the job's program: its InstanceCount, but one for a built-in algorithm, which has all the data
+    there and would come to the same result on several.
+    """
+    return 1 if mode(job) in BUILT_IN else job.instances
+
+
 def examples() -> str:
     """The images that run here without a container engine, for an error message."""
     return ", ".join((*_SCRIPT, *_BUILT_IN))

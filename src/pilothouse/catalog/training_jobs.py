@@ -36,6 +36,11 @@ class Channel:
     compression: str
     record_wrapper: str
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each host gets a part of the objects."""
+        return self.distribution == "ShardedByS3Key"
+
 
 @dataclass(frozen=True)
 class TrainingJob:
@@ -54,6 +59,7 @@ class TrainingJob:
     environment: Mapping[str, str]
     max_runtime: int
     instance_type: str
+    instances: int
     volume_gib: int
     isolated: bool
 
@@ -77,6 +83,7 @@ class TrainingJob:
             environment=request.get("Environment", {}),
             max_runtime=request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME),
             instance_type=resources.get("InstanceType") or _first_group(resources).get("InstanceType", "local"),
+            instances=resources.get("InstanceCount") or 1,
             volume_gib=resources.get("VolumeSizeInGB") or DEFAULT_VOLUME_GIB,
             isolated=request.get("EnableNetworkIsolation", False),
         )

@@ -12,6 +12,7 @@ from pilothouse.operations.context import Context
 
 _INPUT_MODES = ("File", "FastFile")
 _LARGEST_PROGRAM_NAME = 1024
+_MOST_INSTANCES = 100
 
 
 def check(context: Context, request: Document) -> None:
@@ -109,9 +110,15 @@ def _resources(request: Document) -> None:
     missing = [name for name in ("InstanceType", "InstanceCount", "VolumeSizeInGB") if name not in resources]
     if missing:
         raise ValidationError(f"ResourceConfig needs {', '.join(missing)}.")
-    if resources["InstanceCount"] != 1:
+    instances = resources["InstanceCount"]
+    if not 1 <= instances <= _MOST_INSTANCES:
         raise ValidationError(
-            f"InstanceCount is {resources['InstanceCount']}, but a training job runs on this one machine. Set it to 1."
+            f"InstanceCount is {instances}. Set it to between 1 and {_MOST_INSTANCES}: this one machine runs them all."
+        )
+    if instances > 1 and request.get("EnableNetworkIsolation"):
+        raise ValidationError(
+            "EnableNetworkIsolation cannot be combined with an InstanceCount above 1 in this version of Pilothouse: "
+            "the hosts could not reach each other. Leave one of them out."
         )
     if resources["VolumeSizeInGB"] < 1:
         raise ValidationError("VolumeSizeInGB must be at least 1: it limits the size of the files that are written.")
