@@ -1,4 +1,4 @@
-"""Training jobs with several instances, a program for each host on this one machine."""
+"""Training jobs with several instances, a program for each host on this one machine; and channels in Pipe mode."""
 
 from __future__ import annotations
 
@@ -72,6 +72,15 @@ if os.environ.get("FAILS") == me:
     sys.exit("this host is broken")
 if not again:
     time.sleep(600)
+"""
+
+PIPED = """
+import json, os, pathlib
+folder, me = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "input/data"), os.environ["SM_CURRENT_HOST"]
+mode = json.loads(os.environ["SM_INPUT_DATA_CONFIG"])["train"]["TrainingInputMode"]
+epochs = [pathlib.Path(folder, f"train_{epoch}").read_text().split() for epoch in range(3)]
+report = {"mode": mode, "epochs": epochs, "file": pathlib.Path(folder, "other/x").read_text()}
+pathlib.Path(os.environ["SM_MODEL_DIR"], me).write_text(json.dumps(report))
 """
 
 
@@ -232,6 +241,31 @@ def test_a_built_in_algorithm_does_it_on_one_host(fleet: Fleet) -> None:
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert len(fleet.streams("builtin")) == 1
     assert fleet.log("builtin")[0] == "The built-in xgboost does on one host what 2 were asked for."
+
+
+def test_pipes_bring_a_channel_to_each_host_epoch_by_epoch(either: Fleet) -> None:
+    for number in range(4):
+        either.put(f"piped/{number}", f"{number}\n".encode())
+    either.put("other/x", b"as a file")
+    channels = [
+        {"ChannelName": "train", "InputMode": "Pipe", **source(f"s3://{BUCKET}/piped/", "ShardedByS3Key")},
+        {"ChannelName": "other", **source(f"s3://{BUCKET}/other/")},
+    ]
+    either.create("piped", PIPED, InputDataConfig=channels)
+    job = either.wait("piped")
+    assert job["TrainingJobStatus"] == "Completed", (job.get("FailureReason"), either.log("piped"))
+    model = {host: json.loads(report) for host, report in either.files("piped").items()}
+    assert [model[host]["epochs"] for host in ("algo-1", "algo-2")] == [[["0", "2"]] * 3, [["1", "3"]] * 3]
+    assert (model["algo-1"]["mode"], model["algo-1"]["file"]) == ("Pipe", "as a file")
+
+
+def test_a_channel_that_breaks_off_fails_the_job_in_words(fleet: Fleet) -> None:
+    fleet.put("damaged/x.gz", b"no gzip")
+    damaged = {"ChannelName": "train", "InputMode": "Pipe", "CompressionType": "Gzip"}
+    script = "import os, time\nopen(os.environ['SAGEMAKER_BASE_DIR'] + '/input/data/train_0').read()\ntime.sleep(600)"
+    fleet.create("damaged", script, hosts=1, InputDataConfig=[{**damaged, **source(f"s3://{BUCKET}/damaged/")}])
+    reason = fleet.wait("damaged")["FailureReason"]
+    assert reason.startswith("ClientError: Data download for the channel train failed: Not a gzipped file")
 
 
 def programs(server: Any) -> list[int]:

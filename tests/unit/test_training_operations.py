@@ -100,7 +100,26 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"InputDataConfig": [channel(S3Uri="s3://box/none")]}, 'No S3 objects found under S3 URL "s3://box/none"'),
     ({"InputDataConfig": [channel(S3Uri="s3://none/x")]}, 'No S3 objects found under S3 URL "s3://none/x"'),
     ({"InputDataConfig": [channel(S3DataType="AugmentedManifestFile")]}, "Use S3Prefix or ManifestFile"),
-    ({"InputDataConfig": [{**channel(), "InputMode": "Pipe"}]}, "Use File or FastFile"),
+    (
+        {
+            "InputDataConfig": [
+                {**channel(), "InputMode": "Pipe", "CompressionType": "Gzip", "RecordWrapperType": "RecordIO"}
+            ]
+        },
+        "cannot be combined",
+    ),
+    (
+        {"InputDataConfig": [{**channel(), "InputMode": "Pipe"}, {**channel(), "ChannelName": "train_0"}]},
+        "has the name of a pipe of another channel",
+    ),
+    (
+        {
+            "AlgorithmSpecification": algorithm("xgboost:1", TrainingInputMode="Pipe"),
+            "HyperParameters": {},
+            "InputDataConfig": [{**channel(), "CompressionType": "Gzip"}],
+        },
+        "not for built-in algorithms",
+    ),
     (
         {"InputDataConfig": [{**channel(), "CompressionType": "Gzip"}]},
         "CompressionType Gzip, which is for Pipe mode only",

@@ -25,7 +25,7 @@ _OBJECTIVE = "_tuning_objective_metric"
 
 @dataclass(frozen=True)
 class Channel:
-    """A named input: the objects that `uri` means, as `data_type` says."""
+    """A named input: the objects that `uri` means, as `data_type` says. `shuffle`: a seed for their order."""
 
     name: str
     uri: str
@@ -35,6 +35,7 @@ class Channel:
     distribution: str
     compression: str
     record_wrapper: str
+    shuffle: int | None = None
 
     @property
     def is_sharded(self) -> bool:
@@ -144,6 +145,7 @@ def _channel(channel: Document, mode: str) -> Channel:
         distribution=source.get("S3DataDistributionType", "FullyReplicated"),
         compression=channel.get("CompressionType", "None"),
         record_wrapper=channel.get("RecordWrapperType", "None"),
+        shuffle=channel.get("ShuffleConfig", {}).get("Seed"),
     )
 
 

@@ -167,7 +167,10 @@ class Training:
             checkpoints.restore()
 
     def _fetch(self, instance: Instance) -> None:
+        piped = training_images.piped(self.spec)
         for channel in self.spec.channels:
+            if channel in piped:
+                continue
             folder = instance.folders.channel(channel.name)
             if self._inputs is None:
                 channels.fetch(self._job.objects, channel, folder, self._go_on)

@@ -18,7 +18,7 @@ from pilothouse.training.record import Record
 LOG = "keeper.log"
 OnPoint = Callable[[str, float, float], None]
 Point = tuple[str, float, float]
-_BEGUN, _STOPPED = "begun", "stopped"
+_BEGUN, _STOPPED, _FAULT = "begun", "stopped", "fault"
 _LONGEST_LINE = 4096
 
 
@@ -68,6 +68,12 @@ class Run:
             (self._folder / _STOPPED).touch()
             self.end()
 
+    def fail(self, reason: str) -> None:
+        """Asks the programs to end, since the job has failed for this `reason`."""
+        (self._folder / _FAULT).write_text(reason)
+        if not self._is_ending:
+            self.end()
+
     def end(self) -> None:
         """Asks the programs that still run to end."""
         self._is_ending = True
@@ -109,6 +115,9 @@ class Run:
     def judged(self) -> Verdict:
         """What the ends of the programs make of the job; nothing of theirs runs any more."""
         verdicts = [self._verdict(instance) for instance in self._instances]
+        fault = self._folder / _FAULT
+        if fault.exists():
+            return Verdict("Failed", "Failed", fault.read_text())
         return outcomes.together(verdicts, stopped=(self._folder / _STOPPED).exists())
 
     def _verdict(self, instance: Instance) -> Verdict:

@@ -13,6 +13,7 @@ from pilothouse import clock
 from pilothouse.catalog import built_in_training, training_images
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.contract.channels import Checkpoints
+from pilothouse.contract.pipes import Pipes
 from pilothouse.launch.base import Program
 from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
@@ -67,8 +68,9 @@ class Runs:
             begun = self._record.row.state.get("TrainingStartTime") or clock.now()
             self._record.enter("Training", TrainingStartTime=begun)
             seconds = self._spec.max_runtime - used
-            run.start(lambda instance, folder: self._job.start(self._program(instance, folder, seconds)))
-            self._follow(run, stop_asked, checkpoints, on_point)
+            with self._pipes() as pipes:
+                run.start(lambda instance, folder: self._job.start(self._program(instance, folder, seconds)))
+                self._follow(run, pipes, stop_asked, checkpoints, on_point)
         return self._outcome(run, used + run.seconds, on_point)
 
     def begun(self) -> bool:
@@ -92,9 +94,14 @@ class Runs:
     def _folder(self, number: int) -> Path:
         return self._directory / f"run-{number}"
 
+    def _pipes(self) -> Pipes:
+        hosts = [(instance.host, instance.folders.data) for instance in self._instances]
+        return Pipes(self._job.objects, training_images.piped(self._spec), hosts)
+
     def _follow(
         self,
         run: Run,
+        pipes: Pipes,
         stop_asked: Callable[[], bool],
         checkpoints: Sequence[Checkpoints],
         on_point: OnPoint | None,
@@ -110,9 +117,13 @@ class Runs:
                 stopping = True
                 self._record.enter("Stopping")
                 run.stop()
+            if pipes.fault is not None:
+                run.fail(f"ClientError: {pipes.fault}")
             if moment >= next_checkpoints:
                 _push(checkpoints)
                 next_checkpoints = moment + _CHECKPOINTS_EVERY
+        if pipes.fault is not None:
+            run.fail(f"ClientError: {pipes.fault}")
         _push(checkpoints)
 
     def _outcome(self, run: Run, seconds: float, on_point: OnPoint | None) -> Outcome:
