@@ -176,7 +176,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "both names": ({"ModelDeployConfig": {"AutoGenerateEndpointName": True, "EndpointName": "e"}}, "cannot both"),
     "neither name": ({"ModelDeployConfig": {"AutoGenerateEndpointName": False}}, "either"),
-    "definitions": ({"GenerateCandidateDefinitionsOnly": True}, "not served"),
+    "definitions": (
+        {"GenerateCandidateDefinitionsOnly": True, "ModelDeployConfig": {"AutoGenerateEndpointName": True}},
+        "no model to deploy",
+    ),
 }
 
 

@@ -91,11 +91,6 @@ def _all_objectives() -> list[str]:
 
 
 def _mode(job: TabularJob) -> None:
-    if job.definitions_only:
-        raise ValidationError(
-            "GenerateCandidateDefinitionsOnly is not served by this version of Pilothouse. "
-            "Leave it out to train candidates."
-        )
     if job.mode == algorithms.TUNING_MODE and job.weight is not None:
         raise ValidationError(
             "SampleWeightAttributeName is supported in mode ENSEMBLING only. "
@@ -143,6 +138,10 @@ def _output(context: Context, job: TabularJob) -> None:
 def _deployment(context: Context, job: TabularJob) -> None:
     if job.deploy is None:
         return
+    if job.definitions_only:
+        raise ValidationError(
+            "ModelDeployConfig cannot be combined with GenerateCandidateDefinitionsOnly: there is no model to deploy."
+        )
     automatic = bool(job.deploy.get("AutoGenerateEndpointName", False))
     name = job.deploy.get("EndpointName")
     if automatic and name:

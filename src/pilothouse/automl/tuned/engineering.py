@@ -19,6 +19,7 @@ from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.errors import JobFailed
 from pilothouse.objects import uri
+from pilothouse.problems.tabular import ranges
 from pilothouse.problems.tabular.pipelines.menu import Kinds, menu
 from pilothouse.problems.tabular.pipelines.pipeline import PipelineSpec
 from pilothouse.training import task
@@ -85,7 +86,7 @@ class Engineering:
     def _choose(self, facts: dict[str, Any], algorithms: Sequence[str], most: int) -> dict[str, Any]:
         specs = menu(Kinds.of(facts), algorithms)[:most]
         place = uri.parse(f"{self._places.candidates}/pipelines.json")
-        described = [{**spec.document(), "description": spec.describe()} for spec in specs]
+        described = [_described(spec, facts["problem_type"]) for spec in specs]
         self._job.objects.put(place.bucket, place.key, json.dumps(described, indent=1).encode())
         return {"pipelines": [spec.document() for spec in specs]}
 
@@ -175,3 +176,14 @@ class Engineering:
 
     def _folder(self, spec: PipelineSpec) -> Path:
         return self._job.directory / "pipelines" / spec.name
+
+
+def _described(spec: PipelineSpec, problem_type: str) -> dict[str, Any]:
+    """The candidates that a pipeline stands for: what it does, and what is tuned of its algorithm."""
+    tunable = ranges.tunable(spec.algorithm, problem_type)
+    return {
+        **spec.document(),
+        "description": spec.describe(),
+        "HyperParameterRanges": tunable.ranges,
+        "StaticHyperParameters": dict(tunable.static),
+    }
