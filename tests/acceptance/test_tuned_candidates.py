@@ -109,6 +109,24 @@ def clients(shared_server: Any) -> tuple[Any, Any]:
     return sagemaker, s3
 
 
+def test_the_training_jobs_of_a_candidate_have_logs(shared_server: Any, clients: tuple[Any, Any]) -> None:
+    sagemaker, _ = clients
+    wait(sagemaker, "tuned-binary")
+    candidate, logs = listed(sagemaker, "tuned-binary")[0], shared_server.client("logs")
+    told = []
+    for step in candidate["CandidateSteps"][1::2]:
+        group, prefix = "/aws/sagemaker/TrainingJobs", f"{step['CandidateStepName']}/"
+        [stream] = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix)["logStreams"]
+        assert re.fullmatch(re.escape(prefix) + r"algo-1-\d{10}", stream["logStreamName"])
+        events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True)
+        told.append([event["message"] for event in events["events"]])
+    pipeline, algorithm = told
+    assert any(line.startswith("columns=") for line in pipeline)
+    assert any(line.startswith("data_processor=dpp") for line in algorithm)
+    metrics = {m["MetricName"] for m in candidate["CandidateProperties"]["CandidateMetrics"]}
+    assert {line.partition("=")[0] for line in algorithm} >= {f"validation:{name}" for name in metrics}
+
+
 @pytest.mark.parametrize("mode", ["HYPERPARAMETER_TUNING", "ENSEMBLING"])
 def test_definitions_alone_are_described_and_nothing_is_trained(clients: tuple[Any, Any], mode: str) -> None:
     sagemaker, s3 = clients

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.automl import steps
 from pilothouse.automl.budget import Budget
-from pilothouse.automl.tuned import requests, tasks
+from pilothouse.automl.tuned import requests, tasks, told
 from pilothouse.automl.tuned.places import Places
 from pilothouse.catalog import hosting
 from pilothouse.catalog.tabular_jobs import TabularJob
@@ -124,6 +124,7 @@ class Engineering:
             "model_uri": TrainingJob.of(request).model_uri,
         }
         outcome = self._attempt("fit", steps.TRAINING, name, spec, arguments)
+        steps.tell(self._job, name, told.of_pipeline(spec, outcome, self._folder(spec) / "fit"))
         return self._ended(steps.TRAINING, name, outcome) is not None
 
     def _transformed(self, spec: PipelineSpec) -> int | None:
@@ -160,6 +161,7 @@ class Engineering:
         )
 
     def _ended(self, kind: str, name: str, outcome: Outcome) -> dict[str, Any] | None:
+        """Ends the step; its result, if it has one."""
         if outcome.result is None:
             status = "Stopped" if outcome.late or steps.stopped(self._job, kind, name) else "Failed"
             self._left_out.append(outcome.reason)
