@@ -135,7 +135,7 @@ class Commands:
         return ROOT if wrapped or self._mode == "container" else str(self._folders.base)
 
     def _variables(self) -> dict[str, str]:
-        threads = {name: str(self._threads) for name in _THREADS} if self._threads else {}
+        threads = {name: str(max(1, self._threads // self._host.of)) for name in _THREADS} if self._threads else {}
         around = Surroundings(
             self._root, self._row.arn, self._settings.region, len(os.sched_getaffinity(0)), gpus(), self._host
         )
