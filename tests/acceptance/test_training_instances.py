@@ -67,7 +67,9 @@ checkpoints = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"], "checkpoints")
 mine = checkpoints / me
 again = mine.exists()
 mine.touch()
-print("again" if again else "ready", flush=True)
+piped = checkpoints.parent / "input/data/train_0"
+rows = piped.read_text() if piped.exists() else ""
+print("again" if again else "ready", rows.strip(), flush=True)
 if os.environ.get("FAILS") == me:
     sys.exit("this host is broken")
 if not again:
@@ -209,20 +211,26 @@ def test_a_host_that_fails_fails_the_job_and_ends_the_others(fleet: Fleet) -> No
 
 def test_a_stop_reaches_all_hosts(fleet: Fleet) -> None:
     fleet.create("halted", WAITS)
-    fleet.wait("halted", lambda: fleet.log("halted").count("ready") == 2)
+    fleet.wait("halted", lambda: fleet.log("halted").count("ready ") == 2)
     fleet.sagemaker.stop_training_job(TrainingJobName="halted")
     assert fleet.wait("halted")["TrainingJobStatus"] == "Stopped"
     assert fleet.files("halted") == {"algo-1": b"saved", "algo-2": b"saved"}
 
 
 def test_a_killed_job_process_begins_again_on_all_hosts(fleet: Fleet) -> None:
-    fleet.create("again", WAITS, CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints"})
-    fleet.wait("again", lambda: fleet.log("again").count("ready") == 2)
+    rows = fleet.put("rows/piped", b"all rows")
+    fleet.create(
+        "again",
+        WAITS,
+        CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints"},
+        InputDataConfig=[{"ChannelName": "train", "InputMode": "Pipe", **source(rows)}],
+    )
+    fleet.wait("again", lambda: fleet.log("again").count("ready all rows") == 2)
     before = programs(fleet.server)
     [process] = [p for p in psutil.Process(fleet.server.process.pid).children()[0].children() if p.name() == "again"]
     process.kill()
     assert fleet.wait("again")["TrainingJobStatus"] == "Completed"
-    assert fleet.log("again").count("again") == 2
+    assert fleet.log("again").count("again all rows") == 2
     assert not any(psutil.pid_exists(pid) for pid in before)
     assert len(fleet.streams("again")) == 4
 
