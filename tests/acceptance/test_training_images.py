@@ -108,7 +108,11 @@ def create(server: Any, name: str, rate: int, **changes: Any) -> None:
         ],
         RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
         OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out"},
-        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        ResourceConfig={
+            "InstanceType": "ml.m5.large",
+            "InstanceCount": changes.pop("hosts", 1),
+            "VolumeSizeInGB": 1,
+        },
         StoppingCondition={"MaxRuntimeInSeconds": 120},
         **changes,
     )
@@ -169,6 +173,20 @@ def test_an_entry_point_of_the_job_takes_its_place(server: Any) -> None:
     job = wait(server, "pointed")
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert content(server, "pointed", "model") == {"x": b"sh\n"}
+
+
+def test_several_instances_are_containers_that_know_each_other_and_read_from_pipes(server: Any) -> None:
+    script = "me=$(cat /proc/sys/kernel/hostname); cat /etc/hosts > /opt/ml/model/$me; cat /opt/ml/input/data/train_0"
+    words = {"ContainerEntrypoint": ["sh", "-c"], "ContainerArguments": [script], "TrainingInputMode": "Pipe"}
+    create(server, "fleet", 2, Algorithm=words, hosts=2)
+    job = wait(server, "fleet")
+    assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
+    model = content(server, "fleet", "model")
+    assert sorted(model) == ["algo-1", "algo-2"]
+    for table in model.values():
+        named = {name: line.split()[0] for line in table.decode().splitlines() for name in line.split()[1:]}
+        assert named["algo-2"].removesuffix(".2") == named["algo-1"].removesuffix(".1")
+    assert log(server, "fleet").splitlines().count("3") == 2  # the last of the channel's rows, by a pipe
 
 
 @pytest.mark.parametrize(("rate", "told"), [(8, True), (7, False)])

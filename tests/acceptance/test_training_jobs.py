@@ -464,7 +464,9 @@ def test_a_job_that_waits_for_a_slot_can_be_stopped(trainer: Trainer) -> None:
     held = [slots.try_acquire() for _ in range(SLOTS)]
     assert None not in held
     trainer.create("waits", "print('never')")
-    trainer.wait("waits", true=lambda _: (trainer.server.home / "work" / "training-job" / "waits" / "ml").exists())
+    trainer.wait(
+        "waits", true=lambda _: (trainer.server.home / "work" / "training-job" / "waits" / "algo-1" / "ml").exists()
+    )
     trainer.sagemaker.stop_training_job(TrainingJobName="waits")
     job = trainer.wait("waits")
     for slot in held:

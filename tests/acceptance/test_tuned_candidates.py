@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import tarfile
 import time
@@ -54,7 +55,13 @@ def fill(server: Any) -> Any:
 
 
 def create(
-    sagemaker: Any, name: str, data: str, candidates: int = 3, algorithms: tuple[str, ...] = (), **members: Any
+    sagemaker: Any,
+    name: str,
+    data: str,
+    candidates: int = 3,
+    algorithms: tuple[str, ...] = (),
+    mode: str = "HYPERPARAMETER_TUNING",
+    **members: Any,
 ) -> None:
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/data/{data}.csv"}}
     sagemaker.create_auto_ml_job(
@@ -62,7 +69,7 @@ def create(
         InputDataConfig=[{"DataSource": source, "TargetAttributeName": "y"}],
         OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out"},
         AutoMLJobConfig={
-            "Mode": "HYPERPARAMETER_TUNING",
+            "Mode": mode,
             "CompletionCriteria": {"MaxCandidates": candidates},
             "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": list(algorithms)}]},
         },
@@ -100,6 +107,44 @@ def clients(shared_server: Any) -> tuple[Any, Any]:
     for name in ("binary", "regression"):
         create(sagemaker, f"tuned-{name}", name, ModelDeployConfig={"EndpointName": f"tuned-{name}"})
     return sagemaker, s3
+
+
+def test_the_training_jobs_of_a_candidate_have_logs(shared_server: Any, clients: tuple[Any, Any]) -> None:
+    sagemaker, _ = clients
+    wait(sagemaker, "tuned-binary")
+    candidate, logs = listed(sagemaker, "tuned-binary")[0], shared_server.client("logs")
+    told = []
+    for step in candidate["CandidateSteps"][1::2]:
+        group, prefix = "/aws/sagemaker/TrainingJobs", f"{step['CandidateStepName']}/"
+        [stream] = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=prefix)["logStreams"]
+        assert re.fullmatch(re.escape(prefix) + r"algo-1-\d{10}", stream["logStreamName"])
+        events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True)
+        told.append([event["message"] for event in events["events"]])
+    pipeline, algorithm = told
+    assert any(line.startswith("columns=") for line in pipeline)
+    assert any(line.startswith("data_processor=dpp") for line in algorithm)
+    metrics = {m["MetricName"] for m in candidate["CandidateProperties"]["CandidateMetrics"]}
+    assert {line.partition("=")[0] for line in algorithm} >= {f"validation:{name}" for name in metrics}
+
+
+@pytest.mark.parametrize("mode", ["HYPERPARAMETER_TUNING", "ENSEMBLING"])
+def test_definitions_alone_are_described_and_nothing_is_trained(clients: tuple[Any, Any], mode: str) -> None:
+    sagemaker, s3 = clients
+    name = f"defined-{mode[0].lower()}"
+    create(sagemaker, name, "binary", algorithms=QUICK, mode=mode, GenerateCandidateDefinitionsOnly=True)
+    job = wait(sagemaker, name)
+    assert (job["AutoMLJobStatus"], job["AutoMLJobSecondaryStatus"]) == ("Completed", "CandidateDefinitionsGenerated")
+    assert job["GenerateCandidateDefinitionsOnly"] is True
+    assert job["ResolvedAttributes"]["ProblemType"] == "BinaryClassification"
+    assert "BestCandidate" not in job
+    assert listed(sagemaker, name) == []
+    [found] = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"out/{name}/sagemaker-automl-candidates/")["Contents"]
+    described = json.loads(s3.get_object(Bucket=BUCKET, Key=found["Key"])["Body"].read())
+    assert {each["algorithm"] for each in described} - {"ensemble"} == set(QUICK)
+    wanted = "HyperParameterRanges" if mode == "HYPERPARAMETER_TUNING" else "hyperparameters"
+    assert all(wanted in each for each in described)
+    steps = sagemaker.list_processing_jobs(NameContains=name)["ProcessingJobSummaries"]
+    assert [step["ProcessingJobStatus"] for step in steps] == ["Completed"] * (mode == "HYPERPARAMETER_TUNING")
 
 
 @pytest.mark.parametrize(("data", "metric"), [("binary", "F1"), ("regression", "MSE")])

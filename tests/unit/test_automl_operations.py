@@ -176,7 +176,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "both names": ({"ModelDeployConfig": {"AutoGenerateEndpointName": True, "EndpointName": "e"}}, "cannot both"),
     "neither name": ({"ModelDeployConfig": {"AutoGenerateEndpointName": False}}, "either"),
-    "definitions": ({"GenerateCandidateDefinitionsOnly": True}, "not served"),
+    "definitions": (
+        {"GenerateCandidateDefinitionsOnly": True, "ModelDeployConfig": {"AutoGenerateEndpointName": True}},
+        "no model to deploy",
+    ),
 }
 
 
@@ -192,7 +195,8 @@ SPECIFICATIONS: dict[str, tuple[object, str]] = {
     "target": ({"FeatureAttributeNames": ["age", "churn"]}, "must not include the target"),
     "unknown": ({"FeatureAttributeNames": ["age", "shoe"]}, "shoe"),
     "repeated": ({"FeatureAttributeNames": ["age", "age"]}, "unique"),
-    "type": ({"FeatureDataTypes": {"age": "sequence"}}, "sequence"),
+    "type": ({"FeatureDataTypes": {"age": "tensor"}}, "tensor"),
+    "sequence": ({"FeatureDataTypes": {"age": "sequence"}}, "HYPERPARAMETER_TUNING only"),
     "outside names": ({"FeatureAttributeNames": ["age"], "FeatureDataTypes": {"city": "text"}}, "city"),
     "empty": ({}, "neither"),
     "list": ([], "JSON object"),

@@ -12,13 +12,14 @@ import pytest
 from pilothouse.automl import candidates, mode, steps
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
-from pilothouse.automl.tuned import document, trials
+from pilothouse.automl.tuned import document, told, trials
 from pilothouse.automl.tuned.engineering import Ready
 from pilothouse.automl.tuned.ledger import Ledger
 from pilothouse.automl.tuned.listener import Listener
 from pilothouse.automl.tuned.places import Places
 from pilothouse.automl.tuned.room import Room
 from pilothouse.automl.tuned.trials import Trials
+from pilothouse.catalog import training_jobs
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.catalog.tuning_jobs import TuningJob
 from pilothouse.clock import now
@@ -332,3 +333,20 @@ def test_auto_without_data_says_so(tmp_path: Path) -> None:
     request = {**REQUEST, "AutoMLJobConfig": {"Mode": "AUTO"}}
     with pytest.raises(DataError, match="No S3 objects"):
         mode.chosen(objects, TabularJob.of(request))
+
+
+def test_a_log_that_an_earlier_run_of_the_job_has_written_stays(job: Any, tmp_path: Path) -> None:
+    steps.begin(job, steps.TRAINING, "fit", {})
+    (tmp_path / "log.txt").write_text("a warning\n")
+    spec = READY[0].spec
+    for outcome in (Outcome(result={"columns": 3}), Outcome(reason="It was stopped.")):
+        steps.tell(job, "fit", told.of_pipeline(spec, outcome, tmp_path))
+    [stream] = job.store.log_streams(training_jobs.LOG_GROUP, "fit/algo-1-")
+    said = [event.message for event in job.store.log_events(training_jobs.LOG_GROUP, stream.name)]
+    assert said == [f"dpp0: {spec.describe()}", "a warning", "columns=3"]
+    steps.tell(job, "no such job", ["nothing"])
+
+
+def test_the_log_of_a_trial_tells_what_it_reported_and_why_it_ended(tmp_path: Path) -> None:
+    lines = told.of_trial({"eta": "0.1"}, 10, [0.5, 0.25], Outcome(reason="It was stopped."), tmp_path)
+    assert list(lines) == ["eta=0.1", "[10] loss=0.5", "[20] loss=0.25", "It was stopped."]

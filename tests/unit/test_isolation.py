@@ -77,6 +77,14 @@ def test_without_a_network_there_is_nobody_to_talk_to(level: str, places: Path) 
     assert run(level, cell, "tail -n +3 /proc/net/dev | grep -vc lo:") == "0"
 
 
+def test_one_of_several_hosts_has_its_name_and_knows_the_others(level: str, places: Path) -> None:
+    table = places / "home/secrets/hosts"
+    table.write_text("127.9.9.1\talgo-1\n")
+    cell = Cell(places / "base", (places / "home",), hostname="algo-2", table=table)
+    assert run(level, cell, "cat /proc/sys/kernel/hostname /etc/hosts").splitlines() == ["algo-2", "127.9.9.1\talgo-1"]
+    assert Path("/proc/sys/kernel/hostname").read_text().strip() != "algo-2"
+
+
 @pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -9 $$", 137)])
 def test_the_exit_code_comes_through(level: str, places: Path, script: str, code: int) -> None:
     cell = Cell(places / "base", (places / "home",))

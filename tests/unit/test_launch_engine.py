@@ -31,6 +31,13 @@ def test_the_word_train_or_an_entry_point_of_the_job_comes_last(tmp_path: Path) 
     assert words[words.index("--entrypoint") + 1] == "sh"
 
 
+def test_one_of_several_is_called_by_its_name_and_knows_the_others(tmp_path: Path) -> None:
+    made = replace(box(tmp_path), hostname="algo-2", addresses={"algo-1": "127.9.9.1", "algo-2": "127.9.9.2"})
+    known = ["--add-host", "algo-1:127.9.9.1", "--add-host", "algo-2:127.9.9.2"]
+    assert made.named() == ["--hostname", "algo-2", *known]
+    assert box(tmp_path).named() == []
+
+
 def test_without_a_network_it_has_none(tmp_path: Path) -> None:
     words = ENGINE.running(replace(box(tmp_path), network=False), (), ("train",))
     assert words[words.index("--network") + 1] == "none"

@@ -11,15 +11,24 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from pilothouse import engines
+from pilothouse.catalog import algorithms
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.contract.pack import unpack
 from pilothouse.data.features import Features
 from pilothouse.engines.base import Task
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.base import load_predictor
+from pilothouse.problems.tabular.pipelines import pipeline
+from pilothouse.problems.tabular.stages import AlgorithmStage, FeatureStage, LabelStage
 
 MODELS = Path(__file__).parent.parent / "data" / "models"
+STAGED = sorted(path.parent.relative_to(MODELS) for path in MODELS.glob("*/*/expected.json"))
 STORED = sorted(path.relative_to(MODELS) for path in MODELS.glob("*/*.tar.gz"))
+
+
+def load_engine(algorithm: Path) -> str:
+    """The engine of a stage's first member."""
+    return str(json.loads((algorithm / "manifest.json").read_text())["members"][0]["engine"])
 
 
 @pytest.mark.parametrize("stored", STORED, ids=str)
@@ -40,6 +49,30 @@ def test_stored_models_have_the_lowest_version_whose_readers_know_them(tmp_path:
     for name, version in (("calibrated", 3), ("stacked", 2), ("lightgbm", 1)):
         unpack(MODELS / "0.1.0" / f"{name}.tar.gz", tmp_path / name)
         assert json.loads((tmp_path / name / "manifest.json").read_text())["version"] == version
+
+
+@pytest.mark.parametrize("stored", STAGED, ids=str)
+def test_the_stored_stages_of_a_candidate_answer_as_they_did(stored: Path, tmp_path: Path) -> None:
+    folder = MODELS / stored
+    for archive in folder.glob("*.tar.gz"):
+        unpack(archive, tmp_path / archive.name.removesuffix(".tar.gz"))
+    expected = json.loads((folder / "expected.json").read_text())
+    matrix = FeatureStage.load(tmp_path / "features").transform(expected["questions"])
+    np.testing.assert_allclose(matrix, np.array(expected["matrix"], dtype=np.float64), rtol=1e-6, atol=1e-6)
+    predicted = AlgorithmStage.load(tmp_path / "algorithm").predict(matrix)
+    np.testing.assert_allclose(predicted, expected["predicted"], rtol=1e-5, atol=1e-6)
+    labels = LabelStage.load(tmp_path / "labels").classes if expected["classes"] else None
+    assert labels == expected["classes"]
+
+
+def test_a_candidate_in_stages_is_stored_for_every_algorithm_and_every_kind_of_block(tmp_path: Path) -> None:
+    seen = set()
+    for stored in STAGED:
+        for part in ("features", "algorithm"):
+            unpack(MODELS / stored / f"{part}.tar.gz", tmp_path / stored.name / part)
+        blocks = json.loads((tmp_path / stored.name / "features" / "blocks" / "blocks.json").read_text())["blocks"]
+        seen |= {block["kind"] for block in blocks} | {load_engine(tmp_path / stored.name / "algorithm")}
+    assert seen == {*pipeline._BLOCKS, *algorithms.BY_MODE[algorithms.TUNING_MODE]}
 
 
 @pytest.mark.parametrize("change", ["bytes", "missing", "unlisted"])

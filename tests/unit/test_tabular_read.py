@@ -164,7 +164,7 @@ def test_a_feature_specification_is_obeyed(tmp_path: Path) -> None:
         (b'{"FeatureAttributeNames": "x"}', "must be a list"),
         (b'{"FeatureAttributeNames": []}', "must be a list"),
         (b'{"FeatureDataTypes": ["x"]}', "must be an object"),
-        (b'{"FeatureDataTypes": {"x": "sequence"}}', "the type 'sequence'"),
+        (b'{"FeatureDataTypes": {"x": "tensor"}}', "the type 'tensor'"),
         (b'{"FeatureAttributeNames": ["y"]}', "the target column"),
         (b'{"FeatureAttributeNames": ["X"]}', "case-sensitive"),
         (

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pilothouse.catalog.training_jobs import Channel, TrainingJob, below_root
-from pilothouse.contract import environment
+from pilothouse.contract import environment, hosts
 from pilothouse.contract.channels import Checkpoints, fetch, relative, share
 from pilothouse.contract.environment import Surroundings, arguments, located
 from pilothouse.contract.opt_ml import OptMl, settle
@@ -241,3 +242,45 @@ def test_a_program_that_begins_again_keeps_its_checkpoints_only(folders: OptMl) 
         path.write_text("x")
     folders.renew_outputs()
     assert [p.name for p in folders.base.rglob("*") if p.is_file() and p.suffix != ".json"] == ["c"]
+
+
+def test_a_sharded_channel_gives_each_object_to_one_host(objects: DirectoryObjects, tmp_path: Path) -> None:
+    for key in "abcde":
+        objects.put("data", f"p/{key}", b"1")
+    sharded = replace(channel("s3://data/p/"), distribution="ShardedByS3Key")
+    seen = []
+    for host in hosts.hosts(3, "arn"):
+        fetch(objects, sharded, tmp_path / host.name, lambda: None, host)
+        share(objects, sharded, tmp_path / "shared" / host.name, tmp_path / "common", lambda: None, host)
+        seen.append(sorted(path.name for path in (tmp_path / host.name).iterdir()))
+        assert sorted(path.name for path in (tmp_path / "shared" / host.name).iterdir()) == seen[-1]
+    assert seen == [["a", "d"], ["b", "e"], ["c"]]
+
+
+def test_a_host_without_an_object_has_an_empty_channel(objects: DirectoryObjects, tmp_path: Path) -> None:
+    objects.put("data", "p/a", b"1")
+    sharded = replace(channel("s3://data/p/"), distribution="ShardedByS3Key")
+    share(objects, sharded, tmp_path / "here", tmp_path / "common", lambda: None, hosts.hosts(2, "arn")[1])
+    assert list((tmp_path / "here").iterdir()) == []
+
+
+def test_hosts_know_each_other_at_addresses_of_their_job() -> None:
+    first, second = hosts.hosts(2, "arn:a")
+    assert first.addresses == second.addresses != hosts.hosts(2, "arn:b")[0].addresses
+    assert all(address.startswith("127.") for address in first.addresses.values())
+    assert first.table().splitlines()[:2] == [f"{address}\t{name}" for name, address in first.addresses.items()]
+
+
+def test_what_hosts_wrote_is_gathered_and_the_first_ones_counts(tmp_path: Path) -> None:
+    one, two, three = (tmp_path / name for name in ("one", "two", "three"))
+    for folder in (one, two, three):
+        (folder / "deep").mkdir(parents=True)
+        (folder / "deep" / folder.name).write_text(folder.name)
+        (folder / "same").write_text(folder.name)
+    (one / "a").write_text("a file here")
+    (two / "a").mkdir()
+    (two / "a" / "b").write_text("a folder there")
+    for _ in range(2):
+        assert hosts.gather([two, three], one) == ["a/b", "same", "same"]
+    assert sorted(path.name for path in (one / "deep").iterdir()) == ["one", "three", "two"]
+    assert (one / "same").read_text() == "one"

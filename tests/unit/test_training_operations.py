@@ -100,7 +100,26 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"InputDataConfig": [channel(S3Uri="s3://box/none")]}, 'No S3 objects found under S3 URL "s3://box/none"'),
     ({"InputDataConfig": [channel(S3Uri="s3://none/x")]}, 'No S3 objects found under S3 URL "s3://none/x"'),
     ({"InputDataConfig": [channel(S3DataType="AugmentedManifestFile")]}, "Use S3Prefix or ManifestFile"),
-    ({"InputDataConfig": [{**channel(), "InputMode": "Pipe"}]}, "Use File or FastFile"),
+    (
+        {
+            "InputDataConfig": [
+                {**channel(), "InputMode": "Pipe", "CompressionType": "Gzip", "RecordWrapperType": "RecordIO"}
+            ]
+        },
+        "cannot be combined",
+    ),
+    (
+        {"InputDataConfig": [{**channel(), "InputMode": "Pipe"}, {**channel(), "ChannelName": "train_0"}]},
+        "has the name of a pipe of another channel",
+    ),
+    (
+        {
+            "AlgorithmSpecification": algorithm("xgboost:1", TrainingInputMode="Pipe"),
+            "HyperParameters": {},
+            "InputDataConfig": [{**channel(), "CompressionType": "Gzip"}],
+        },
+        "not for built-in algorithms",
+    ),
     (
         {"InputDataConfig": [{**channel(), "CompressionType": "Gzip"}]},
         "CompressionType Gzip, which is for Pipe mode only",
@@ -109,7 +128,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"InputDataConfig": [{"ChannelName": "a", "DataSource": {"FileSystemDataSource": {}}}]}, "has no S3DataSource"),
     ({"ResourceConfig": resources(InstanceType=None)}, "ResourceConfig needs InstanceType"),
     ({"ResourceConfig": resources(VolumeSizeInGB=None)}, "ResourceConfig needs VolumeSizeInGB"),
-    ({"ResourceConfig": resources(InstanceCount=2)}, "Set it to 1"),
+    ({"ResourceConfig": resources(InstanceCount=0)}, "Set it to between 1 and 100"),
+    ({"ResourceConfig": resources(InstanceCount=2), "EnableNetworkIsolation": True}, "could not reach each other"),
     ({"ResourceConfig": resources(InstanceGroups=[{}])}, "InstanceGroups are not served"),
     ({"OutputDataConfig": {"S3OutputPath": "s3://none/out"}}, 'The bucket "none" of S3OutputPath does not exist'),
     ({"CheckpointConfig": {"S3Uri": "s3://none/c"}}, 'The bucket "none" of CheckpointConfig.S3Uri'),

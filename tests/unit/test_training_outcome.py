@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pilothouse.launch.base import Exit
-from pilothouse.training.outcome import judged, lost
-from pilothouse.training.program import Command, End
+from pilothouse.training.outcome import LATE, STOPPED, Verdict, judged, lost, together
+from pilothouse.training.program import End
 
-COMMAND = Command(shown="python train.py --lr 1")
+SHOWN = "python train.py --lr 1"
 
 
 def end(**changes: Any) -> End:
-    return End(**{"code": 0, "signal": None, "cut": None, "words": [], "seconds": 1.0, **changes})
+    usual = {"code": 0, "signal": None, "cut": None, "words": [], "seconds": 1.0, "at": 5.0, "shown": SHOWN}
+    return End(**{**usual, **changes})
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def end(**changes: Any) -> End:
     ],
 )
 def test_ends_that_are_no_failures(how: dict[str, Any], status: str, secondary: str) -> None:
-    assert judged(end(**how), "a failure file", COMMAND) == (status, secondary, None)
+    assert judged(end(**how), "a failure file") == Verdict(status, secondary, at=5.0)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_ends_that_are_no_failures(how: dict[str, Any], status: str, secondary: 
 def test_a_failure_says_what_the_program_said(
     how: dict[str, Any], failure: str | None, purpose: str, reason: str
 ) -> None:
-    assert judged(end(**how), failure, replace(COMMAND, purpose=purpose)) == ("Failed", "Failed", reason)
+    assert judged(end(**how, purpose=purpose), failure) == Verdict("Failed", "Failed", reason, 5.0)
 
 
 def test_a_process_that_was_killed_or_broke_is_told_apart() -> None:
@@ -83,3 +83,25 @@ def test_a_process_that_was_killed_or_broke_is_told_apart() -> None:
     broken = lost(Exit(code=1), ["Traceback", "OSError: No space left on device"])
     assert broken.startswith("InternalServerError: ")
     assert broken.endswith("OSError: No space left on device")
+
+
+DONE, ENDED, TIME = Verdict("Completed", "Completed", at=9), Verdict(*STOPPED, at=9), Verdict(*LATE, at=9)
+FIRST, SECOND = (Verdict("Failed", "Failed", reason, at) for reason, at in (("first", 3.0), ("second", 4.0)))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "stopped", "verdict"),
+    [
+        ([DONE, DONE], False, DONE),
+        ([DONE, SECOND, FIRST], False, FIRST),
+        ([ENDED, FIRST, DONE], False, FIRST),
+        ([ENDED, FIRST, DONE], True, ENDED),
+        ([FIRST, DONE], True, FIRST),
+        ([DONE, ENDED], True, ENDED),
+        ([FIRST, TIME], False, TIME),
+    ],
+)
+def test_the_first_failure_of_a_host_is_the_jobs_unless_a_stop_or_the_time_broke_it_off(
+    hosts: list[Verdict], stopped: bool, verdict: Verdict
+) -> None:
+    assert together(hosts, stopped=stopped) == verdict

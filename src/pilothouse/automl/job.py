@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pilothouse.work.job import Job
 
 MAX_RUNTIME_REACHED = "MaxAutoMLJobRuntimeReached"
+DEFINED = "CandidateDefinitionsGenerated"
 _LATE = "The job reached MaxAutoMLJobRuntimeInSeconds while it was reading the data. Allow more time."
 
 
@@ -60,12 +61,16 @@ def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
     job.once("resolve", lambda: _resolve(job, spec, mode, facts))
     board = Board(job, spec, facts["metric"], facts["problem_type"])
 
+    work: Tuning | Trials
     if mode == algorithms.TUNING_MODE:
-        large = chosen["bytes"] >= modes.LARGE
-        finished = _tuned(job, Tuning(job, spec, board, budget, facts, dataset, large=large))
+        work = Tuning(job, spec, board, budget, facts, dataset, large=chosen["bytes"] >= modes.LARGE)
     else:
-        _enter(job, "TrainingModels")
-        finished = Trials(job, spec, board, budget, facts, dataset).run()
+        work = Trials(job, spec, board, budget, facts, dataset)
+    if spec.definitions_only:
+        work.define()
+        _complete(job, DEFINED, None, left_out)
+        return
+    finished = _tuned(job, work) if isinstance(work, Tuning) else _ensembled(job, work)
     if board.best() is None:
         raise JobFailed(_no_candidate(board, budget))
     board.publish_best()
@@ -73,7 +78,14 @@ def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
     candidates.end_open(job, OUT_OF_TIME)
 
     undeployed = _deploy(job, spec, board, budget)
-    _complete(job, finished and not budget.is_over(), undeployed, left_out)
+    in_time = finished and not budget.is_over()
+    _complete(job, "Completed" if in_time else MAX_RUNTIME_REACHED, undeployed, left_out)
+
+
+def _ensembled(job: Job, work: Trials) -> bool:
+    """Ensembling mode. False if the job's time was over before all candidates had their turn."""
+    _enter(job, "TrainingModels")
+    return work.run()
 
 
 def _tuned(job: Job, work: Tuning) -> bool:
@@ -150,8 +162,7 @@ def _deploy(job: Job, spec: TabularJob, board: Board, budget: Budget) -> str | N
     return None
 
 
-def _complete(job: Job, in_time: bool, undeployed: str | None, left_out: str | None) -> None:
-    secondary = "Completed" if in_time else MAX_RUNTIME_REACHED
+def _complete(job: Job, secondary: str, undeployed: str | None, left_out: str | None) -> None:
     state: dict[str, Any] = {"EndTime": clock.now()}
     if undeployed is not None:
         secondary = "ModelDeploymentError"

@@ -5,7 +5,7 @@ A supervisor claims no row that has a parent; whoever does the work keeps the ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pilothouse import clock, names
@@ -90,6 +90,16 @@ def end(
     for metric, value in (metrics or {}).items():
         record.measured(metric, value, at)
     record.finish(status, status, reason=reason, seconds=at - row.state["TrainingStartTime"])
+
+
+def tell(job: Job, name: str, lines: Iterable[str]) -> None:
+    """Writes the log of a training job, once: one that an earlier run has written stays as it is."""
+    row = job.store.get(TRAINING, name)
+    if row is None:
+        return
+    stream = f"{name}/algo-1-{int(row.state['TrainingStartTime'])}"
+    if not job.store.log_events(training_jobs.LOG_GROUP, stream, limit=1):
+        job.store.append_log(training_jobs.LOG_GROUP, stream, list(lines))
 
 
 def end_open(job: Job, reason: str) -> None:

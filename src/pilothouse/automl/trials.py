@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from pilothouse.automl.roster import Roster
 from pilothouse.catalog import algorithms
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.launch.slots import memory_room, memory_share
+from pilothouse.objects import uri
 from pilothouse.problems.tabular import plan as planning
 from pilothouse.problems.tabular.costs import combining_seconds
 from pilothouse.problems.tabular.plan import CandidatePlan
@@ -60,6 +62,10 @@ class Trials:
         self._layer_reserve = 0.0
         self._margin = _LEAST_MARGIN
 
+    def define(self) -> None:
+        """Describes the planned candidates in S3 instead of training them."""
+        self._job.once("definitions", self._described)
+
     def run(self) -> bool:
         """Trains all planned candidates. False if the job's time was over before every one of them had its turn."""
         plans = self._plans()
@@ -76,6 +82,21 @@ class Trials:
             if plan.algorithm == planning.ENSEMBLE:
                 self._combine(plan)
         return all(self._is_settled(plan) for plan in first)
+
+    def _described(self) -> dict[str, Any]:
+        place = uri.parse(f"{self._spec.output_path}/{self._spec.name}/sagemaker-automl-candidates/candidates.json")
+        described = [
+            {
+                "CandidateName": self._board.name_of(plan.suffix),
+                "algorithm": plan.algorithm,
+                "hyperparameters": plan.params,
+                "layer": plan.layer,
+                "folds": plan.folds,
+            }
+            for plan in self._plans()
+        ]
+        self._job.objects.put(place.bucket, place.key, json.dumps(described, indent=1).encode())
+        return {}
 
     def _plans(self) -> list[CandidatePlan]:
         documents = self._job.once("plan", lambda: {"candidates": [vars(plan) for plan in self._new_plans()]})

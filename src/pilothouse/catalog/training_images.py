@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pilothouse.catalog.training_jobs import TrainingJob
+from pilothouse.catalog.training_jobs import Channel, TrainingJob
 
 Mode = Literal["script", "entrypoint", "xgboost", "linear-learner", "container"]
 
@@ -45,6 +45,20 @@ def mode(job: TrainingJob) -> Mode | None:
     if job.program is not None:
         return "script"
     return _BUILT_IN.get(_repository(job.image))
+
+
+def hosts(job: TrainingJob) -> int:
+    """How many hosts run the job's program: its InstanceCount, but one for a built-in algorithm, which has all the data
+    there and would come to the same result on several.
+    """
+    return 1 if mode(job) in BUILT_IN else job.instances
+
+
+def piped(job: TrainingJob) -> tuple[Channel, ...]:
+    """The channels that the job's program reads from named pipes. A built-in algorithm reads files in any mode."""
+    if mode(job) in BUILT_IN:
+        return ()
+    return tuple(channel for channel in job.channels if channel.input_mode == "Pipe")
 
 
 def examples() -> str:

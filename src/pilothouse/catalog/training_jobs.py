@@ -27,7 +27,7 @@ _OBJECTIVE = "_tuning_objective_metric"
 
 @dataclass(frozen=True)
 class Channel:
-    """A named input: the objects that `uri` means, as `data_type` says."""
+    """A named input: the objects that `uri` means, as `data_type` says. `shuffle`: a seed for their order."""
 
     name: str
     uri: str
@@ -37,6 +37,12 @@ class Channel:
     distribution: str
     compression: str
     record_wrapper: str
+    shuffle: int | None = None
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each host gets a part of the objects."""
+        return self.distribution == "ShardedByS3Key"
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class TrainingJob:
     environment: Mapping[str, str]
     max_runtime: int
     instance_type: str
+    instances: int
     volume_gib: int
     isolated: bool
 
@@ -81,6 +88,7 @@ class TrainingJob:
             environment=request.get("Environment", {}),
             max_runtime=request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME),
             instance_type=resources.get("InstanceType") or _first_group(resources).get("InstanceType", "local"),
+            instances=resources.get("InstanceCount") or 1,
             volume_gib=resources.get("VolumeSizeInGB") or DEFAULT_VOLUME_GIB,
             isolated=request.get("EnableNetworkIsolation", False),
         )
@@ -141,6 +149,7 @@ def _channel(channel: Document, mode: str) -> Channel:
         distribution=source.get("S3DataDistributionType", "FullyReplicated"),
         compression=channel.get("CompressionType", "None"),
         record_wrapper=channel.get("RecordWrapperType", "None"),
+        shuffle=channel.get("ShuffleConfig", {}).get("Seed"),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from pilothouse import names
 from pilothouse.catalog.training_jobs import Channel
+from pilothouse.contract.hosts import ALONE, Host
 from pilothouse.errors import DataError, S3Error, ValidationError
 from pilothouse.objects import manifest, transfer, uri
 from pilothouse.objects.base import ObjectInfo, Objects
@@ -17,17 +18,22 @@ from pilothouse.objects.base import ObjectInfo, Objects
 _LONGEST_NAME = 255
 
 
-def fetch(objects: Objects, channel: Channel, folder: Path, go_on: Callable[[], None]) -> list[Path]:
+def fetch(
+    objects: Objects, channel: Channel, folder: Path, go_on: Callable[[], None], host: Host = ALONE
+) -> list[Path]:
     """Copies a channel's objects into `folder`, named by their keys below the prefix; their paths in it.
 
-    `go_on` is called between files, and may raise. `DataError` if an object can't be read or can't be a file.
+    If the channel is ShardedByS3Key, a `host` among several gets its part of the objects, which are in the order of
+    their keys. `go_on` is called between files, and may raise.
+
+    `DataError` if an object can't be read or can't be a file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         infos = manifest.expand(objects, channel.data_type, channel.uri, empty=True)
         root = manifest.root(objects, channel.data_type, channel.uri, infos)
         paths = []
-        for info in infos:
+        for info in host.shard(infos) if channel.is_sharded else infos:
             go_on()
             paths.append(relative(info, root))
             _copy(objects, info, folder / paths[-1])
@@ -36,17 +42,25 @@ def fetch(objects: Objects, channel: Channel, folder: Path, go_on: Callable[[], 
         raise DataError(f"Data download for the channel {channel.name} failed: {error.message}") from error
 
 
-def share(objects: Objects, channel: Channel, folder: Path, common: Path, go_on: Callable[[], None]) -> None:
-    """As `fetch`, by way of the folder `common`, so that many jobs at once have the channel on disk one time.
+def share(
+    objects: Objects,
+    channel: Channel,
+    folder: Path,
+    common: Path,
+    go_on: Callable[[], None],
+    host: Host = ALONE,
+) -> None:
+    """As `fetch`, by way of the folder `common`, so that many programs have the channel on disk one time.
 
     Its files, which are read-only, are linked into `folder`. An object that is replaced meanwhile comes anew; who has
     the old one keeps it.
     """
     held = common / names.digest(f"{channel.data_type} {channel.uri}", 32)
     held.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with held.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for path in fetch(objects, channel, held, go_on):
+        for path in fetch(objects, channel, held, go_on, host):
             (held / path).chmod(0o444)
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)

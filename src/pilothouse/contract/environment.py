@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pilothouse.catalog.training_jobs import ROOT, TrainingJob, decoded
-from pilothouse.contract.opt_ml import HOME, HOST, NETWORK_INTERFACE, TEMPORARY, input_data_config, resource_config
+from pilothouse.contract.hosts import ALONE, Host
+from pilothouse.contract.opt_ml import HOME, NETWORK_INTERFACE, TEMPORARY, input_data_config, resource_config
 
 _INFO = 20
 _LONGEST_VARIABLE = 128 << 10
@@ -17,13 +18,14 @@ _LONGEST_VARIABLE = 128 << 10
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a program's variables say of the machine. `root` is where it sees the folder that `OptMl` laid out."""
+    """What a program's variables say of its host. `root` is where it sees the folder that `OptMl` laid out."""
 
     root: str
     arn: str
     region: str
     cpus: int
     gpus: int = 0
+    host: Host = ALONE
 
 
 def variables(job: TrainingJob, around: Surroundings) -> dict[str, str]:
@@ -35,7 +37,7 @@ def variables(job: TrainingJob, around: Surroundings) -> dict[str, str]:
         "AWS_REGION": around.region,
         "SAGEMAKER_REGION": around.region,
         "SAGEMAKER_JOB_NAME": str(decoded(job.hyperparameters.get("sagemaker_job_name", job.name))),
-        "CURRENT_HOST": HOST,
+        "CURRENT_HOST": around.host.name,
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": f"{around.root}/{TEMPORARY}",
         "HOME": f"{around.root}/{HOME}",
@@ -68,8 +70,8 @@ def _toolkit(job: TrainingJob, around: Surroundings) -> dict[str, Any]:
     program = job.program
     level = decoded(job.hyperparameters.get("sagemaker_container_log_level", str(_INFO)))
     facts = {
-        "hosts": [HOST],
-        "current_host": HOST,
+        "hosts": around.host.names,
+        "current_host": around.host.name,
         "current_instance_type": job.instance_type,
         "current_instance_group": "homogeneousCluster",
         "network_interface_name": NETWORK_INTERFACE,
@@ -83,7 +85,7 @@ def _toolkit(job: TrainingJob, around: Surroundings) -> dict[str, Any]:
         "input_dir": f"{root}/input",
         "input_config_dir": f"{root}/input/config",
         "input_data_config": input_data_config(job),
-        "resource_config": resource_config(job),
+        "resource_config": resource_config(job, around.host),
         "model_dir": f"{root}/model",
         "output_dir": f"{root}/output",
         "output_data_dir": f"{root}/output/data",
@@ -96,7 +98,14 @@ def _toolkit(job: TrainingJob, around: Surroundings) -> dict[str, Any]:
     channels = {f"channel_{channel.name}": f"{root}/input/data/{channel.name}" for channel in job.channels}
     each = {f"hp_{name}": value for name, value in hyperparameters.items()}
     directories = {channel.name: f"{root}/input/data/{channel.name}" for channel in job.channels}
-    training = {**facts, "job_name": job.name, "hyperparameters": hyperparameters, "channel_input_dirs": directories}
+    training = {
+        **facts,
+        "job_name": job.name,
+        "hyperparameters": hyperparameters,
+        "channel_input_dirs": directories,
+        "master_hostname": around.host.names[0],
+        "is_master": around.host.number == 1,
+    }
     return {**facts, **channels, **each, "training_env": training}
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from pilothouse.catalog.training_jobs import TrainingJob, below_root
+from pilothouse.contract.hosts import ALONE, Host
 
-HOST = "algo-1"
 TEMPORARY, HOME = "tmp", "tmp/home"
 NETWORK_INTERFACE = "lo"
 _LONGEST_FAILURE = 1024
@@ -53,8 +53,8 @@ class OptMl:
         path = below_root(job.checkpoints[1]) if job.checkpoints else None
         return self.base / (path or "checkpoints")
 
-    def lay_out(self, job: TrainingJob) -> None:
-        """Makes the folders that are missing, and the configuration files anew.
+    def lay_out(self, job: TrainingJob, host: Host = ALONE) -> None:
+        """For the program of `host`. Makes the folders that are missing, and the configuration files anew.
 
         A program may have run here before: nothing that it left leads out of the folder.
         """
@@ -65,7 +65,7 @@ class OptMl:
         documents = {
             "hyperparameters": dict(job.hyperparameters),
             "inputdataconfig": input_data_config(job),
-            "resourceconfig": resource_config(job),
+            "resourceconfig": resource_config(job, host),
         }
         for name, document in documents.items():
             (self.config / f"{name}.json").write_text(json.dumps(document))
@@ -107,14 +107,14 @@ def input_data_config(job: TrainingJob) -> dict[str, Any]:
     }
 
 
-def resource_config(job: TrainingJob) -> dict[str, Any]:
-    """The content of resourceconfig.json: one host, so it also gets every shard."""
-    group = {"instance_group_name": "homogeneousCluster", "instance_type": job.instance_type, "hosts": [HOST]}
+def resource_config(job: TrainingJob, host: Host = ALONE) -> dict[str, Any]:
+    """The content of resourceconfig.json, for the program of `host`."""
+    group = {"instance_group_name": "homogeneousCluster", "instance_type": job.instance_type, "hosts": host.names}
     return {
-        "current_host": HOST,
+        "current_host": host.name,
         "current_instance_type": job.instance_type,
         "current_group_name": group["instance_group_name"],
-        "hosts": [HOST],
+        "hosts": host.names,
         "instance_groups": [group],
         "network_interface_name": NETWORK_INTERFACE,
     }

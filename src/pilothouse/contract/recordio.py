@@ -57,8 +57,16 @@ def write(table: Table) -> bytes:
     if table.labels is not None:
         blocks += [_head(_LABEL, 4), _as_bytes(table.labels.reshape(-1, 1))]
     length = sum(block.shape[1] for block in blocks)
-    frame = [_row(_FRAME.pack(_MAGIC, length)), *blocks, _row(bytes(-length % 4))]
-    return np.hstack([np.broadcast_to(block, (count, block.shape[1])) for block in frame]).tobytes()
+    head, tail = frame(length)
+    whole = [_row(head), *blocks, _row(tail)]
+    return np.hstack([np.broadcast_to(block, (count, block.shape[1])) for block in whole]).tobytes()
+
+
+def frame(size: int) -> tuple[bytes, bytes]:
+    """What precedes and what follows a content of `size` bytes as one record; `RecordError` if that is too much."""
+    if size > _LONGEST:
+        raise RecordError(f"{size} bytes are more than a record holds, which is {_LONGEST}.")
+    return _FRAME.pack(_MAGIC, size), bytes(-size % 4)
 
 
 def read(body: bytes) -> Table:

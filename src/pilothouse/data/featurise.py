@@ -22,12 +22,13 @@ from pilothouse.data.features import Features
 from pilothouse.data.ngrams import NgramEncoder
 from pilothouse.data.numbers import NumberEncoder
 from pilothouse.data.profile import Column
+from pilothouse.data.sequences import SequenceEncoder
 from pilothouse.data.text import TextEncoder
 from pilothouse.data.written import WrittenNumberEncoder
 from pilothouse.errors import ConfigurationError
 
-FORMAT, VERSION, VERSION_WITH_DELTAS = "pilothouse-features", 1, 2
-"""Releases that know version 1 only can read what has no deltas."""
+FORMAT, VERSION, VERSION_WITH_DELTAS, VERSION_WITH_SEQUENCES = "pilothouse-features", 1, 2, 3
+"""Releases that know version 1 only can read what has neither deltas nor sequences."""
 
 SLICE_ROWS = 1 << 16
 FEW_ROWS = 50
@@ -63,6 +64,7 @@ _ENCODERS: dict[str, Any] = {
     "numeric": NumberEncoder,
     "categorical": CategoryEncoder,
     "datetime": DateEncoder,
+    "sequence": SequenceEncoder,
     "text": TextEncoder,
 }
 
@@ -157,7 +159,7 @@ class FeaturePipeline:
         states = [(position, *encoder.state()) for position, encoder in self._encoders]
         description = {
             "format": FORMAT,
-            "version": VERSION_WITH_DELTAS if self.deltas else VERSION,
+            "version": self._version(),
             "columns": [asdict(column) for column in self.columns],
             "encoders": {str(position): state for position, state, _ in states},
             **({"deltas": [[delta.first, delta.second] for delta in self.deltas]} if self.deltas else {}),
@@ -172,11 +174,11 @@ class FeaturePipeline:
         from safetensors.numpy import load_file
 
         described = json.loads((directory / _DESCRIPTION).read_text(encoding="utf-8"))
-        known = [(FORMAT, VERSION), (FORMAT, VERSION_WITH_DELTAS)]
-        if (described.get("format"), described.get("version")) not in known:
+        known = (VERSION, VERSION_WITH_DELTAS, VERSION_WITH_SEQUENCES)
+        if described.get("format") != FORMAT or described.get("version") not in known:
             raise ConfigurationError(
                 f"The feature pipeline in {directory} has format {described.get('format')!r} version "
-                f"{described.get('version')!r}; this release reads {FORMAT!r} up to version {VERSION_WITH_DELTAS}. "
+                f"{described.get('version')!r}; this release reads {FORMAT!r} up to version {max(known)}. "
                 "Use the release of Pilothouse that made the model."
             )
         columns = [Column(**column) for column in described["columns"]]
@@ -185,6 +187,12 @@ class FeaturePipeline:
         encoders = [(int(p), _restored(columns[int(p)], state, arrays, p)) for p, state in states]
         kept = {tuple(pair) for pair in described.get("deltas", [])}
         return cls(columns, encoders, [d for d in _deltas(columns, encoders) if (d.first, d.second) in kept])
+
+    def _version(self) -> int:
+        """The first one whose releases can read this pipeline."""
+        if any(isinstance(encoder, SequenceEncoder) for _, encoder in self._encoders):
+            return VERSION_WITH_SEQUENCES
+        return VERSION_WITH_DELTAS if self.deltas else VERSION
 
     def _empty(self, rows: int) -> Features:
         return self._with(
@@ -281,6 +289,8 @@ def _fitted(column: Column, values: pa.ChunkedArray, seed: int, rows: int) -> En
     texts = pa.chunked_array([render.texts(part) for part in values.chunks], pa.string())
     if column.type == "text":
         return TextEncoder.fit(column.name, _sample(texts, free_text.FIT_ROWS, seed).to_pylist(), seed, rows)
+    if column.type == "sequence":
+        return SequenceEncoder.fit(column.name, pc.unique(_sample(texts, free_text.FIT_ROWS, seed)).to_pylist())
     if column.type == "datetime":
         return DateEncoder.fit(column.name, pc.unique(texts).to_pylist())
     counted = pc.value_counts(texts)

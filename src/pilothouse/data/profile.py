@@ -15,7 +15,7 @@ from pilothouse.data import dates, numbers, render, written
 from pilothouse.data.markers import is_missing
 
 Array = npt.NDArray[Any]
-ColumnType = Literal["numeric", "categorical", "text", "datetime", "ignored"]
+ColumnType = Literal["numeric", "categorical", "text", "datetime", "sequence", "ignored"]
 
 SAMPLE_ROWS = 20_000
 NUMBER_SHARE = DATE_SHARE = 0.95

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class Engine:
             *("--security-opt", "no-new-privileges", "--log-driver", "none"),
             *("--pids-limit", str(box.processes), "--memory", str(box.memory)),
             *user,
+            *box.named(),
             *box.given(),
             *(["--entrypoint", entry[0]] if entry else []),
             box.image,
@@ -73,7 +74,10 @@ class Engine:
 
 @dataclass(frozen=True)
 class Box:
-    """A container to be: `base` is the host's folder at /opt/ml, `memory` in bytes, `file` where its variables go."""
+    """A container to be: `base` is the host's folder at /opt/ml, `memory` in bytes, `file` where its variables go.
+
+    `hostname` is what it is called among `addresses`, those of the containers that it can talk to by name.
+    """
 
     container: str
     image: str
@@ -83,12 +87,19 @@ class Box:
     memory: int
     processes: int
     network: bool
+    hostname: str = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
     def write(self) -> None:
         """Writes the file of variables, for this user only: there are keys among them."""
         lines = [f"{name}={value}\n" for name, value in self.variables.items() if _is_plain(value)]
         with os.fdopen(os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
             stream.writelines(lines)
+
+    def named(self) -> list[str]:
+        """The options that give it its name, and those of others."""
+        known = [word for name, address in self.addresses.items() for word in ("--add-host", f"{name}:{address}")]
+        return [*(["--hostname", self.hostname] if self.hostname else []), *known]
 
     def given(self) -> list[str]:
         """The options that give it its variables."""

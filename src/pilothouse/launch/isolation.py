@@ -38,7 +38,8 @@ class Isolation:
 class Cell:
     """What a wrapped program may see: its own folder `base` as /opt/ml, of `hidden` what is `readable` or `writable`.
 
-    Without `network` it has only an interface of its own to talk to itself.
+    Without `network` it has only an interface of its own to talk to itself. With a `hostname` it is called so, and
+    finds the file `table` at /etc/hosts.
     """
 
     base: Path
@@ -46,6 +47,8 @@ class Cell:
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
     network: bool = True
+    hostname: str = ""
+    table: Path | None = None
 
 
 def isolation(wanted: str = "auto") -> Isolation:
@@ -87,15 +90,26 @@ def wrapped(argv: Sequence[str], cell: Cell, folder: str, level: str) -> list[st
     """The command that runs `argv` in `cell`, in the working directory `folder` as seen from inside."""
     if level == "unshare":
         shown = [*_own(cell.hidden), *cell.readable, *cell.writable]
-        return unshared.wrapped(argv, cell.base, folder, hidden=cell.hidden, shown=shown, network=cell.network)
+        return unshared.wrapped(
+            argv,
+            cell.base,
+            folder,
+            hidden=cell.hidden,
+            shown=shown,
+            network=cell.network,
+            hostname=cell.hostname,
+            table=cell.table,
+        )
     return [
         shutil.which("bwrap") or "bwrap",
         *("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--cap-drop", "ALL"),
         *([] if cell.network else ["--unshare-net"]),
+        *(["--hostname", cell.hostname] if cell.hostname else []),
         *("--ro-bind", "/", "/", *_devices(), "--proc", "/proc", "--tmpfs", "/tmp"),  # noqa: S108
         *_mounted(cell.base),
         *(word for folder in cell.hidden for word in ("--tmpfs", str(folder))),
         *_visible(cell),
+        *(["--ro-bind", str(cell.table), "/etc/hosts"] if cell.table else []),
         *("--chdir", folder, "--"),
         *argv,
     ]

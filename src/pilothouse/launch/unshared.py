@@ -24,9 +24,14 @@ keep=$base/tmp/keep number=0
 mkdir -p "$keep"
 hidden= shown=
 while [ "$1" != -- ]; do
-  if [ "$1" = hide ]; then hidden="$hidden $2"; else
-    number=$((number + 1)); mkdir -p "$keep/$number"; mount --rbind "$2" "$keep/$number"; shown="$shown $number:$2"
-  fi
+  case $1 in
+    hide) hidden="$hidden $2" ;;
+    called) echo "$2" > /proc/sys/kernel/hostname ;;
+    hosts) mount --bind "$2" /etc/hosts ;;
+    show)
+      number=$((number + 1)); mkdir -p "$keep/$number"; mount --rbind "$2" "$keep/$number"; shown="$shown $number:$2"
+      ;;
+  esac
   shift 2
 done
 shift
@@ -74,9 +79,19 @@ def works() -> str | None:
 
 
 def wrapped(
-    argv: Sequence[str], base: Path, folder: str, *, hidden: Sequence[Path], shown: Sequence[Path], network: bool
+    argv: Sequence[str],
+    base: Path,
+    folder: str,
+    *,
+    hidden: Sequence[Path],
+    shown: Sequence[Path],
+    network: bool,
+    hostname: str = "",
+    table: Path | None = None,
 ) -> list[str]:
     """The command that runs `argv` with `base` at /opt/ml, `hidden` empty but for what is `shown` again.
+
+    `table` is what it finds at /etc/hosts, and `hostname` what the machine is called there.
 
     A path with white space can't be hidden or shown; `ValueError` says so.
     """
@@ -86,8 +101,10 @@ def wrapped(
     user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
     words = [word for path in hidden for word in ("hide", str(path))]
     words += [word for path in shown for word in ("show", str(path))]
+    words += ["called", hostname] if hostname else []
+    words += ["hosts", str(table)] if table else []
     return [
-        *("unshare", *user, "--mount", "--pid", "--fork", "--kill-child"),
+        *("unshare", *user, *(["--uts"] if hostname else []), "--mount", "--pid", "--fork", "--kill-child"),
         *([] if network else ["--net"]),
         *("--", "/bin/sh", "-c", _SCRIPT, "sh", str(base), folder, *words, "--", *argv),
     ]

@@ -13,7 +13,7 @@ from pilothouse.objects import manifest, peek, uri
 from pilothouse.operations.context import Context
 
 MAX_OUTPUT_PATH = 512
-FEATURE_TYPES = ("numeric", "categorical", "text", "datetime")
+FEATURE_TYPES = ("numeric", "categorical", "text", "datetime", "sequence")
 _MAX_SPECIFICATION_BYTES = 1 << 20
 
 
@@ -91,11 +91,6 @@ def _all_objectives() -> list[str]:
 
 
 def _mode(job: TabularJob) -> None:
-    if job.definitions_only:
-        raise ValidationError(
-            "GenerateCandidateDefinitionsOnly is not served by this version of Pilothouse. "
-            "Leave it out to train candidates."
-        )
     if job.mode == algorithms.TUNING_MODE and job.weight is not None:
         raise ValidationError(
             "SampleWeightAttributeName is supported in mode ENSEMBLING only. "
@@ -143,6 +138,10 @@ def _output(context: Context, job: TabularJob) -> None:
 def _deployment(context: Context, job: TabularJob) -> None:
     if job.deploy is None:
         return
+    if job.definitions_only:
+        raise ValidationError(
+            "ModelDeployConfig cannot be combined with GenerateCandidateDefinitionsOnly: there is no model to deploy."
+        )
     automatic = bool(job.deploy.get("AutoGenerateEndpointName", False))
     name = job.deploy.get("EndpointName")
     if automatic and name:
@@ -192,6 +191,12 @@ def _features(context: Context, job: TabularJob, header: list[str]) -> None:
     wrong = {name: kind for name, kind in types.items() if kind not in FEATURE_TYPES}
     if wrong:
         raise ValidationError(f"FeatureDataTypes {wrong} are not supported. Supported: {', '.join(FEATURE_TYPES)}.")
+    sequences = [name for name, kind in types.items() if kind == "sequence"]
+    if sequences and job.mode != algorithms.TUNING_MODE:
+        raise ValidationError(
+            f"The feature {sequences[0]} has type sequence, which is supported in mode HYPERPARAMETER_TUNING only. "
+            "Set Mode to HYPERPARAMETER_TUNING, or give another type."
+        )
 
 
 def _specification(context: Context, location: str) -> dict[str, Any]:

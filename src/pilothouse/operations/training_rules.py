@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 
 from pilothouse.catalog import built_in_training, metric_definitions, training_images, training_jobs
@@ -10,8 +11,8 @@ from pilothouse.errors import S3Error, ValidationError
 from pilothouse.objects import manifest, uri
 from pilothouse.operations.context import Context
 
-_INPUT_MODES = ("File", "FastFile")
 _LARGEST_PROGRAM_NAME = 1024
+_MOST_INSTANCES = 100
 
 
 def check(context: Context, request: Document) -> None:
@@ -22,8 +23,9 @@ def check(context: Context, request: Document) -> None:
     _resources(request)
     _stopping(request)
     _output(context, job)
+    piped = training_images.piped(job)
     for channel in job.channels:
-        _channel(context, channel, request["RoleArn"])
+        _channel(context, channel, request["RoleArn"], piped=channel in piped)
     _source(context, job)
     _checkpoints(context, job)
 
@@ -35,7 +37,7 @@ def definition(job: TrainingJob, *, engine: bool) -> None:
     """
     mode = _image(job, engine)
     _texts(job)
-    _names(job.channels)
+    _names(job)
     if built_in_training.metric_definitions(mode) and job.metrics:
         raise ValidationError(
             f"You can't override the metric definitions of the built-in algorithm {mode}. Leave MetricDefinitions out: "
@@ -90,14 +92,18 @@ def _texts(job: TrainingJob) -> None:
             raise ValidationError(f"{member} holds a NUL character, which cannot reach a program. Take it out.")
 
 
-def _names(channels: tuple[Channel, ...]) -> None:
-    names = [channel.name for channel in channels]
+def _names(job: TrainingJob) -> None:
+    names = [channel.name for channel in job.channels]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValidationError(f"InputDataConfig has two channels named {twice[0]}. Channel names must be unique.")
     odd = [name for name in names if name in (".", "..")]
     if odd:
         raise ValidationError(f'"{odd[0]}" cannot be the name of a channel, which becomes a folder. Rename it.')
+    pipes = [channel.name for channel in training_images.piped(job)]
+    taken = [name for name in names for pipe in pipes if re.fullmatch(rf"{re.escape(pipe)}_\d+", name)]
+    if taken:
+        raise ValidationError(f"The channel {taken[0]} has the name of a pipe of another channel. Rename it.")
 
 
 def _resources(request: Document) -> None:
@@ -109,9 +115,15 @@ def _resources(request: Document) -> None:
     missing = [name for name in ("InstanceType", "InstanceCount", "VolumeSizeInGB") if name not in resources]
     if missing:
         raise ValidationError(f"ResourceConfig needs {', '.join(missing)}.")
-    if resources["InstanceCount"] != 1:
+    instances = resources["InstanceCount"]
+    if not 1 <= instances <= _MOST_INSTANCES:
         raise ValidationError(
-            f"InstanceCount is {resources['InstanceCount']}, but a training job runs on this one machine. Set it to 1."
+            f"InstanceCount is {instances}. Set it to between 1 and {_MOST_INSTANCES}: this one machine runs them all."
+        )
+    if instances > 1 and request.get("EnableNetworkIsolation"):
+        raise ValidationError(
+            "EnableNetworkIsolation cannot be combined with an InstanceCount above 1 in this version of Pilothouse: "
+            "the hosts could not reach each other. Leave one of them out."
         )
     if resources["VolumeSizeInGB"] < 1:
         raise ValidationError("VolumeSizeInGB must be at least 1: it limits the size of the files that are written.")
@@ -139,23 +151,24 @@ def _output(context: Context, job: TrainingJob) -> None:
         )
 
 
-def _channel(context: Context, channel: Channel, role_arn: str) -> None:
+def _channel(context: Context, channel: Channel, role_arn: str, *, piped: bool) -> None:
     if not channel.uri:
         raise ValidationError(
             f"The channel {channel.name} has no S3DataSource. Other data sources are not served by this version of "
             "Pilothouse."
         )
-    if channel.input_mode not in _INPUT_MODES:
+    forms = (("CompressionType", channel.compression), ("RecordWrapperType", channel.record_wrapper))
+    given = [f"{member} {value}" for member, value in forms if value != "None"]
+    if given and not piped:
         raise ValidationError(
-            f"The channel {channel.name} has input mode {channel.input_mode}, which is not served by this version of "
-            "Pilothouse. Use File or FastFile."
+            f"The channel {channel.name} has {given[0]}, which is for Pipe mode only, and not for built-in algorithms. "
+            "Leave it out: the program finds the objects as they are."
         )
-    for member, value in (("CompressionType", channel.compression), ("RecordWrapperType", channel.record_wrapper)):
-        if value != "None":
-            raise ValidationError(
-                f"The channel {channel.name} has {member} {value}, which is for Pipe mode only. Leave it out: in "
-                f"{channel.input_mode} mode a program finds the objects as they are."
-            )
+    if len(given) > 1:
+        raise ValidationError(
+            f"The channel {channel.name} has {' and '.join(given)}, which cannot be combined in this version of "
+            "Pilothouse. Leave one of them out."
+        )
     if channel.data_type not in ("S3Prefix", "ManifestFile"):
         raise ValidationError(
             f"The channel {channel.name} has S3DataType {channel.data_type}, which is not served by this version of "

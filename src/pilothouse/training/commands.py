@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from pilothouse.catalog.training_jobs import ROOT, TrainingJob
 from pilothouse.config import Settings
 from pilothouse.contract import environment as contract
 from pilothouse.contract.environment import Surroundings
-from pilothouse.contract.opt_ml import OptMl
 from pilothouse.credentials import Credentials
 from pilothouse.launch import isolation
 from pilothouse.launch.handle import ADDRESS
@@ -25,6 +25,7 @@ from pilothouse.launch.slots import memory_share
 from pilothouse.store.store import Resource
 from pilothouse.training import containers, source
 from pilothouse.training.environments import Environment
+from pilothouse.training.instances import Instance
 from pilothouse.training.program import Command
 
 ENVIRONMENTS = "environments"
@@ -35,27 +36,33 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Commands:
-    """Those of the job in `row`, whose folders are laid out; what they need beside goes into `directory`."""
+    """Those of the job in `row` on one of its instances, which is laid out."""
 
     def __init__(
-        self, settings: Settings, spec: TrainingJob, row: Resource, folders: OptMl, directory: Path, threads: int | None
+        self, settings: Settings, spec: TrainingJob, row: Resource, instance: Instance, threads: int | None
     ) -> None:
-        self._settings, self._spec, self._row, self._folders = settings, spec, row, folders
-        self._directory = directory
+        self._settings, self._spec, self._row = settings, spec, row
+        self._instance, self._host, self._folders = instance, instance.host, instance.folders
         self._threads = threads
         self._mode = training_images.mode(spec)
         self._isolation = isolation.isolation(settings.isolation)
 
     def opening(self) -> Iterator[str]:
-        """What the log begins with: how the program is kept apart."""
+        """What the log begins with: how the program is kept apart, and what its other hosts are."""
         if self._mode in training_images.BUILT_IN:
+            if self._spec.instances > 1:
+                yield f"The built-in {self._mode} does on one host what {self._spec.instances} were asked for."
             return
+        if not self._host.is_alone:
+            yield f"Pilothouse runs {self._host.of} hosts on this machine, which share one trial's memory."
         if self._mode == "container":
             yield f"Pilothouse runs this image as {containers.engine(self._settings).meaning}."
             return
         yield f"Pilothouse runs this program as {self._isolation.meaning}."
         if self._spec.isolated and not self._isolation.wraps:
             yield "EnableNetworkIsolation has no effect: without namespaces the program can reach the network."
+        if not (self._host.is_alone or self._isolation.wraps):
+            yield f"Without namespaces {', '.join(self._host.names)} are no names that lead to an address."
 
     @cached_property
     def all(self) -> tuple[Command, ...]:
@@ -77,11 +84,12 @@ class Commands:
         return containers.commands(
             containers.engine(self._settings),
             self._spec,
-            container=f"pilothouse-{names.digest(f'{place} {arn} {created!r}')}",
+            container=f"pilothouse-{names.digest(f'{place} {arn} {created!r}')}-{self._host.name}",
             base=self._folders.base,
-            file=self._directory / containers.VARIABLES,
+            file=self._instance.directory / containers.VARIABLES,
             variables=self._variables(),
-            memory=memory_share(self._settings),
+            memory=memory_share(self._settings) // self._host.of,
+            host=self._host,
         )
 
     def _script(self) -> tuple[Command, ...]:
@@ -111,6 +119,8 @@ class Commands:
             variables["PYTHONPATH"] = os.environ["PYTHONPATH"]
         if self._isolation.wraps:
             cell = Cell(self._folders.base, self._hidden(), readable, writable, not self._spec.isolated)
+            if not self._host.is_alone:
+                cell = replace(cell, hostname=self._host.name, table=self._instance.table)
             argv, folder = isolation.wrapped(argv, cell, folder, self._isolation.level), "/"
         return Command(tuple(argv), shown, folder, variables, purpose=purpose)
 
@@ -125,8 +135,10 @@ class Commands:
         return ROOT if wrapped or self._mode == "container" else str(self._folders.base)
 
     def _variables(self) -> dict[str, str]:
-        threads = {name: str(self._threads) for name in _THREADS} if self._threads else {}
-        around = Surroundings(self._root, self._row.arn, self._settings.region, len(os.sched_getaffinity(0)), gpus())
+        threads = {name: str(max(1, self._threads // self._host.of)) for name in _THREADS} if self._threads else {}
+        around = Surroundings(
+            self._root, self._row.arn, self._settings.region, len(os.sched_getaffinity(0)), gpus(), self._host
+        )
         theirs = {**threads, **self._access(), **contract.variables(self._spec, around)}
         if self._mode == "container":
             return theirs

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.config import Settings
+from pilothouse.contract.hosts import Host
 from pilothouse.errors import JobFailed
 from pilothouse.launch import engine as engines
 from pilothouse.launch.confined import MOST_PROCESSES
@@ -38,12 +40,16 @@ def commands(
     file: Path,
     variables: Mapping[str, str],
     memory: int,
+    host: Host,
 ) -> tuple[Command, ...]:
     """Fetches the job's image, then runs it with `base` at /opt/ml: its entry point with the word `train`, or what
-    ContainerEntrypoint and ContainerArguments say. Its variables are written to `file`.
+    ContainerEntrypoint and ContainerArguments say. Its variables are written to `file`. One of several hosts is called
+    by its name, and knows those of the others.
     """
     image = job.image or ""
     box = Box(container, image, base, variables, file, memory, MOST_PROCESSES, not job.isolated)
+    if not host.is_alone:
+        box = replace(box, hostname=host.name, addresses=host.addresses)
     box.write()
     words = job.arguments or (() if job.entrypoint else _TRAIN)
     own = {**by.environment(), MARK: os.environ.get(MARK, "")}

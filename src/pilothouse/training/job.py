@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from pilothouse import clock
 from pilothouse.catalog import training_images
 from pilothouse.catalog.training_jobs import KIND, TrainingJob
-from pilothouse.contract import channels, pack
+from pilothouse.contract import channels, hosts, pack
 from pilothouse.contract.channels import Checkpoints
-from pilothouse.contract.opt_ml import OptMl
 from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error
-from pilothouse.training import containers, source
+from pilothouse.training import source
+from pilothouse.training.instances import Instance, instances
 from pilothouse.training.outcome import Outcome
 from pilothouse.training.record import Record
 from pilothouse.training.runs import Runs
@@ -33,6 +33,8 @@ Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 OnPoint = Callable[[str, float, float], None]
 _STOP_CACHE = 0.3
 _RETRY_PAUSE = 1.0
+_INPUTS = "inputs"
+_MOST_NAMED = 10
 _LOST = (
     "InternalServerError: what the program left on this machine is gone before it could be uploaded. "
     "Create the job again under a new name."
@@ -75,10 +77,10 @@ class Training:
         self._on_point, self._on_begin = on_point, on_begin
         self._closing = closing
         self._threads = threads
-        self._inputs = inputs
         self.record = Record(job, name)
         self.spec = TrainingJob.of(self.record.row.request)
-        self._folders = OptMl(directory / "ml")
+        self._instances = instances(self.spec, self.record.row.arn, directory)
+        self._inputs = inputs or (directory / _INPUTS if len(self._instances) > 1 else None)
         self._stop_seen = (float("-inf"), False)
         self._retries: int = self.record.row.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
 
@@ -128,7 +130,7 @@ class Training:
     def _story(self) -> Outcome:
         self._go_on()
         self._take_possession()
-        runs = Runs(self._job, self.spec, self.record, self._folders, self._directory, self._threads)
+        runs = Runs(self._job, self.spec, self.record, self._instances, self._directory, self._threads)
         if not (runs.ended() or (self._directory / "trained").exists()):
             if runs.begun():
                 self.record.enter("Interrupted")
@@ -158,18 +160,24 @@ class Training:
             self.record.enter("Downloading", TrainingStartTime=begun)
         else:
             self.record.note("Downloading")
-        self._folders.lay_out(self.spec)
+        for instance in self._instances:
+            instance.lay_out(self.spec)
+            self._fetch(instance)
+        for checkpoints in self._checkpoints():
+            checkpoints.restore()
+
+    def _fetch(self, instance: Instance) -> None:
+        piped = training_images.piped(self.spec)
         for channel in self.spec.channels:
-            folder = self._folders.channel(channel.name)
+            if channel in piped:
+                continue
+            folder = instance.folders.channel(channel.name)
             if self._inputs is None:
                 channels.fetch(self._job.objects, channel, folder, self._go_on)
             else:
-                channels.share(self._job.objects, channel, folder, self._inputs, self._go_on)
+                channels.share(self._job.objects, channel, folder, self._inputs, self._go_on, instance.host)
         if training_images.mode(self.spec) == "script":
-            source.fetch(self._job.objects, self.spec, self._folders)
-        checkpoints = self._checkpoints()
-        if checkpoints is not None:
-            checkpoints.restore()
+            source.fetch(self._job.objects, self.spec, instance.folders)
 
     def _train(self, runs: Runs) -> dict[str, Any]:
         if self._on_begin is not None:
@@ -178,22 +186,30 @@ class Training:
         (self._directory / "trained").touch()
         return asdict(outcome)
 
-    def _checkpoints(self) -> Checkpoints | None:
+    def _checkpoints(self) -> list[Checkpoints]:
+        """What keeps the checkpoints of each host, all at the one place that the job has for them."""
         if self.spec.checkpoints is None:
-            return None
-        return Checkpoints(self._job.objects, self.spec.checkpoints[0], self._folders.checkpoints(self.spec))
+            return []
+        folders = [instance.folders.checkpoints(self.spec) for instance in self._instances]
+        return [Checkpoints(self._job.objects, self.spec.checkpoints[0], folder) for folder in folders]
 
     def _upload(self, outcome: Outcome) -> dict[str, Any]:
         """Brings model and output to S3: a failed program's output only, since its model is no model."""
         self.record.note("Uploading")
-        if not self._folders.base.exists():
+        folders = [instance.folders for instance in self._instances]
+        if not all(each.base.exists() for each in folders):
             raise JobFailed(_LOST)
         if outcome.status != "Failed":
-            self._send(self._folders.model, "model", always=True)
-        self._send(self._folders.output_data, "output", always=False)
+            self._send([each.model for each in folders], "model", always=True)
+        self._send([each.output_data for each in folders], "output", always=False)
         return {}
 
-    def _send(self, folder: Path, name: str, *, always: bool) -> None:
+    def _send(self, folders: list[Path], name: str, *, always: bool) -> None:
+        """Brings what the hosts have in `folders` to S3 as one."""
+        folder, *others = folders
+        left_out = hosts.gather(others, folder)
+        if left_out:
+            self._job.log(f"Several hosts wrote {', '.join(left_out[:_MOST_NAMED])} in {name}; the first one's counts.")
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         if not files and not always:
             return
@@ -209,9 +225,9 @@ class Training:
         archive.unlink()
 
     def _finish(self, status: str, secondary: str, *, reason: str | None = None, seconds: float = 0.0) -> None:
-        for folder in (self._folders.base, *self._directory.glob("run-*")):
+        used = [instance.directory for instance in self._instances]
+        for folder in (*used, self._directory / _INPUTS, *self._directory.glob("run-*")):
             shutil.rmtree(folder, ignore_errors=True)
-        (self._directory / containers.VARIABLES).unlink(missing_ok=True)
         also = self._closing() if self._closing is not None else {}
         self.record.finish(status, secondary, reason=reason, seconds=seconds, also=also)
 

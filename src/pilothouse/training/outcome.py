@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pilothouse.launch.base import Exit
 from pilothouse.launch.last_words import telling
-from pilothouse.training.program import Command, End
+from pilothouse.training.program import End
 
 _LONGEST_WORDS = 400
 _UNREADY = {
@@ -35,17 +36,40 @@ STOPPED = ("Stopped", "Stopped")
 LATE = ("Stopped", "MaxRuntimeExceeded")
 
 
-def judged(end: End, failure: str | None, command: Command) -> tuple[str, str, str | None]:
-    """Status, secondary status and reason for a program that ended like this and left `failure` in its failure file."""
+@dataclass(frozen=True)
+class Verdict:
+    """What the end of one host's program says of the job. `at`: when it ended, in epoch seconds; 0 if nobody knows."""
+
+    status: str
+    secondary: str
+    reason: str | None = None
+    at: float = 0.0
+
+
+def judged(end: End, failure: str | None) -> Verdict:
+    """The verdict on a program that ended like this and left `failure` in its failure file."""
     if end.cut == "stop":
-        return (*STOPPED, None)
+        return Verdict(*STOPPED, at=end.at)
     if end.cut == "time":
-        return (*LATE, None)
+        return Verdict(*LATE, at=end.at)
     if end.cut is not None:
-        return "Failed", "Failed", f"AlgorithmError: The program {end.cut}, {_exit_code(end)}"
+        return Verdict("Failed", "Failed", f"AlgorithmError: The program {end.cut}, {_exit_code(end)}", end.at)
     if end.code == 0:
-        return "Completed", "Completed", None
-    return "Failed", "Failed", _reason(end, failure, command)
+        return Verdict("Completed", "Completed", at=end.at)
+    return Verdict("Failed", "Failed", _reason(end, failure), end.at)
+
+
+def together(verdicts: Sequence[Verdict], *, stopped: bool) -> Verdict:
+    """The verdict on a job from those on its hosts. `stopped`: whether it was to stop before one of them failed.
+
+    The first failure counts, and fails the job, since the others were ended for it; unless the end of the time, or a
+    stop, that some of them met has broken it off.
+    """
+    late = [each for each in verdicts if (each.status, each.secondary) == LATE]
+    ended = [each for each in verdicts if (each.status, each.secondary) == STOPPED]
+    failed = sorted((each for each in verdicts if each.status == "Failed"), key=lambda each: each.at)
+    order: list[Verdict] = [*late, *(ended if stopped else ()), *failed, *ended, *verdicts]
+    return order[0]
 
 
 def lost(ended: Exit, words: list[str]) -> str:
@@ -64,14 +88,14 @@ def lost(ended: Exit, words: list[str]) -> str:
     )
 
 
-def _reason(end: End, failure: str | None, command: Command) -> str:
+def _reason(end: End, failure: str | None) -> str:
     if failure is not None:
         return f"AlgorithmError: {failure}, {_exit_code(end)}"
     words = telling(end.words)[:_LONGEST_WORDS]
-    if command.purpose:
-        return f"{_UNREADY[command.purpose]}: {words}, {_exit_code(end)}"
+    if end.purpose:
+        return f"{_UNREADY[end.purpose]}: {words}, {_exit_code(end)}"
     how = f"ExitCode {end.code}" if end.signal is None else f"Killed by {_name(end.signal)}"
-    shown = command.shown[:_LONGEST_WORDS]
+    shown = end.shown[:_LONGEST_WORDS]
     said = f'\nErrorMessage "{words}"' if words else ""
     return f'AlgorithmError: ExecuteUserScriptError:\n{how}{said}\nCommand "{shown}", {_exit_code(end)}'
 

@@ -103,7 +103,8 @@ class Task:
 class End:
     """How the program ended: by exit `code` or by `signal`; `cut` says what ended it: "stop", "time" or a reason.
 
-    `words` are its last lines, `seconds` how long it ran, `failed_command` the number of the command that failed.
+    `words` are its last lines, `seconds` how long it ran, `at` when it ended in epoch seconds. `shown` and `purpose`
+    are those of the last command, so that whoever judges the end needs nothing else of the program.
     """
 
     code: int | None
@@ -111,7 +112,9 @@ class End:
     cut: str | None
     words: list[str]
     seconds: float
-    failed_command: int | None = None
+    at: float
+    shown: str = ""
+    purpose: str = ""
 
 
 def main(task: dict[str, Any]) -> None:
@@ -147,8 +150,9 @@ class _Keeper:
 
     def run(self) -> End:
         self._events.lines(self.task.own, now())
-        code, number, status = 0, None, 0
-        for number, command in enumerate(self.task.commands):  # noqa: B007
+        code, status = 0, 0
+        for command in self.task.commands:
+            self._command = command
             status = self._run(command)
             code = os.waitstatus_to_exitcode(status)
             if code != 0 or self._cut is not None:
@@ -156,15 +160,14 @@ class _Keeper:
         self._events.lines(self._allowance.rest(), now())
         self._events.close()
         self._beat()
-        failed = None if code == 0 else number
         plain, by_signal = (code, None) if code >= 0 else (None, -code)
-        return End(plain, by_signal, self._cut, list(self._words), self._elapsed(), failed)
+        last, words = self._command, list(self._words)
+        return End(plain, by_signal, self._cut, words, self._elapsed(), now(), last.shown, last.purpose)
 
     def _run(self, command: Command) -> int:
         if self._asked:
             self._cut = self._cut or "stop"
             return 0
-        self._command = command
         reader, writer = os.pipe()
         try:
             self._pid = self._start(command, writer)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pilothouse import clock
 from pilothouse.catalog.training_jobs import KIND, LOG_GROUP
+from pilothouse.store.logs import Message
 
 if TYPE_CHECKING:
     from pilothouse.work.job import Job
@@ -107,7 +108,7 @@ class Record:
             state["BillableTimeInSeconds"] = max(1, min(state["TrainingTimeInSeconds"], math.ceil(seconds) or 1))
         self._write(status=status, state=state)
 
-    def log(self, stream: str, lines: list[tuple[float, str]]) -> None:
+    def log(self, stream: str, lines: Sequence[Message]) -> None:
         """Adds lines to a stream of the job."""
         self._job.store.append_log(LOG_GROUP, f"{self.name}/{stream}", lines)
 

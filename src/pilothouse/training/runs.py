@@ -1,13 +1,11 @@
-"""The runs of one training job's program: the first, and another after each crash that cut one short."""
+"""The runs of one training job's programs: the first, and another after each crash that cut one short."""
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,60 +13,65 @@ from pilothouse import clock
 from pilothouse.catalog import built_in_training, training_images
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.contract.channels import Checkpoints
-from pilothouse.contract.opt_ml import OptMl
-from pilothouse.launch.base import Exit, Process, Program
+from pilothouse.contract.pipes import Pipes
+from pilothouse.launch.base import Program
 from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
 from pilothouse.training import outcome as outcomes
 from pilothouse.training.commands import Commands, gpus
-from pilothouse.training.events import EventReader
+from pilothouse.training.instances import Instance
 from pilothouse.training.outcome import Outcome
-from pilothouse.training.program import END, EVENTS, SECONDS, End, Task
+from pilothouse.training.program import Task
 from pilothouse.training.record import Record
+from pilothouse.training.run import LOG, OnPoint, Run
 
 if TYPE_CHECKING:
     from pilothouse.work.job import Job
 
 ENTRY = "pilothouse.training.program:main"
-LOG = "keeper.log"
 _FIRST_LOOK, _LOOK = 0.25, 0.1  # a program that is done before the first look costs one write less
-_LONGEST_LINE = 4096
 _CHECKPOINTS_EVERY = 10.0
-
-OnPoint = Callable[[str, float, float], None]
 
 
 class Runs:
-    """The runs of `spec`, whose folders are laid out; each has a folder of its own below `directory`."""
+    """The runs of `spec` on its instances, which are laid out; each has a folder of its own below `directory`."""
 
     def __init__(
-        self, job: Job, spec: TrainingJob, record: Record, folders: OptMl, directory: Path, threads: int | None
+        self,
+        job: Job,
+        spec: TrainingJob,
+        record: Record,
+        instances: Sequence[Instance],
+        directory: Path,
+        threads: int | None,
     ) -> None:
-        self._job, self._spec, self._record, self._folders = job, spec, record, folders
+        self._job, self._spec, self._record, self._instances = job, spec, record, instances
         self._directory = directory
+        self._threads = threads
         self._mode = training_images.mode(spec)
-        self._commands = Commands(job.settings, spec, record.row, folders, directory, threads)
 
-    def run(self, stop_asked: Callable[[], bool], checkpoints: Checkpoints | None, on_point: OnPoint | None) -> Outcome:
-        """Runs the program to its end, or takes over a run that ended before this process could say so."""
+    def run(
+        self, stop_asked: Callable[[], bool], checkpoints: Sequence[Checkpoints], on_point: OnPoint | None
+    ) -> Outcome:
+        """Runs the programs to their end, or takes over a run that ended before this process could say so."""
         earlier = self._earlier()
-        used = sum(_seconds(folder) for folder in earlier)
-        if self.ended():
-            self._recall(earlier[-1], on_point)
-            return replace(self._judged(earlier[-1], Exit(code=0), on_point), seconds=used)
+        used = sum(run.seconds for run in earlier)
+        if earlier and earlier[-1].is_whole:
+            earlier[-1].recall(on_point)
+            return self._outcome(earlier[-1], used, on_point)
         if used >= self._spec.max_runtime:
             return Outcome(*outcomes.LATE, seconds=used)
         with self._job.slot(stop_asked) as held:
             if not held:
                 return Outcome(*outcomes.STOPPED, seconds=used)
-            folder = self._directory / f"run-{len(earlier) + 1}"
-            folder.mkdir(parents=True)
-            (folder / "begun").write_text(str(_beginning(earlier)))
+            run = Run.begin(self._folder(len(earlier) + 1), _beginning(earlier), self._instances, self._record)
             begun = self._record.row.state.get("TrainingStartTime") or clock.now()
             self._record.enter("Training", TrainingStartTime=begun)
-            process = self._job.start(self._program(folder, self._spec.max_runtime - used))
-            ended = self._follow(process, folder, stop_asked, checkpoints, on_point)
-        return replace(self._judged(folder, ended, on_point), seconds=used + _seconds(folder))
+            seconds = self._spec.max_runtime - used
+            with self._pipes() as pipes:
+                run.start(lambda instance, folder: self._job.start(self._program(instance, folder, seconds)))
+                self._follow(run, pipes, stop_asked, checkpoints, on_point)
+        return self._outcome(run, used + run.seconds, on_point)
 
     def begun(self) -> bool:
         """Whether there has been a run."""
@@ -77,126 +80,91 @@ class Runs:
     def ended(self) -> bool:
         """Whether the last run came to its end, so that `run` takes that over."""
         earlier = self._earlier()
-        return bool(earlier) and (earlier[-1] / END).exists()
+        return bool(earlier) and earlier[-1].is_whole
 
     def repeat_metrics(self, outcome: Outcome) -> None:
         """Lets the row's record know the metrics of a run that an earlier process saw end."""
         for name, (value, at) in outcome.metrics.items():
             self._record.measured(name, value, at)
 
-    def _earlier(self) -> list[Path]:
-        return sorted(self._directory.glob("run-*"), key=lambda folder: int(folder.name.removeprefix("run-")))
+    def _earlier(self) -> list[Run]:
+        count = sum(1 for _ in self._directory.glob("run-*"))
+        return [Run(self._folder(number), self._instances, self._record) for number in range(1, count + 1)]
+
+    def _folder(self, number: int) -> Path:
+        return self._directory / f"run-{number}"
+
+    def _pipes(self) -> Pipes:
+        hosts = [(instance.host, instance.folders.data) for instance in self._instances]
+        return Pipes(self._job.objects, training_images.piped(self._spec), hosts)
 
     def _follow(
         self,
-        process: Process,
-        folder: Path,
+        run: Run,
+        pipes: Pipes,
         stop_asked: Callable[[], bool],
-        checkpoints: Checkpoints | None,
+        checkpoints: Sequence[Checkpoints],
         on_point: OnPoint | None,
-    ) -> Exit:
-        events = EventReader(folder / EVENTS)
+    ) -> None:
         begun = time.monotonic()
         stopping, next_look, next_checkpoints = False, begun + _FIRST_LOOK, begun + _CHECKPOINTS_EVERY
-        while (ended := process.wait(max(0.0, next_look - time.monotonic()))) is None:
+        while not run.has_ended(max(0.0, next_look - time.monotonic())):
             moment = time.monotonic()
             next_look = moment + _LOOK
-            self._pass_on(events, folder, on_point)
+            run.pass_on(on_point)
             self._record.publish()
             if not stopping and stop_asked():
                 stopping = True
                 self._record.enter("Stopping")
-                process.terminate()
-            if checkpoints is not None and moment >= next_checkpoints:
-                checkpoints.push()
+                run.stop()
+            if pipes.fault is not None:
+                run.fail(f"ClientError: {pipes.fault}")
+            if moment >= next_checkpoints:
+                _push(checkpoints)
                 next_checkpoints = moment + _CHECKPOINTS_EVERY
-        if checkpoints is not None:
-            checkpoints.push()
-        return ended
+        if pipes.fault is not None:
+            run.fail(f"ClientError: {pipes.fault}")
+        _push(checkpoints)
 
-    def _pass_on(self, events: EventReader, folder: Path, on_point: OnPoint | None) -> bool:
-        """Brings what is new to the log and the record; whether there was something."""
-        batch = events.read()
-        if batch.lines:
-            self._record.log(_stream(folder), batch.lines)
-        for name, value, at in batch.points:
-            self._record.measured(name, value, at)
-            if on_point is not None:
-                on_point(name, value, at)
-        if batch.lines or batch.points:
-            events.passed()
-            return True
-        return False
-
-    def _recall(self, folder: Path, on_point: OnPoint | None) -> None:
-        """Repeats the points that an earlier process has passed on."""
-        events = EventReader(folder / EVENTS)
-        end = events.place
-        events.rewind()
-        while events.place < end:
-            for name, value, at in events.read().points:
-                self._record.measured(name, value, at)
-                if on_point is not None:
-                    on_point(name, value, at)
-
-    def _judged(self, folder: Path, ended: Exit, on_point: OnPoint | None) -> Outcome:
-        events = EventReader(folder / EVENTS)
-        while self._pass_on(events, folder, on_point):
+    def _outcome(self, run: Run, seconds: float, on_point: OnPoint | None) -> Outcome:
+        while run.pass_on(on_point):
             pass
-        metrics = self._record.metrics()
-        removed = self._folders.settle()
-        if removed:
-            text = f"Not uploaded, because they are no plain files: {', '.join(removed)}"[:_LONGEST_LINE]
-            self._record.log(_stream(folder), [(clock.now(), text)])
-        if not (folder / END).exists():
-            return Outcome("Failed", "Failed", outcomes.lost(ended, _lines(folder / LOG)), _seconds(folder), metrics)
-        end = End(**json.loads((folder / END).read_text()))
-        commands = self._commands.all
-        number = min(end.failed_command or 0, len(commands) - 1)
-        verdict = outcomes.judged(end, self._folders.failure(), commands[number])
-        return Outcome(*verdict, seconds=end.seconds, metrics=metrics)
+        verdict = run.judged()
+        return Outcome(verdict.status, verdict.secondary, verdict.reason, seconds, self._record.metrics())
 
-    def _program(self, folder: Path, seconds: float) -> Program:
+    def _program(self, instance: Instance, folder: Path, seconds: float) -> Program:
         settings = self._job.settings
-        data = memory_share(settings)
+        memory = memory_share(settings) // len(self._instances)
+        commands = Commands(settings, self._spec, self._record.row, instance, self._threads)
         limits = Limits(
-            data_bytes=resource.RLIM_INFINITY if gpus() else 2 * data,  # CUDA maps far more than it uses
+            data_bytes=resource.RLIM_INFINITY if gpus() else 2 * memory,  # CUDA maps far more than it uses
             file_bytes=self._spec.volume_gib << 30,
             cpu_seconds=int(len(os.sched_getaffinity(0)) * (seconds + settings.stop_grace)) + 60,
         )
         task = Task(
             directory=str(folder),
-            commands=self._commands.all,
-            metrics=self._definitions(),
+            commands=commands.all,
+            metrics=built_in_training.metric_definitions(self._mode) or self._spec.metrics,
             limits=limits,
             seconds=seconds,
             grace=settings.stop_grace,
-            own=tuple(self._commands.opening()),
+            own=tuple(commands.opening()),
         )
-        light = self._mode not in training_images.BUILT_IN
-        arguments = {"task": task.document()}
-        return Program(ENTRY, arguments, log=folder / LOG, label=self._record.name, light=light)
-
-    def _definitions(self) -> tuple[tuple[str, str], ...]:
-        return built_in_training.metric_definitions(self._mode) or self._spec.metrics
-
-
-def _seconds(folder: Path) -> float:
-    try:
-        return float((folder / SECONDS).read_text())
-    except (OSError, ValueError):
-        return 0.0
+        return Program(
+            ENTRY,
+            {"task": task.document()},
+            log=folder / LOG,
+            memory_limit=memory,
+            label=self._record.name,
+            light=self._mode not in training_images.BUILT_IN,
+        )
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines() if path.exists() else []
+def _push(checkpoints: Sequence[Checkpoints]) -> None:
+    for each in checkpoints:
+        each.push()
 
 
-def _beginning(earlier: list[Path]) -> float:
-    """When a run after those of the folders `earlier` begins: each in a second of its own, since that names its log."""
-    last = [int(float((folder / "begun").read_text())) for folder in earlier[-1:] if (folder / "begun").exists()]
-    return max([clock.now(), *(second + 1.0 for second in last)])
-
-
-def _stream(folder: Path) -> str:
-    return f"algo-1-{int(float((folder / 'begun').read_text()))}"
+def _beginning(earlier: Sequence[Run]) -> float:
+    """When a run after `earlier` ones begins: each in a second of its own, since that names its logs."""
+    return max([clock.now(), *(int(run.begun) + 1.0 for run in earlier[-1:])])

@@ -107,16 +107,22 @@ def _outcome(directory: Path, ended: Exit) -> Outcome:
         document = json.loads(error.read_text())
         return Outcome(reason=document["reason"], late=document["late"])
     late = ended.reason is not None and ("time limit" in ended.reason or "out of time" in ended.reason)
-    words = "" if ended.reason else _last_words(directory / LOG)
+    words = "" if ended.reason else _last_words(directory)
     return Outcome(reason=f"The process {ended.describe()}.{words}", late=late)
 
 
-def _last_words(log: Path) -> str:
+def printed(directory: Path) -> list[str]:
+    """The lines that the process in `directory` printed, or the last of very many."""
+    log = directory / LOG
     if not log.exists():
-        return ""
+        return []
     with log.open("rb") as stream:
         start = max(0, log.stat().st_size - _LOG_TAIL_BYTES)
         stream.seek(start)
         lines = stream.read().decode(errors="replace").splitlines()
-    said = telling(lines[1:] if start else lines)  # the first one may be the end of a line
+    return lines[1:] if start else lines  # the first one may be the end of a line
+
+
+def _last_words(directory: Path) -> str:
+    said = telling(printed(directory))
     return f" Last line of its log: {said[:_LONGEST_WORDS]}" if said else ""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +18,14 @@ import pyarrow as pa
 from pilothouse import engines
 from pilothouse.contract.pack import pack
 from pilothouse.problems.base import load_predictor
-from pilothouse.problems.tabular import ensemble, train, verdict
+from pilothouse.problems.tabular import ensemble, stages, train, tuned, verdict
 from pilothouse.problems.tabular.calibration import Calibration
-from pilothouse.problems.tabular.dataset import TRAIN
+from pilothouse.problems.tabular.dataset import TRAIN, Dataset
 from pilothouse.problems.tabular.finished import Finished
+from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline, PipelineSpec
 from pilothouse.problems.tabular.read import Reading, prepare
+from pilothouse.problems.tabular.stages import AlgorithmStage, FeatureStage
+from pilothouse.problems.tabular.trial import Trial
 
 ROWS = 300
 QUICK = {
@@ -31,6 +35,18 @@ QUICK = {
     "fastai": {"max_rounds": 4, "layers": [16]},
     "mlp": {"max_rounds": 4},
 }
+STAGED = {
+    "tuned-xgboost": (
+        PipelineSpec("dpp0", "xgboost", "raw", products=True, one_hot=2, frequencies=True, ranks=True),
+        "F1",
+    ),
+    "tuned-linear-learner": (PipelineSpec("dpp1", "linear-learner", "robust", hinges=True, one_hot=3, terms=4), "F1"),
+    "tuned-mlp": (PipelineSpec("dpp2", "mlp", "normal", one_hot=2, frequencies=True), "F1"),
+    "tuned-values": (PipelineSpec("dpp3", "xgboost", "raw", one_hot=3), "MSE"),
+}
+"""Candidates in stages: pipelines that have all kinds of blocks between them, and objectives."""
+
+TUNED = {"xgboost": {"max_rounds": 10}, "linear-learner": {"knots": 0}, "mlp": {"max_rounds": 4, "layers": [8]}}
 FEEDERS = ["lightgbm", "linear-learner", "nn-torch"]
 QUESTIONS = [
     ["0.5", "red", "2024-03-01", "a long road to go"],
@@ -57,6 +73,44 @@ def dated() -> pa.Table:
     z = [f"{v:.3f}" for v in rng.uniform(1, 5, ROWS)]
     due = [f"20{20 + i % 5}-{1 + i % 12:02}-{1 + i % 28:02} 06:00" for i in range(1, ROWS + 1)]
     return first.add_column(3, "due", pa.array(due)).add_column(4, "z", pa.array(z))
+
+
+def numbers() -> pa.Table:
+    """The same with numbers to predict."""
+    first, rng = table(), np.random.default_rng(2)
+    value = np.array(first["x"].to_pylist(), dtype=float) * 2 + rng.normal(scale=0.1, size=ROWS)
+    return first.set_column(4, "y", pa.array([f"{v:.4f}" for v in value]))
+
+
+def stage(folder: Path, data: Dataset, spec: PipelineSpec, metric: str) -> dict[str, Any]:
+    """Makes a candidate's stages in `folder`; what they answer to the questions."""
+    fitted = DataPipeline.fit(spec, data.features.take(data.rows(TRAIN)), 0)
+    first = stages.save_features(folder / "features", data, fitted)
+    fitted.write(data.features, folder / "matrix.npy")
+    trial = Trial(spec.name, spec.algorithm, TUNED[spec.algorithm], 3, 0, metric)
+    tuned.run(trial, tuned.on_matrix(data, folder / "matrix.npy"), folder, first)
+    (folder / "model").rename(folder / "algorithm")
+    if data.classes:
+        stages.save_labels(folder / "labels", data.classes)
+    matrix = FeatureStage.load(first).transform(QUESTIONS)
+    predicted = AlgorithmStage.load(folder / "algorithm").predict(matrix)
+    cells = [[None if np.isnan(cell) else float(cell) for cell in row] for row in matrix]
+    return {"questions": QUESTIONS, "matrix": cells, "predicted": predicted.tolist(), "classes": data.classes}
+
+
+def make_staged(work: Path, target: Path, data: Dataset) -> None:
+    """Stores the candidates in stages: a folder for each, with an archive for each container."""
+    values = prepare(numbers(), None, Reading("y", min_rows=100, folds=3), work / "numbers")
+    for name, (spec, metric) in STAGED.items():
+        if (target / name).exists():
+            continue
+        (work / name).mkdir()
+        document = stage(work / name, values if metric == "MSE" else data, spec, metric)
+        (target / name).mkdir()
+        for part in ("features", "algorithm", "labels"):
+            if (work / name / part).exists():
+                pack(work / name / part, target / name / f"{part}.tar.gz")
+        (target / name / "expected.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 def main(release: str) -> None:
@@ -96,6 +150,7 @@ def main(release: str) -> None:
             answers = {"labels": prediction.labels, "probabilities": np.asarray(prediction.probabilities).tolist()}
             document = {"questions": questions, **answers}
             (target / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+        make_staged(work, target, data)
 
 
 if __name__ == "__main__":

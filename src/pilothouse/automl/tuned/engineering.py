@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.automl import steps
 from pilothouse.automl.budget import Budget
-from pilothouse.automl.tuned import requests, tasks
+from pilothouse.automl.tuned import requests, tasks, told
 from pilothouse.automl.tuned.places import Places
 from pilothouse.catalog import hosting
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.errors import JobFailed
 from pilothouse.objects import uri
+from pilothouse.problems.tabular import ranges
 from pilothouse.problems.tabular.pipelines.menu import Kinds, menu
 from pilothouse.problems.tabular.pipelines.pipeline import PipelineSpec
 from pilothouse.training import task
@@ -85,7 +86,7 @@ class Engineering:
     def _choose(self, facts: dict[str, Any], algorithms: Sequence[str], most: int) -> dict[str, Any]:
         specs = menu(Kinds.of(facts), algorithms)[:most]
         place = uri.parse(f"{self._places.candidates}/pipelines.json")
-        described = [{**spec.document(), "description": spec.describe()} for spec in specs]
+        described = [_described(spec, facts["problem_type"]) for spec in specs]
         self._job.objects.put(place.bucket, place.key, json.dumps(described, indent=1).encode())
         return {"pipelines": [spec.document() for spec in specs]}
 
@@ -123,6 +124,7 @@ class Engineering:
             "model_uri": TrainingJob.of(request).model_uri,
         }
         outcome = self._attempt("fit", steps.TRAINING, name, spec, arguments)
+        steps.tell(self._job, name, told.of_pipeline(spec, outcome, self._folder(spec) / "fit"))
         return self._ended(steps.TRAINING, name, outcome) is not None
 
     def _transformed(self, spec: PipelineSpec) -> int | None:
@@ -159,6 +161,7 @@ class Engineering:
         )
 
     def _ended(self, kind: str, name: str, outcome: Outcome) -> dict[str, Any] | None:
+        """Ends the step; its result, if it has one."""
         if outcome.result is None:
             status = "Stopped" if outcome.late or steps.stopped(self._job, kind, name) else "Failed"
             self._left_out.append(outcome.reason)
@@ -175,3 +178,14 @@ class Engineering:
 
     def _folder(self, spec: PipelineSpec) -> Path:
         return self._job.directory / "pipelines" / spec.name
+
+
+def _described(spec: PipelineSpec, problem_type: str) -> dict[str, Any]:
+    """The candidates that a pipeline stands for: what it does, and what is tuned of its algorithm."""
+    tunable = ranges.tunable(spec.algorithm, problem_type)
+    return {
+        **spec.document(),
+        "description": spec.describe(),
+        "HyperParameterRanges": tunable.ranges,
+        "StaticHyperParameters": dict(tunable.static),
+    }

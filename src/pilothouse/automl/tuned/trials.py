@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from pilothouse.automl import steps
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.trials import OUT_OF_TIME, OVER_LIMIT
+from pilothouse.automl.tuned import told
 from pilothouse.automl.tuned.engineering import Engineering, Ready
 from pilothouse.automl.tuned.ledger import Ledger
 from pilothouse.automl.tuned.listener import Listener
@@ -144,14 +146,13 @@ class Trials:
         name, spec = self._ledger.name(trial), self._ready[trial.definition].spec
         limit, left, ends_at = self._spec.max_runtime_per_trial, self._seconds_left(), self._budget.training_ends_at()
         limits = [seconds for seconds in (limit, None if left is None else left * _SHARE) if seconds is not None]
-        tunable = ranges.tunable(spec.algorithm, self._board.problem_type)
         arguments = {
             "trial": fitted.trial(name, self._board.metric, self._threads(trial)),
             "dataset": str(self._dataset),
             "matrix": str(self._engineering.matrix(spec)),
             "stage": str(self._engineering.stage(spec)),
             "model_uri": self._model_uri(name),
-            "step": tunable.step if self._tuning.resources is not None else None,
+            "step": self._step(trial),
             "seconds": min(limits, default=None),
             "ends_at": None if ends_at is None else ends_at - _MARGIN,
         }
@@ -173,7 +174,7 @@ class Trials:
 
     def _planned(self, trial: Trial) -> CandidatePlan:
         definition, algorithm = self._definition(trial), self._ready[trial.definition].spec.algorithm
-        values = {**ranges.tunable(algorithm, self._board.problem_type).static, **trial.values}
+        values = {**self._tunable(trial).static, **trial.values}
         params = ranges.params(algorithm, values, self._facts["train_rows"])
         return CandidatePlan(definition.name or "", algorithm, params, tuned.folds(self._facts), seed=trial.number)
 
@@ -185,6 +186,18 @@ class Trials:
     def _threads(self, trial: Trial) -> int:
         waiting = (self._tuning.limits.jobs or 1) - len(self._ledger) + self._tuning.limits.parallel - 1
         return plan.trial_threads(self._sizes(trial), others=waiting, slots=self._job.settings.slots)
+
+    def _told(self, trial: Trial, listener: Listener, outcome: Outcome) -> Iterator[str]:
+        values = {**self._definition(trial).static, **trial.values}
+        directory = self._job.directory / "trials" / self._ledger.name(trial)
+        return told.of_trial(values, self._step(trial), listener.losses, outcome, directory)
+
+    def _step(self, trial: Trial) -> int | None:
+        """After how many rounds each it reports, if trials can be stopped for that."""
+        return self._tunable(trial).step if self._tuning.resources is not None else None
+
+    def _tunable(self, trial: Trial) -> ranges.Tunable:
+        return ranges.tunable(self._ready[trial.definition].spec.algorithm, self._board.problem_type)
 
     def _definition(self, trial: Trial) -> Definition:
         return self._tuning.definitions[trial.definition]
@@ -205,6 +218,7 @@ class Trials:
             reason = OUT_OF_TIME if self._budget.training_is_over() or limit is None else OVER_LIMIT.format(limit)
         value = None if outcome.result is None else outcome.result["ranking"]
         listener.cut()
+        steps.tell(self._job, name, self._told(trial, listener, replace(outcome, reason=reason)))
         with self._lock:
             kept = self._ledger.closing(value, [self._as_value(trial, loss) for loss in listener.losses])
             if outcome.result is not None:

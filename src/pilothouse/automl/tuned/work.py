@@ -58,6 +58,10 @@ class Tuning:
         trained = algorithms.trained(self._spec.algorithms, algorithms.TUNING_MODE)
         return self._engineering.chosen(self._facts, trained, self._most)
 
+    def define(self) -> None:
+        """Describes the pipelines in S3, with what would be tuned of each, instead of training."""
+        self.choose_pipelines()
+
     def engineer(self, specs: Sequence[PipelineSpec]) -> list[Ready]:
         """The pipelines whose matrices could be made. `JobFailed` if there are none."""
         if self._facts["classes"]:

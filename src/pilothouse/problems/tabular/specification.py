@@ -10,7 +10,7 @@ from typing import Any, cast
 from pilothouse.data.profile import ColumnType
 from pilothouse.errors import DataError
 
-TYPES = ("numeric", "categorical", "text", "datetime")
+TYPES = ("numeric", "categorical", "text", "datetime", "sequence")
 
 
 @dataclass(frozen=True)

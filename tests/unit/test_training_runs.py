@@ -1,0 +1,165 @@
+"""A run of a job's programs as its job process sees it: what is taken over after a crash, and what hosts share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pilothouse.catalog.training_jobs import TrainingJob
+from pilothouse.config import Settings
+from pilothouse.errors import LaunchFailed
+from pilothouse.launch import engine
+from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.slots import memory_share
+from pilothouse.training.instances import Instance, instances
+from pilothouse.training.run import Run
+from pilothouse.training.runs import Runs
+
+
+class Heard:
+    """A record that only listens."""
+
+    name = "one"
+
+    def __init__(self) -> None:
+        self.row = SimpleNamespace(arn="arn:one", created_at=0.0, state={})
+        self.points: list[tuple[str, float, float]] = []
+        self.lines: list[tuple[str, Any]] = []
+
+    def measured(self, *point: Any) -> None:
+        self.points.append(point)
+
+    def metrics(self) -> dict[str, tuple[float, float]]:
+        return {name: (value, at) for name, value, at in self.points}
+
+    def log(self, stream: str, lines: list[Any]) -> None:
+        self.lines += [(stream, line) for line in lines]
+
+
+class Running:
+    """A process that ends when it is told to, or by `exit`."""
+
+    def __init__(self, exit: Exit | None = None) -> None:
+        self.exit = exit
+        self.was_asked = False
+
+    def wait(self, timeout: float | None = None) -> Exit | None:
+        return self.exit
+
+    def terminate(self) -> None:
+        self.was_asked, self.exit = True, Exit(code=0)
+
+    def kill(self) -> None:
+        self.terminate()
+
+
+def spec(count: int, image: str = "pilothouse/script:1") -> TrainingJob:
+    return TrainingJob.of(
+        {
+            "TrainingJobName": "one",
+            "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
+            "HyperParameters": {"sagemaker_program": "t.py", "sagemaker_submit_directory": "s3://b/s.tar.gz"},
+            "OutputDataConfig": {"S3OutputPath": "s3://b/out"},
+            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": count, "VolumeSizeInGB": 1},
+        }
+    )
+
+
+def ends(folder: Path, host: str, **changes: Any) -> None:
+    """Lets the program of `host` have ended."""
+    (folder / host).mkdir(parents=True, exist_ok=True)
+    end = {"code": 0, "signal": None, "cut": None, "words": [], "seconds": 2.0, "at": 5.0, **changes}
+    (folder / host / "end.json").write_text(json.dumps(end))
+    (folder / host / "seconds").write_text("2.0")
+
+
+def says(folder: Path, host: str, *events: list[Any]) -> None:
+    (folder / host / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def laid_out(count: int, tmp_path: Path) -> tuple[Instance, ...]:
+    made = instances(spec(count), "arn:one", tmp_path)
+    for each in made:
+        each.lay_out(spec(count))
+    return made
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, "Completed"), (3, "Failed")])
+def test_a_finished_container_is_judged_without_its_engine(
+    code: int, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> None:
+        raise LaunchFailed("There is no engine any more.")
+
+    monkeypatch.setattr(engine, "engine", gone)
+    job, record = SimpleNamespace(settings=Settings(launcher="docker")), Heard()
+    folder = tmp_path / "run-1"
+    ends(folder, "algo-1", code=code, shown="me/image:1 train", words=["bad rows"])
+    says(folder, "algo-1", [4.0, "acc", 0.5], [4.5, "done"])
+    runs = Runs(job, spec(1, "me/image:1"), record, laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    outcome = runs.run(lambda: False, [], None)
+    assert (outcome.status, outcome.seconds) == (status, 2.0)
+    assert outcome.metrics == {"acc": (0.5, 4.0)}
+    assert code == 0 or 'ErrorMessage "bad rows"\nCommand "me/image:1 train"' in (outcome.reason or "")
+
+
+def test_a_run_is_taken_over_only_if_every_host_had_ended(tmp_path: Path) -> None:
+    folder, made = tmp_path / "run-1", laid_out(2, tmp_path)
+    ends(folder, "algo-1")
+    run = Run(folder, made, Heard())  # type: ignore[arg-type]
+    assert not run.is_whole
+    ends(folder, "algo-2")
+    assert run.is_whole
+
+
+def test_metrics_of_hosts_come_in_the_order_of_their_times(tmp_path: Path) -> None:
+    folder, record = tmp_path / "run-1", Heard()
+    for host, times in (("algo-1", (1.0, 4.0)), ("algo-2", (2.0, 3.0))):
+        ends(folder, host)
+        says(folder, host, *[[at, "loss", at] for at in times])
+    run = Run(folder, laid_out(2, tmp_path), record)  # type: ignore[arg-type]
+    while run.pass_on(None):
+        pass
+    assert [at for _, _, at in record.points] == [1.0, 2.0, 3.0, 4.0]
+    Run(folder, laid_out(2, tmp_path), record).recall(None)  # type: ignore[arg-type]
+    assert [at for _, _, at in record.points[4:]] == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize(("how", "others_go_on"), [({}, True), ({"code": 1}, False), (None, False)])
+def test_the_others_are_ended_once_a_host_has_failed(
+    how: dict[str, Any] | None, others_go_on: bool, tmp_path: Path
+) -> None:
+    made, folder = laid_out(2, tmp_path), tmp_path / "run-1"
+    run = Run.begin(folder, 1.0, made, Heard())  # type: ignore[arg-type]
+    processes = {made[0]: Running(Exit(code=0)), made[1]: Running()}
+    run.start(lambda instance, _: processes[instance])  # type: ignore[arg-type,return-value]
+    if how is not None:
+        ends(folder, "algo-1", **how)
+    assert not run.has_ended(0.0)
+    assert processes[made[1]].was_asked is not others_go_on
+
+
+def test_if_a_host_cannot_be_started_none_stays(tmp_path: Path) -> None:
+    made, first = laid_out(2, tmp_path), Running()
+
+    def start(instance: Instance, _: Path) -> Any:
+        if instance is made[1]:
+            raise LaunchFailed("There is no room.")
+        return first
+
+    with pytest.raises(LaunchFailed):
+        Run.begin(tmp_path / "run-1", 1.0, made, Heard()).start(start)  # type: ignore[arg-type]
+    assert first.was_asked
+
+
+def test_hosts_share_the_memory_of_one_trial(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", isolation="process")
+    runs = Runs(SimpleNamespace(settings=settings), spec(4), Heard(), laid_out(4, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    for instance in laid_out(4, tmp_path):
+        program: Program = runs._program(instance, tmp_path / instance.host.name, 60)
+        assert program.memory_limit == memory_share(settings) // 4
+        assert program.arguments["task"]["limits"]["data_bytes"] in (2 * (memory_share(settings) // 4), -1)
