@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from pilothouse.data import delimited, parquet, spool
-from pilothouse.data.header import check_names
 from pilothouse.data.spool import Spool
 from pilothouse.errors import DataError
 from pilothouse.objects.base import ObjectInfo, Objects
@@ -138,7 +137,8 @@ def _parquet_blocks(objects: Objects, infos: Sequence[ObjectInfo]) -> Iterator[p
 
 def _joined(tables: list[pa.Table], infos: Sequence[ObjectInfo]) -> pa.Table:
     names = tables[0].column_names
-    check_names(names, infos[0].uri)
+    if not names:
+        raise DataError(f"{infos[0].uri} has no columns. Give it a target column and columns to learn from.")
     for table, info in zip(tables, infos, strict=True):
         if sorted(table.column_names) != sorted(names):
             raise DataError(
