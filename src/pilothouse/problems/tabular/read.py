@@ -90,7 +90,8 @@ def prepare(train: Table, validation: Table | None, reading: Reading, directory:
     train_rows = _training_rows(learn, judge, reading, resolved, groups)
     _check_objective(learn, judge, train_rows, resolved)
     chosen = learn.table.select(inputs).take(sample.learnt_from(learn.table, learn.y, train_rows, reading.seed))
-    columns = profile(chosen, types=reading.specification.types, only=reading.specification.names)
+    specified = reading.specification
+    columns = profile(chosen, types=specified.types, only=specified.names, total=train.num_rows)
     _check_features(columns)
     pipeline = FeaturePipeline.fit(chosen, columns, reading.seed, len(train_rows))
     del chosen
