@@ -56,6 +56,7 @@ def opened(objects: Objects, channels: Sequence[Listed], folder: Path) -> Iterat
 
     The folder is emptied before, so what a killed process left there does no harm, and is gone afterwards.
     """
+    _check_size(channels)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         if sum(channel.expected_bytes for channel in channels) <= SPOOLED_FROM:
@@ -104,6 +105,15 @@ def spooled(objects: Objects, channel: Listed, path: Path) -> Spool:
     table = spool.write(path, first.schema, blocks)
     _check_rows(table, channel)
     return table
+
+
+def _check_size(channels: Sequence[Listed]) -> None:
+    stored = sum(info.size for channel in channels for info in channel.infos)
+    if stored > MAX_SPOOLED_BYTES:
+        raise DataError(
+            f"The data is too large: the objects of the channels have {stored / 1e9:.1f} GB, "
+            f"and at most {MAX_SPOOLED_BYTES / 1e9:.0f} GB are read. Use fewer rows or columns."
+        )
 
 
 def _check_listed(channel: Listed) -> None:
