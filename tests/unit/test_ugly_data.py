@@ -7,7 +7,6 @@ import datetime
 import decimal
 import gzip
 import io
-import json
 import re
 import uuid
 from collections.abc import Sequence
@@ -25,7 +24,6 @@ from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.data import tables
 from pilothouse.data.categories import CategoryEncoder
 from pilothouse.errors import DataError
-from pilothouse.hosting import rows as hosted
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.problems.tabular.dataset import Dataset
 
@@ -569,64 +567,3 @@ def test_more_than_100_gb_are_refused_before_anything_is_read(
     case = Case([text(columns()).encode()] * 2)
     with pytest.raises(DataError, match=r"have 102\.0 GB, and at most 100 GB are read"):
         prepared(objects, tmp_path, case)
-
-
-PARITY = {
-    "number": [*("1.5", " 2 ", "1e3", "-.5", "NA", "inf", "1e39", "007"), *map(str, range(12))],
-    "money": ["$1,234.50", "12%", "1 234", "-€5", "?", "7", "3.5", "", "8", "5 EUR"] * 2,
-    "comma": ["1,5", "1.234,5", "1,234", "2", "3.25", "None", "-7,5", "€ 2,50", "n/a", ""] * 2,
-    "day": [*DATE_FORMS, "2021-07-14 05:06", "", "NaT", "13/2/2020"] * 2,
-    "unix": [f"{MARCH_4:.0f}", f"{JULY_14:.0f}", "", f"{MARCH_4:.0f}.0", "1700000000"] * 4,
-    "flag": ["true", "TRUE", "False", "", "NA"] * 4,
-    "code": ["1", "1.0", "2", "red", "None"] * 4,
-    "words": ['a, "b"', "Köln", "two\nlines", " x ", "x"] * 4,
-}
-
-
-@pytest.fixture
-def parity(objects: DirectoryObjects, tmp_path: Path) -> Dataset:
-    given = PARITY | {"y": ["no", "yes"] * 10}
-    types = dict.fromkeys(("number", "money", "comma"), "numeric") | dict.fromkeys(("day", "unix"), "datetime")
-    data = prepared(objects, tmp_path, Case([text(given).encode()]))
-    found = {column["name"]: column["type"] for column in data.facts["profile"]}
-    assert found == dict.fromkeys(PARITY, "categorical") | types
-    return data
-
-
-@pytest.mark.parametrize("at_once", [1, 20, 60])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
-def test_a_row_to_predict_is_read_as_a_row_of_the_training_file(
-    parity: Dataset, encoding: str, delimiter: str, at_once: int
-) -> None:
-    names = list(PARITY)
-    cells = list(zip(*PARITY.values(), strict=True)) * 3
-    for start in range(0, 20, at_once):
-        chosen = cells[start : start + at_once]
-        given = {name: [row[i] for row in chosen] for i, name in enumerate(names)}
-        plain = text(given, delimiter, header=False).encode(encoding)
-        mixed = {name: given[name] for name in reversed(names)}
-        named = text(mixed, delimiter, end="\r\n").encode(encoding)
-        for body, content_type in ((plain, "text/csv"), (named, "text/csv; header=present")):
-            _assert_as_trained(parity, hosted.decode(body, content_type, names), start)
-
-
-def test_json_values_are_read_as_the_texts_of_the_training_file(parity: Dataset) -> None:
-    names = list(PARITY)
-    as_json = {"true": True, "TRUE": True, "False": False, "NA": None, "": None, "None": None, "1": 1, "1.0": 1.0}
-    rows = [[as_json.get(cell, cell) for cell in row] for row in zip(*PARITY.values(), strict=True)]
-    for place, name in enumerate(names):
-        if name in ("number", "unix"):
-            for row in rows:
-                value = row[place]
-                row[place] = float(value) if isinstance(value, str) and re.fullmatch(r"[\d.]+", value) else value
-    body = json.dumps({"instances": rows}).encode()
-    _assert_as_trained(parity, hosted.decode(body, "application/json", names), 0)
-
-
-def _assert_as_trained(data: Dataset, rows: list[list[str]], start: int) -> None:
-    features = data.pipeline().transform_rows(rows)
-    trained = [(start + i) % 20 for i in range(len(rows))]
-    assert trained
-    np.testing.assert_array_equal(features.numeric, data.features.numeric[trained])
-    np.testing.assert_array_equal(features.categorical, data.features.categorical[trained])
