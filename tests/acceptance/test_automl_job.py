@@ -246,6 +246,11 @@ BAD_DATA: dict[str, tuple[bytes, dict[str, str], str]] = {
     "few-rows": ("\n".join(binary().splitlines()[:200]).encode(), {}, "500"),
     "one-class": ("\n".join(["x,diagnosis", *["1,yes"] * 600]).encode(), {}, "at least two different"),
     "not-gzip": (binary().encode(), {"CompressionType": "Gzip"}, "(?i)gzip"),
+    "unique-target": (
+        "\n".join(["x,diagnosis", *(f"{i},key-{i}" for i in range(600))]).encode(),
+        {},
+        "600 different labels in 600 rows. Set ProblemType",
+    ),
     "ragged": (binary().replace("\n", "\n1,2,3\n", 300).encode(), {}, "(?i)column"),
 }
 
@@ -261,6 +266,27 @@ def test_unusable_data_fails_the_job_with_a_reason(shared_server: Any, sagemaker
     assert (job["AutoMLJobStatus"], job["AutoMLJobSecondaryStatus"]) == ("Failed", "Failed")
     assert "Traceback" not in job["FailureReason"]
     assert re.search(sentence, job["FailureReason"]), job["FailureReason"]
+
+
+def test_validation_columns_that_differ_fail_the_job_with_a_reason(shared_server: Any, sagemaker: Any) -> None:
+    upload(shared_server, "bad/other.csv", b"radius,diagnosis\n1,benign\n")
+    document = request("bad-validation", "data/binary.csv", "diagnosis")
+    document["InputDataConfig"] += request("", "bad/other.csv", "diagnosis")["InputDataConfig"]
+    document["InputDataConfig"][1]["ChannelType"] = "validation"
+    sagemaker.create_auto_ml_job(**document)
+    job = wait(sagemaker, "bad-validation")
+    assert job["AutoMLJobStatus"] == "Failed"
+    assert "columns of the validation data must equal those of the training data" in job["FailureReason"]
+
+
+def test_more_classes_than_rows_allow_fail_the_job_with_a_reason(shared_server: Any, sagemaker: Any) -> None:
+    rows = "".join(f"{i / 7:.3f},key-{i % 400}\n" for i in range(600))
+    upload(shared_server, "bad/classes.csv", f"x,key\n{rows}".encode())
+    kind = {"ProblemType": "MulticlassClassification", "AutoMLJobObjective": {"MetricName": "Accuracy"}}
+    sagemaker.create_auto_ml_job(**request("bad-classes", "bad/classes.csv", "key", **kind))
+    job = wait(sagemaker, "bad-classes")
+    assert job["AutoMLJobStatus"] == "Failed"
+    assert "400 classes in 600 rows, too many to learn" in job["FailureReason"]
 
 
 def test_the_aws_command_runs_the_same_job(shared_aws: Callable[..., Any], sagemaker: Any, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ def context(tmp_path: Path) -> Context:
     objects.create_bucket("bucket")
     objects.put("bucket", "data/train.csv", HEADER.encode())
     objects.put("bucket", "data/validation.csv", HEADER.encode())
+    objects.put("bucket", "data/other.csv", b"age,city\n1,Ghent\n")
+    objects.put("bucket", "data/twice.csv", b"churn;age;churn\nyes;1;no\n")
     return Context(settings, store, objects)
 
 
@@ -116,6 +118,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no target": (
         {"InputDataConfig": [channel("train.csv", TargetAttributeName="y")]},
         "^Target attribute name y does not exist in header.$",
+    ),
+    "target twice": (
+        {"InputDataConfig": [channel("twice.csv", TargetAttributeName="churn")]},
+        "^Target attribute name churn exists 2 times in header",
+    ),
+    "target missing from the validation data": (
+        {"InputDataConfig": [training_and_validation()[0], training_and_validation(**channel("other.csv"))[1]]},
+        "^Target attribute name churn does not exist in header",
+    ),
+    "a metric without its problem type": (
+        {"ProblemType": "MulticlassClassification", "AutoMLJobObjective": {"MetricName": "AUC"}},
+        "AUC is not supported for problem type MulticlassClassification",
     ),
     "no objects": (
         {"InputDataConfig": [channel("nothing", TargetAttributeName="churn")]},

@@ -62,8 +62,14 @@ def test_gzip_is_known_by_its_bytes(tmp_path: Path) -> None:
 def test_a_broken_gzip_file_is_an_error_in_words(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv.gz"
     path.write_bytes(gzip.compress(b"a\n" + b"1\n" * 10_000)[:40])
-    with pytest.raises(DataError, match="cannot be read as CSV"):
+    with pytest.raises(DataError, match="damaged gzip"):
         rows(path, "a")
+
+
+def test_files_are_read_as_they_are_for_training(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes("größe;;a;a\r1,5;2;ö;4\r".encode("latin-1"))
+    assert rows(path, "a.1", "a", "größe", "Unnamed: 1") == [["4", "ö", "1,5", "2"]]
 
 
 def test_parquet_values_become_text(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ WORDS = ["red", "green", "blue"]
         ([WORDS[i % 3] for i in range(100)], "categorical"),
         (["True", "False"] * 50, "categorical"),
         ([f"2020-01-{i % 28 + 1:02}" for i in range(100)], "datetime"),
+        ([f"{2000000000 + i * 7919}" for i in range(100)], "datetime"),
+        ([f"{3000000000 + i * 7919}" for i in range(100)], "numeric"),
+        ([f"{20209900 + i * 7}" for i in range(100)], "numeric"),
         ([f"{i % 12 + 1}/{i % 28 + 1}/2020" for i in range(95)] + [""] * 5, "datetime"),
         ([f"a note about thing {i}" for i in range(100)], "text"),
         ([f"https://example.org/{'x' * 80}/{i}" for i in range(100)], "text"),
@@ -80,3 +83,9 @@ def test_an_index_beyond_the_sample_is_ignored(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(profiling, "SAMPLE_ROWS", 10)
     assert _judged([str(i) for i in range(1, 5000)]).type == "ignored"
     assert _judged([str(i) for i in range(1, 5000)] + ["7"]).type == "numeric"
+
+
+@pytest.mark.parametrize(("step", "total", "expected"), [(1, 90, "ignored"), (2, 179, "ignored"), (2, 177, "numeric")])
+def test_row_numbers_are_known_among_some_of_the_rows(step: int, total: int, expected: str) -> None:
+    table = pa.table({"c": [str(i) for i in range(0, 90 * step, step)]})
+    assert [column.type for column in profile(table, total=total)] == [expected]

@@ -101,7 +101,7 @@ def test_a_spool_of_parquet_files_has_the_rows_of_the_table(
     ("content", "how", "complaint"),
     [
         (b"a,b\n" + b"1,2\n" * 1000 + b"3\n", {}, "Row 1002 of .* has 1 columns where 2 are expected"),
-        (b"a,b\n" + b"1,2\n" * 1000 + b"1,\xff\n", {}, "not UTF-8"),
+        ("a,b\nö,2\n".encode() + b"1,2\n" * 1000 + b"1,\xff\n", {}, "not UTF-8"),
         (b'a,b\n1,"' + b"x" * 4000, {}, "never closed"),
         (b"a,b\n", {}, "no rows below its header"),
         (b"", {}, "is empty"),

@@ -64,6 +64,16 @@ def test_a_quoted_name_of_many_lines_is_refused_in_no_time() -> None:
     assert time.monotonic() - begun < 10
 
 
+@pytest.mark.parametrize("at", range(-4, 4))
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+def test_letters_are_whole_wherever_a_read_ends(monkeypatch: pytest.MonkeyPatch, encoding: str, at: int) -> None:
+    monkeypatch.setattr("pilothouse.data.utf8._STEP", 16)
+    monkeypatch.setattr("pilothouse.data.delimited.BLOCK", 256)
+    values = ["x" * (60 + at) + "öß€" * 9, "é" * 40, "plain"] * 9
+    table = _read(("a,b\n" + "".join(f"{value},1\n" for value in values)).encode(encoding))
+    assert table["a"].to_pylist() == values
+
+
 def test_a_header_longer_than_one_read_is_found() -> None:
     names = [f"column_{i}" for i in range(20_000)]
     assert _read((",".join(names) + "\n" + ",".join("1" * 20_000) + "\n").encode()).column_names == names
@@ -104,11 +114,13 @@ def test_a_ragged_row_in_a_file_without_header_is_counted_from_its_first_line() 
         (b"\n\n", "is empty"),
         (b"a,b", "no rows below its header"),
         (b"a,b\n", "no rows below its header"),
-        (b"a,a\n1,2\n", "'a' 2 times"),
-        (b",a\n1,2\n", "Column 1 .* has no name"),
-        (b"a,b\n1,\xff\n", "not UTF-8"),
-        (b"\xff\xfea\x00,\x00b\x00", "not UTF-8"),
-        (b"a\x00,\x00b\x00\n", "not a CSV"),
+        (b",\n1,2\n", "names no column"),
+        ("a,b\né,2\n".encode() + b"1,\xff\n", "not UTF-8"),
+        (b"\xef\xbb\xbfa,b\n1,\xff\n", "not UTF-8"),
+        (b"\xff\xfea\x00,\x00b", "not UTF-8"),
+        (b"\xff\xfe\x00\xd8,\x00", "not UTF-8"),
+        (b"a,b\n1,\xff\0\n", "not UTF-8 .*zero bytes"),
+        (b"a,b\0\n1,2\n", "not a CSV"),
     ],
 )
 def test_unusable_csv_is_refused_with_the_reason(content: bytes, complaint: str) -> None:

@@ -28,6 +28,9 @@ from pilothouse.data.profile import profile
         ("$-7", -7.0),
         ("€ 19.99", 19.99),
         ("1,200.50 EUR", 1200.5),
+        ("1 200.5", 1200.5),
+        ("1\u202f234\u202f567", 1234567.0),
+        ("-1'200", -1200.0),
         (" £3 ", 3.0),
         ("1e3", 1000.0),
     ],
@@ -36,9 +39,33 @@ def test_a_number_is_read_as_people_write_it(text: str, value: float) -> None:
     assert written.parse(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "12,5", "1,23,456", "0,123", "$", "%", "--5", "-$-5", "5 apples", "1 2", "٣%"])
+@pytest.mark.parametrize(
+    "text", ["", "12,5", "1,23,456", "0,123", "$", "%", "--5", "-$-5", "5 apples", "1 2", "1 234,567", "٣%"]
+)
 def test_what_spells_no_number_is_missing(text: str) -> None:
     assert math.isnan(written.parse(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1,5", 1.5), ("1.234,5", 1234.5), ("-1.234.567", -1234567.0), ("€ ,5", 0.5), ("1.25", 1.25), ("1,234", 1.234)],
+)
+def test_decimals_may_come_behind_a_comma(text: str, value: float) -> None:
+    assert written.parse(text, comma=True) == value
+
+
+@pytest.mark.parametrize(
+    ("texts", "comma"),
+    [
+        (["1,5", "2", "1,234"], True),
+        (["1,234", "5,678"], False),
+        (["1,234.5", "1,5"], False),
+        (["1,234.5", "1,5", "2,5"], True),
+        (["a,b", "c"], False),
+    ],
+)
+def test_where_decimals_come_is_told_from_the_column(texts: list[str], comma: bool) -> None:
+    assert written.parse_all(texts)[1] == comma
 
 
 @given(st.one_of(st.text(max_size=12), st.floats().map(str), st.integers().map(str)))
@@ -55,15 +82,16 @@ def test_columns_of_written_numbers_are_numeric_on_every_way(tmp_path: Path) -> 
         {
             "price": [f"${v:,}" for v in values],
             "share": [f"{v % 100}%" for v in values],
+            "cost": [f"{v},00" for v in values],
             "plain": [str(v) for v in values],
         }
     )
     columns = profile(table)
-    assert [column.type for column in columns] == ["numeric"] * 3
+    assert [column.type for column in columns] == ["numeric"] * 4
     pipeline = FeaturePipeline.fit(table, columns)
     pipeline.save(tmp_path)
     features = pipeline.transform(table)
-    np.testing.assert_array_equal(features.numeric, np.column_stack([values, values % 100, values]))
+    np.testing.assert_array_equal(features.numeric, np.column_stack([values, values % 100, values, values]))
     rows = [[*row.values()] for row in table.to_pylist()]
     for other in (pipeline, FeaturePipeline.load(tmp_path)):
         np.testing.assert_array_equal(other.transform_rows(rows).numeric, features.numeric)

@@ -78,6 +78,16 @@ def test_a_header_that_does_not_fit_is_refused_with_a_sentence(body: str, conten
 
 def test_csv_may_be_in_another_charset() -> None:
     assert decode("1,Århus,x".encode("latin-1"), "text/csv; charset=latin-1") == [["1", "Århus", "x"]]
+    assert (
+        decode("1,Århus,x".encode("latin-1"), CSV) == decode("1,Århus,x".encode("utf-16"), CSV) == [["1", "Århus", "x"]]
+    )
+
+
+def test_other_delimiters_are_read_where_only_they_fit_the_columns() -> None:
+    assert decode("1,5;Oslo;x\n2;Rome;", CSV) == [["1,5", "Oslo", "x"], ["2", "Rome", ""]]
+    assert decode('1\t"a\tb"\tx\n', CSV) == [["1", "a\tb", "x"]]
+    assert decode("1;2,Oslo,a;b", CSV) == [["1;2", "Oslo", "a;b"]]
+    assert decode("note|city|more|age\nx|Oslo|?|1\n", "text/csv; header=present") == [["1", "Oslo", "x"]]
 
 
 @pytest.mark.parametrize(

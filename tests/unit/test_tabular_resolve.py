@@ -49,6 +49,11 @@ def test_the_problem_type_is_inferred(values: list[object], kind: str, objective
         (["1.0", "1.0", "1", "0"], ["0", "1.0"]),
         ([" b", "b ", "a"], ["a", "b"]),
         (["None", "NA", "Minor"], ["Minor", "NA", "None"]),
+        (["1", "2", "NA", "?"], ["1", "2"]),
+        (["1", "NA"], ["1", "NA"]),
+        (["TRUE", "false", "None", "True", "TRUE"], ["false", "TRUE"]),
+        (["true", "True", "maybe"], ["True", "maybe", "true"]),
+        (["+", "-"], ["+", "-"]),
     ],
 )
 def test_classes_are_sorted_and_keep_their_text(values: list[object], classes: list[str]) -> None:
@@ -79,6 +84,7 @@ def test_regression_targets_that_are_no_numbers_are_nan() -> None:
         (["a", "b", "c"], BINARY, "exactly two labels .* it has 3"),
         (["a", "b", "1"], REGRESSION, "not numbers"),
         (["1", "1.0", "x"], REGRESSION, "only one number"),
+        ([f"key-{i % 60}" for i in range(119)], MULTICLASS, "60 classes in 119 rows, too many"),
         (["1", "1.0"], MULTICLASS, "only the class"),
         (["1", "1.0"], None, "only one number"),
     ],

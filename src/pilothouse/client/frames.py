@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from pilothouse.data.decompress import DataStream
+from pilothouse.data.utf8 import Utf8Stream
 from pilothouse.errors import DataError
+from pilothouse.objects import header
 
 BATCH = 10_000
 """Rows that are held at a time when a file is predicted."""
@@ -47,18 +51,18 @@ def batches(source: Path | IO[str], columns: Sequence[str], size: int = BATCH) -
     if isinstance(source, Path) and _starts(source) == b"PAR1":
         yield from _parquet_batches(source, columns, size)
         return
-    with _text(source) as stream:
-        reader = csv.reader(stream)
-        header = _header(reader, str(getattr(source, "name", source)))
-        chosen = positions(header, columns)
-        rows = _picked(reader, len(header), chosen)
+    with _text(source) as (stream, delimiter):
+        reader = csv.reader(stream, delimiter=delimiter)
+        fields = _header(reader, str(getattr(source, "name", source)))
+        chosen = positions(header.names(fields), columns)
+        rows = _picked(reader, len(fields), chosen)
         while batch := list(islice(rows, size)):
             yield batch
 
 
-def positions(header: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Where each of `columns` is in `header`. `DataError` names those that are missing."""
-    index = {name: place for place, name in reversed(list(enumerate(header)))}
+def positions(names: Sequence[str], columns: Sequence[str]) -> list[int]:
+    """Where each of `columns` is in `names`. `DataError` names those that are missing."""
+    index = {name: place for place, name in reversed(list(enumerate(names)))}
     missing = [name for name in columns if name not in index]
     if missing:
         raise DataError(
@@ -85,12 +89,18 @@ def _starts(path: Path) -> bytes:
         return file.read(4)
 
 
-def _text(source: Path | IO[str]) -> IO[str]:
+@contextmanager
+def _text(source: Path | IO[str]) -> Iterator[tuple[IO[str], str]]:
+    """The text of a CSV file, read as it is for training, and its delimiter."""
     if not isinstance(source, Path):
-        return source
-    compressed = _starts(source)[:2] == b"\x1f\x8b"
-    binary: Any = gzip.GzipFile(source) if compressed else source.open("rb")
-    return io.TextIOWrapper(binary, encoding="utf-8-sig", newline="")
+        yield source, header.DELIMITERS[0]
+        return
+    uri = str(_existing(source))
+    with source.open("rb") as raw:
+        stream = Utf8Stream(DataStream(raw, uri, declared=False, limit=sys.maxsize), uri)
+        content, found = stream.start(lambda content, ended: header.told(content, ended, uri))
+        buffered = io.BufferedReader(stream.after(content))
+        yield io.TextIOWrapper(buffered, encoding="utf-8", newline=""), found.delimiter
 
 
 def _header(reader: Iterator[list[str]], name: str) -> list[str]:

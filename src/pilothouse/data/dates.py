@@ -35,11 +35,12 @@ _FORMS = tuple(
         r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})",
         r"(?:[A-Za-z]{3,9},?\s+)?(?P<day>\d{1,2})(?:\s+|-)(?P<name>[A-Za-z]{3,9})\.?(?:,?\s+|-)(?P<year>\d{4}|\d{2})",
         r"(?:[A-Za-z]{3,9},?\s+)?(?P<name>[A-Za-z]{3,9})\.?\s+(?P<day>\d{1,2}),?\s+(?P<year>\d{4})",
-        r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})",
+        r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?:\.0)?",
     )
 )
 _DAY_OR_MONTH = _FORMS[1]
-_INSTANT = re.compile(r"\d{9,10}|\d{13}", re.ASCII)
+_INSTANT = re.compile(r"(?P<whole>\d{9,10}|\d{13})(?:\.\d{1,9})?", re.ASCII)
+_IN_DIGITS = re.compile(r"(?:\d{8}|\d{10}|\d{13})(?:\.0)?", re.ASCII)
 
 
 def parse(text: str, day_first: bool = False) -> tuple[float, ...]:
@@ -49,8 +50,9 @@ def parse(text: str, day_first: bool = False) -> tuple[float, ...]:
     1969..2068. Bare digits are YYYYMMDD, or seconds (9 or 10 digits) or milliseconds (13) since 1970.
     """
     text = text.strip()
-    if _INSTANT.fullmatch(text):
-        return _parts(_EPOCH + timedelta(seconds=int(text) / (1000 if len(text) == 13 else 1)), 0.0)
+    instant = _INSTANT.fullmatch(text)
+    if instant is not None:
+        return _parts(_EPOCH + timedelta(seconds=float(text) / (1000 if len(instant["whole"]) == 13 else 1)), 0.0)
     for form in _FORMS:
         match = form.fullmatch(text)
         if match is not None:
@@ -61,6 +63,16 @@ def parse(text: str, day_first: bool = False) -> tuple[float, ...]:
 def is_date(text: str) -> bool:
     """Whether `text` names a date."""
     return not math.isnan(parse(text)[0])
+
+
+def is_in_digits(text: str) -> bool:
+    """Whether `text` is a number that is likely a date: YYYYMMDD from 1900 to 2099, seconds or milliseconds since 1970
+    from September 2001, when they had ten digits, to 2049."""
+    text = text.strip()
+    if _IN_DIGITS.fullmatch(text) is None:
+        return False
+    year = parse(text)[1]
+    return 1900 <= year < 2100 if len(text.removesuffix(".0")) == 8 else 2001 <= year < 2050
 
 
 def writes_day_first(texts: Iterable[str]) -> bool:

@@ -23,7 +23,6 @@ class DataStream(io.RawIOBase):
         self.count = 0
         self._uri = uri
         self._limit = limit
-        self._ahead = b""
         magic = raw.read(len(_MAGIC))
         source = io.BufferedReader(_Chained(magic, raw), 1 << 18)
         if magic == _MAGIC:
@@ -35,11 +34,6 @@ class DataStream(io.RawIOBase):
         else:
             self._plain = source
 
-    def after(self, ahead: bytes) -> DataStream:
-        """This stream, with bytes that were read from it put back in front."""
-        self._ahead = ahead + self._ahead
-        return self
-
     def readable(self) -> bool:
         """Always."""
         return True
@@ -47,9 +41,6 @@ class DataStream(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Up to `size` bytes (at most 1 MB at a time); none at the end."""
         size = 1 << 20 if size < 0 else size
-        if self._ahead:
-            taken, self._ahead = self._ahead[:size], self._ahead[size:]
-            return taken
         taken = self._decompressed(size)
         self.count += len(taken)
         if self.count > self._limit:

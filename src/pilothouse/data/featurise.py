@@ -302,7 +302,7 @@ def _fitted_number(name: str, values: pa.ChunkedArray) -> Encoder:
     if not pa.types.is_string(values.type):
         return NumberEncoder([name])
     spelled = pc.unique(values.slice(0, _NUMBERS_TRIED)).to_pylist()
-    return WrittenNumberEncoder(name) if written.is_needed(t for t in spelled if t) else NumberEncoder([name])
+    return written.encoder(name, [text for text in spelled if text]) or NumberEncoder([name])
 
 
 def _sample(column: pa.ChunkedArray, rows: int, seed: int) -> pa.ChunkedArray:
@@ -315,5 +315,5 @@ def _restored(column: Column, state: dict[str, Any], arrays: dict[str, Any], pos
     prefix = f"{position}."
     own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
     if state.get("written"):
-        return WrittenNumberEncoder(column.name)
+        return WrittenNumberEncoder(column.name, state.get("comma", False))
     return cast(Encoder, _ENCODERS[column.type].restore(column.name, state, own))

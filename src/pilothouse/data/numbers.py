@@ -26,6 +26,14 @@ def parse(text: str) -> float:
     return value
 
 
+def is_infinite(text: str) -> bool:
+    """Whether `text` spells infinity, or a number beyond double precision."""
+    try:
+        return math.isinf(float(text))
+    except ValueError:
+        return False
+
+
 def parse_array(texts: pa.Array) -> npt.NDArray[np.float64]:
     """`parse` over an Arrow string array (no nulls), at Arrow's speed where every value is a number or missing."""
     trimmed = pc.ascii_trim_whitespace(texts)

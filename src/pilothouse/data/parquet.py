@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from pilothouse.data.ranged import RangedFile
 from pilothouse.errors import DataError
+from pilothouse.objects import header
 from pilothouse.objects.base import ObjectInfo, Objects
 
 BATCH_ROWS = 1 << 16
@@ -106,7 +107,7 @@ def _bytes_expected(metadata: Any) -> int:
 
 def _plain_table(table: pa.Table, info: ObjectInfo) -> pa.Table:
     columns = [_plain(column, name, info) for name, column in zip(table.column_names, table.columns, strict=True)]
-    return pa.Table.from_arrays(columns, names=table.column_names)
+    return pa.Table.from_arrays(columns, names=header.names(table.column_names))
 
 
 def _text_bytes(table: pa.Table) -> int:

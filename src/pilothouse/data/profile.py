@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -67,13 +67,16 @@ def profile(
     exclude: Collection[str] = (),
     types: Mapping[str, ColumnType] | None = None,
     only: Collection[str] | None = None,
+    total: int | None = None,
 ) -> list[Column]:
     """The input columns of `table`: all but those in `exclude`, in the table's order.
 
     `types` (a user's word) overrules the evidence. Columns that are not in `only`, if it is given, are ignored.
-    Large tables are judged by `SAMPLE_ROWS` rows spread over them, with a fixed seed.
+    Large tables are judged by `SAMPLE_ROWS` rows spread over them, with a fixed seed. `total` is how many rows there
+    are where those of `table` are but some of them, in their order.
     """
     rows = _sampled_rows(table.num_rows)
+    total = table.num_rows if total is None else total
     columns = []
     for name in table.column_names:
         if name in exclude:
@@ -81,7 +84,7 @@ def profile(
         if only is not None and name not in only:
             columns.append(Column(name, "ignored", "not among the requested features", 0.0, 0, 0))
         else:
-            columns.append(_profiled(name, table[name], rows, (types or {}).get(name)))
+            columns.append(_profiled(name, table[name], rows, (types or {}).get(name), total))
     return columns
 
 
@@ -91,12 +94,12 @@ def _sampled_rows(total: int) -> Array | None:
     return np.sort(np.random.default_rng(0).choice(total, SAMPLE_ROWS, replace=False))
 
 
-def _profiled(name: str, values: pa.ChunkedArray, rows: Array | None, given: ColumnType | None) -> Column:
+def _profiled(name: str, values: pa.ChunkedArray, rows: Array | None, given: ColumnType | None, total: int) -> Column:
     if pa.types.is_nested(values.type):
         return Column(name, "ignored", "its values are nested; flatten them into columns to use them", 0.0, 0, 0)
     sample = render.chunk(values if rows is None else values.take(rows))
     evidence = _evidence(sample)
-    kind, reason = (given, "given in the feature specification") if given else _judged(sample, evidence, values)
+    kind, reason = (given, "given in the feature specification") if given else _judged(sample, evidence, values, total)
     return Column(name, kind, reason, round(evidence.missing, 6), len(evidence.texts), evidence.rows)
 
 
@@ -107,17 +110,19 @@ def _evidence(sample: pa.Array) -> _Evidence:
     return _Evidence([text for text, _ in present], [count for _, count in present], len(sample))
 
 
-def _judged(sample: pa.Array, evidence: _Evidence, values: pa.ChunkedArray) -> tuple[ColumnType, str]:
+def _judged(sample: pa.Array, evidence: _Evidence, values: pa.ChunkedArray, total: int) -> tuple[ColumnType, str]:
     if len(evidence.texts) < 2:
         useless = _useless(evidence, values)
         if useless is not None:
             return "ignored", useless
+    if _share_of(dates.is_in_digits, evidence) >= DATE_SHARE:
+        return "datetime", "its values are dates written as numbers"
     if not pa.types.is_string(sample.type):
-        return _numeric(values, "stored as numbers")
+        return _numeric(values, "stored as numbers", total)
     reason = _number_reason(evidence)
     if reason is not None:
-        return _numeric(values, reason)
-    if _share_of_dates(evidence) >= DATE_SHARE:
+        return _numeric(values, reason, total)
+    if _share_of(dates.is_date, evidence) >= DATE_SHARE:
         return "datetime", "its values are dates"
     return _words(evidence)
 
@@ -133,37 +138,40 @@ def _useless(evidence: _Evidence, values: pa.ChunkedArray) -> str | None:
 
 
 def _number_reason(evidence: _Evidence) -> str | None:
-    parsed = [written.parse(text) for text in evidence.texts]
-    count = sum(n for value, n in zip(parsed, evidence.counts, strict=True) if value == value)
-    share, others = count / max(1, evidence.present), sum(value != value for value in parsed)
+    parsed = list(zip(evidence.texts, written.parse_all(evidence.texts)[0], evidence.counts, strict=True))
+    found = [n for _, value, n in parsed if value == value]
+    words = [n for text, value, n in parsed if value != value and not numbers.is_infinite(text)]
+    share = sum(found) / max(1, sum(found) + sum(words))
     if share >= NUMBER_SHARE:
         return "its values are numbers"
-    if share >= 0.5 and others <= MARKER_WORDS and len(parsed) - others > 20:
+    if share >= 0.5 and len(words) <= MARKER_WORDS and len(found) > 20:
         return "its values are numbers, but for a few words that are taken as missing"
     return None
 
 
-def _numeric(values: pa.ChunkedArray, reason: str) -> tuple[ColumnType, str]:
-    if _numbers_the_rows(values):
+def _numeric(values: pa.ChunkedArray, reason: str, total: int) -> tuple[ColumnType, str]:
+    if _numbers_the_rows(values, total):
         return "ignored", "it only numbers the rows"
     return "numeric", reason
 
 
-def _numbers_the_rows(values: pa.ChunkedArray) -> bool:
+def _numbers_the_rows(values: pa.ChunkedArray, total: int) -> bool:
+    """Whether the values are those that a column of row numbers has in some of `total` rows."""
     if len(values) < 3:
         return False
-    if not _consecutive(numbers.NumberEncoder([""]).encode_array(render.chunk(values.slice(0, 1000)))[:, 0]):
+    if not _are_row_numbers(numbers.as_float64(render.chunk(values.slice(0, 1000))), total):
         return False
-    return _consecutive(numbers.as_float64(render.chunk(values)))
+    return _are_row_numbers(numbers.as_float64(render.chunk(values)), total)
 
 
-def _consecutive(sequence: Array) -> bool:
-    return bool(sequence[0] in (0, 1) and (np.diff(sequence) == 1).all())
+def _are_row_numbers(sequence: Array, total: int) -> bool:
+    within = sequence[0] >= 0 and sequence[-1] <= total
+    return bool(within and (np.diff(sequence) >= 1).all() and (sequence == np.floor(sequence)).all())
 
 
-def _share_of_dates(evidence: _Evidence) -> float:
+def _share_of(fits: Callable[[str], bool], evidence: _Evidence) -> float:
     texts, counts = evidence.texts[:_DATES_TRIED], evidence.counts[:_DATES_TRIED]
-    found = sum(count for text, count in zip(texts, counts, strict=True) if dates.is_date(text))
+    found = sum(count for text, count in zip(texts, counts, strict=True) if fits(text))
     return found / max(1, sum(counts))
 
 

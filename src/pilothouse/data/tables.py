@@ -11,7 +11,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from pilothouse.data import delimited, parquet, spool
-from pilothouse.data.header import check_names
 from pilothouse.data.spool import Spool
 from pilothouse.errors import DataError
 from pilothouse.objects.base import ObjectInfo, Objects
@@ -57,6 +56,7 @@ def opened(objects: Objects, channels: Sequence[Listed], folder: Path) -> Iterat
 
     The folder is emptied before, so what a killed process left there does no harm, and is gone afterwards.
     """
+    _check_size(channels)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         if sum(channel.expected_bytes for channel in channels) <= SPOOLED_FROM:
@@ -107,6 +107,15 @@ def spooled(objects: Objects, channel: Listed, path: Path) -> Spool:
     return table
 
 
+def _check_size(channels: Sequence[Listed]) -> None:
+    stored = sum(info.size for channel in channels for info in channel.infos)
+    if stored > MAX_SPOOLED_BYTES:
+        raise DataError(
+            f"The data is too large: the objects of the channels have {stored / 1e9:.1f} GB, "
+            f"and at most {MAX_SPOOLED_BYTES / 1e9:.0f} GB are read. Use fewer rows or columns."
+        )
+
+
 def _check_listed(channel: Listed) -> None:
     if not channel.infos:
         raise DataError("There are no objects to read. Check the S3Uri of the channel.")
@@ -138,7 +147,8 @@ def _parquet_blocks(objects: Objects, infos: Sequence[ObjectInfo]) -> Iterator[p
 
 def _joined(tables: list[pa.Table], infos: Sequence[ObjectInfo]) -> pa.Table:
     names = tables[0].column_names
-    check_names(names, infos[0].uri)
+    if not names:
+        raise DataError(f"{infos[0].uri} has no columns. Give it a target column and columns to learn from.")
     for table, info in zip(tables, infos, strict=True):
         if sorted(table.column_names) != sorted(names):
             raise DataError(

@@ -1,10 +1,10 @@
-"""Numbers as people write them: thousands in groups, a currency before or after, a percent sign."""
+"""Numbers as people write them: thousands in groups, decimals behind a comma, a currency, a percent sign."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,42 +12,76 @@ import numpy.typing as npt
 
 from pilothouse.data import numbers
 
-_DIGITS = r"(?P<digits>[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+)"
-_CURRENCY = r"(?:[$€£¥]|USD|EUR|GBP|JPY|CHF)"
-_WRITTEN = re.compile(rf"(?P<sign>[+-]?)\s?(?:{_CURRENCY}\s?)?(?P<inner>[+-]?){_DIGITS}\s?(?:%|{_CURRENCY})?", re.ASCII)
+_CURRENCY = r"(?:[$€£¥₹]|USD|EUR|GBP|JPY|CHF)"
+_BLANKS_AND_APOSTROPHES = " \u00a0\u202f'’"
 
 
-def parse(text: str) -> float:
+def _form(groups: str, decimal: str) -> re.Pattern[str]:
+    """Numbers whose thousands `groups` part, all by the same character, and whose decimals are behind `decimal`."""
+    digits = (
+        rf"(?P<digits>[1-9]\d{{0,2}}(?P<group>[{groups}{_BLANKS_AND_APOSTROPHES}])\d{{3}}(?:(?P=group)\d{{3}})*"
+        rf"(?:{decimal}\d*)?|\d+(?:{decimal}\d*)?|{decimal}\d+)"
+    )
+    return re.compile(rf"(?P<sign>[+-]?)\s?(?:{_CURRENCY}\s?)?(?P<inner>[+-]?){digits}\s?(?:%|{_CURRENCY})?", re.ASCII)
+
+
+_POINT, _COMMA = _form(",", r"\."), _form(".", ",")
+_GROUPS = dict.fromkeys(map(ord, _BLANKS_AND_APOSTROPHES))
+_PLAIN_POINT, _PLAIN_COMMA = {**_GROUPS, ord(","): None}, {**_GROUPS, ord("."): None, ord(","): "."}
+
+
+def parse(text: str, comma: bool = False) -> float:
     """The finite number that `text` spells, plainly or as people write it; NaN for anything else.
 
-    "12%" is 12, "$1,234.50" and "1,234.50 EUR" are 1234.5; a comma only parts groups of three digits.
+    "12%" is 12, "$1,234.50", "1 234.50" and "1,234.50 EUR" are 1234.5; thousands are parted by commas, blanks or
+    apostrophes, groups of three digits. With `comma`, decimals come behind a comma, and points may part thousands:
+    "1.234,50" is 1234.5. A plain number such as 1.234 is itself all the same.
     """
     plain = numbers.parse(text)
     if not math.isnan(plain):
         return plain
-    match = _WRITTEN.fullmatch(text.strip())
+    match = (_COMMA if comma else _POINT).fullmatch(text.strip())
     if match is None or (match["sign"] and match["inner"]):
         return math.nan
-    value = numbers.parse(match["digits"].replace(",", ""))
+    value = numbers.parse(match["digits"].translate(_PLAIN_COMMA if comma else _PLAIN_POINT))
     return -value if "-" in (match["sign"], match["inner"]) else value
 
 
-def is_needed(texts: Iterable[str]) -> bool:
-    """Whether some of `texts` are numbers only as people write them."""
-    return any(math.isnan(numbers.parse(text)) and not math.isnan(parse(text)) for text in texts)
+def parse_all(texts: Sequence[str]) -> tuple[list[float], bool]:
+    """The number of each of a column's `texts`, and whether their decimals come behind a comma.
+
+    They do if more of them are numbers only so, as "1,5" is, than only otherwise, as "1,234.5" is.
+    """
+    values = [parse(text) for text in texts]
+    if not any("," in text for text in texts):
+        return values, False
+    others = [parse(text, comma=True) for text in texts]
+    pairs = [(math.isnan(value), math.isnan(other)) for value, other in zip(values, others, strict=True)]
+    comma = pairs.count((True, False)) > pairs.count((False, True))
+    return (others if comma else values), comma
 
 
 class WrittenNumberEncoder:
-    """The number that a text spells; NaN where it spells none."""
+    """The number that a text spells by `parse`; NaN where it spells none."""
 
-    def __init__(self, column: str) -> None:
+    def __init__(self, column: str, comma: bool) -> None:
         self.names = [column]
         self.cardinality: int | None = None
+        self._comma = comma
 
     def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], None]:
         """One number for each text."""
-        return numbers.to_float32(np.array([parse(text) for text in texts], np.float64)).reshape(-1, 1), None
+        values = np.array([parse(text, self._comma) for text in texts], np.float64)
+        return numbers.to_float32(values).reshape(-1, 1), None
 
     def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """What tells it from an encoder of plain numbers."""
-        return {"written": True}, {}
+        return {"written": True, **({"comma": True} if self._comma else {})}, {}
+
+
+def encoder(column: str, texts: Sequence[str]) -> WrittenNumberEncoder | None:
+    """The encoder of a column with these `texts`; None if none of them is a number only as people write it."""
+    values, comma = parse_all(texts)
+    pairs = zip(texts, values, strict=True)
+    needed = any(not math.isnan(value) and math.isnan(numbers.parse(text)) for text, value in pairs)
+    return WrittenNumberEncoder(column, comma) if needed else None

@@ -9,6 +9,7 @@ from email.message import Message
 
 from pilothouse.contract import recordio
 from pilothouse.errors import ConfigurationError, PilothouseError
+from pilothouse.objects.encoding import Utf8
 
 CSV, JSON, JSON_LINES, RECORDIO = "text/csv", "application/json", "application/jsonlines", recordio.MEDIA_TYPE
 _ALIASES = {"application/x-jsonlines": JSON_LINES, "application/x-ndjson": JSON_LINES, "application/x-json": JSON}
@@ -67,18 +68,19 @@ def default_accept(environment: Mapping[str, str], formats: Sequence[str]) -> st
 
 
 def as_text(body: bytes, parameters: Mapping[str, str]) -> str:
-    """A request's text, by its charset (UTF-8 unless it says another); else 400."""
-    charset = parameters.get("charset", "utf-8")
-    encoding = "utf-8-sig" if charset.lower() in ("utf-8", "utf8") else charset
+    """A request's text, by its charset; if it says none, as the files are read that models are trained on; else 400."""
+    charset = parameters.get("charset")
     try:
-        return body.decode(encoding)
-    except (UnicodeDecodeError, LookupError) as error:
-        raise CodecError(400, f"The request is not {charset} text: {error}.") from error
+        if charset is None:
+            return Utf8()(body, final=True).decode()
+        return body.decode("utf-8-sig" if charset.lower() in ("utf-8", "utf8") else charset)
+    except (UnicodeError, LookupError) as error:
+        raise CodecError(400, f"The request is not {charset or 'utf-8'} text: {error}.") from error
 
 
-def csv_rows(text: str) -> list[list[str]]:
+def csv_rows(text: str, delimiter: str = ",") -> list[list[str]]:
     """The rows of CSV, empty lines left out; 400 if it is none."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         return [row for row in reader if row]
     except csv.Error as error:

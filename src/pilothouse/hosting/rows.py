@@ -12,6 +12,8 @@ from typing import Any
 from pilothouse.data import render
 from pilothouse.hosting import media
 from pilothouse.hosting.media import CSV, JSON, JSON_LINES, CodecError
+from pilothouse.objects.header import DELIMITERS
+from pilothouse.objects.header import names as header_names
 
 Rows = list[list[str]]
 
@@ -20,13 +22,16 @@ def decode(body: bytes, content_type: str | None, columns: Sequence[str]) -> Row
     """The rows in a request, each with one cell per column, in the columns' order.
 
     CSV has no header, unless the content type says header=present; then its columns may be in any order, and more.
+    Cells are parted by commas, or by what else a training file may have, if only that makes as many as columns.
 
     `CodecError`: 415 for another format, 400 for what isn't in that format, is empty, or has other columns.
     """
     name, parameters = media.of_request(content_type, FORMATS)
-    rows = _DECODERS[name](media.as_text(body, parameters), columns)
-    if name == CSV and rows:
-        rows = _without_header(rows, columns, parameters.get("header") == "present")
+    text = media.as_text(body, parameters)
+    if name == CSV:
+        rows = _from_csv(text, columns, parameters.get("header") == "present")
+    else:
+        rows = _DECODERS[name](text, columns)
     if not rows:
         raise CodecError(400, f"The request holds no rows. Send at least one row of {len(columns)} columns.")
     for number, row in enumerate(rows, start=1):
@@ -35,9 +40,37 @@ def decode(body: bytes, content_type: str | None, columns: Sequence[str]) -> Row
     return rows
 
 
+def _from_csv(text: str, columns: Sequence[str], announced: bool) -> Rows:
+    failed: CodecError | None = None
+    for delimiter in DELIMITERS if len(columns) > 1 else DELIMITERS[:1]:
+        try:
+            rows = _cells(text, columns, delimiter)
+            if _fit(rows, columns, announced):
+                return _without_header(rows, columns, announced)
+        except CodecError as error:
+            failed = failed or error
+    if failed:
+        raise failed
+    return _without_header(_cells(text, columns, ","), columns, announced)
+
+
+def _cells(text: str, columns: Sequence[str], delimiter: str) -> Rows:
+    rows = media.csv_rows(text, delimiter)
+    return [row for row in rows if len(row) > 1 or len(columns) == 1 or row[0].strip()]
+
+
+def _fit(rows: Rows, columns: Sequence[str], announced: bool) -> bool:
+    if announced:
+        return bool(rows) and set(columns) <= set(header_names(rows[0]))
+    return all(len(row) == len(columns) for row in rows)
+
+
 def _without_header(rows: Rows, columns: Sequence[str], announced: bool) -> Rows:
+    if not rows:
+        return rows
     header = rows[0]
     if announced:
+        header = header_names(header)
         _refuse_missing(
             [column for column in columns if column not in header],
             columns,
@@ -68,10 +101,6 @@ def _column_count(expected: int, received: int, row: int) -> str:
         f"Number of columns in the received data is {received}. "
         f"(Row {row}; send the training columns in their order, without a header and without the target.)"
     )
-
-
-def _from_csv(text: str, columns: Sequence[str]) -> Rows:
-    return [row for row in media.csv_rows(text) if len(row) > 1 or len(columns) == 1 or row[0].strip()]
 
 
 def _from_json(text: str, columns: Sequence[str]) -> Rows:
@@ -119,10 +148,6 @@ def _loads(text: str) -> object:
         raise CodecError(400, f"The request is not valid JSON: {error}.") from error
 
 
-_DECODERS: dict[str, Callable[[str, Sequence[str]], Rows]] = {
-    CSV: _from_csv,
-    JSON: _from_json,
-    JSON_LINES: _from_json_lines,
-}
-FORMATS = tuple(_DECODERS)
+_DECODERS: dict[str, Callable[[str, Sequence[str]], Rows]] = {JSON: _from_json, JSON_LINES: _from_json_lines}
+FORMATS = (CSV, *_DECODERS)
 """The formats that rows are read in."""

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import zlib
 from collections.abc import Iterable
 
 from pilothouse.errors import DataError
+from pilothouse.objects import header as headers
 from pilothouse.objects.base import ObjectInfo, Objects
+from pilothouse.objects.encoding import Utf8
 
 _FIRST = 1 << 16
-_LARGEST_HEADER = 8 << 20
 _LARGEST_FOOTER = 64 << 20
 _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 
 
 def header(objects: Objects, info: ObjectInfo, content_type: str, gzip: bool = False) -> list[str]:
-    """The column names of a CSV or Parquet object; one small read is enough unless the header is very long.
+    """The columns of a CSV or Parquet object as its header has them; one small read is enough unless the header is very
+    long.
 
     A CSV file may be gzipped though `gzip` does not say so: its first bytes tell. `DataError` if there is no header to
     be found in the object, whatever is wrong with it; also if `gzip` says so and it isn't.
@@ -28,12 +27,15 @@ def header(objects: Objects, info: ObjectInfo, content_type: str, gzip: bool = F
         return _parquet(objects, info)
     size = _FIRST
     while True:
-        names = _csv(_text(objects, info, size, gzip), info)
-        if names is not None:
-            return names
-        if size >= _LARGEST_HEADER:
+        content, ended = _start(objects, info, size, gzip)
+        found = headers.told(content, ended, info.uri)
+        if found is not None and not found.fields:
+            raise DataError(f"{info.uri} is empty. Give it a header line with the column names, and rows.")
+        if found is not None:
+            return found.fields
+        if size >= headers.LARGEST:
             raise DataError(f"{info.uri} has no header line in its first {size >> 20} MiB. Is it a CSV file?")
-        size = min(size * 8, _LARGEST_HEADER)
+        size = min(size * 8, headers.LARGEST)
 
 
 def total_size(infos: Iterable[ObjectInfo]) -> int:
@@ -41,14 +43,8 @@ def total_size(infos: Iterable[ObjectInfo]) -> int:
     return sum(info.size for info in infos)
 
 
-class _Text:
-    """The start of a text file; `ended` when it is the whole."""
-
-    def __init__(self, content: str, ended: bool) -> None:
-        self.content, self.ended = content, ended
-
-
-def _text(objects: Objects, info: ObjectInfo, size: int, gzip: bool) -> _Text:
+def _start(objects: Objects, info: ObjectInfo, size: int, gzip: bool) -> tuple[bytes, bool]:
+    """The first bytes of a text file, as UTF-8, and whether they are the whole."""
     with objects.open(info.bucket, info.key, 0, size) as stream:
         raw = stream.read()
     ended = len(raw) >= info.size
@@ -57,8 +53,8 @@ def _text(objects: Objects, info: ObjectInfo, size: int, gzip: bool) -> _Text:
     elif gzip:
         raise DataError(f"{info.uri} is declared as Gzip but is not gzip data. Leave out CompressionType.")
     try:
-        return _Text(codecs.getincrementaldecoder("utf-8-sig")().decode(raw, final=ended), ended)
-    except UnicodeDecodeError:
+        return Utf8()(raw, ended), ended
+    except UnicodeError:
         raise DataError(f"{info.uri} is not UTF-8 text. Save it as UTF-8 CSV, or correct ContentType.") from None
 
 
@@ -69,20 +65,6 @@ def _inflated(raw: bytes, size: int, ended: bool, info: ObjectInfo) -> tuple[byt
     except zlib.error:
         raise DataError(f"{info.uri} is not valid gzip. Compress it again, or set CompressionType to None.") from None
     return content, inflater.eof or (ended and not inflater.unconsumed_tail)
-
-
-def _csv(text: _Text, info: ObjectInfo) -> list[str] | None:
-    """The first record that is not blank; None if the text ends before it does."""
-    lines = io.StringIO(text.content.lstrip("\r\n"), newline="")
-    try:
-        names = next(csv.reader(lines), [])
-    except csv.Error as error:
-        raise DataError(f"The header of {info.uri} cannot be read as CSV: {error}.") from None
-    if not text.ended and lines.tell() >= len(lines.getvalue()):
-        return None
-    if not names:
-        raise DataError(f"{info.uri} is empty. Give it a header line with the column names, and rows.")
-    return names
 
 
 def _parquet(objects: Objects, info: ObjectInfo) -> list[str]:

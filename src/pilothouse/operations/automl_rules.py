@@ -9,7 +9,7 @@ from typing import Any
 from pilothouse.catalog import algorithms, metrics, tabular_jobs
 from pilothouse.catalog.tabular_jobs import Channel, TabularJob
 from pilothouse.errors import DataError, S3Error, ValidationError
-from pilothouse.objects import manifest, peek, uri
+from pilothouse.objects import header, manifest, peek, uri
 from pilothouse.operations.context import Context
 
 MAX_OUTPUT_PATH = 512
@@ -156,21 +156,29 @@ def _deployment(context: Context, job: TabularJob) -> None:
 
 def _columns(context: Context, job: TabularJob) -> None:
     for channel in job.channels:
-        header = _header(context, channel, job.role_arn)
-        if header is None:
+        fields = _header(context, channel, job.role_arn)
+        if fields is None:
             continue
-        if job.target not in header:
-            raise ValidationError(f"Target attribute name {job.target} does not exist in header.")
-        if job.weight and job.weight not in header:
-            raise ValidationError(f"Sample weight attribute name {job.weight} does not exist in header.")
+        _in_header("Target", job.target, fields)
+        if job.weight:
+            _in_header("Sample weight", job.weight, fields)
         if channel.kind == "training":
-            _features(context, job, header)
+            _features(context, job, header.names(fields))
     if job.weight == job.target:
         raise ValidationError("SampleWeightAttributeName must not be the target attribute.")
 
 
+def _in_header(role: str, name: str, fields: list[str]) -> None:
+    if name not in fields:
+        raise ValidationError(f"{role} attribute name {name} does not exist in header.")
+    if fields.count(name) > 1:
+        raise ValidationError(
+            f"{role} attribute name {name} exists {fields.count(name)} times in header. Give each column its own name."
+        )
+
+
 def _header(context: Context, channel: Channel, role_arn: str) -> list[str] | None:
-    """The column names; None for content that cannot be read, which is for the job to fail on, with a FailureReason."""
+    """The header as it stands; None for content that cannot be read, on which the job fails, with a FailureReason."""
     region = context.settings.region
     info = manifest.first(context.objects, channel.data_type, channel.uri, region=region, role_arn=role_arn)
     try:
@@ -179,15 +187,15 @@ def _header(context: Context, channel: Channel, role_arn: str) -> list[str] | No
         return None
 
 
-def _features(context: Context, job: TabularJob, header: list[str]) -> None:
+def _features(context: Context, job: TabularJob, columns: list[str]) -> None:
     if job.feature_specification_uri is None:
         return
     specification = _specification(context, job.feature_specification_uri)
     names = specification.get("FeatureAttributeNames")
     types = specification.get("FeatureDataTypes", {})
     _specification_shape(names, types)
-    _known(names or [], set(header), job.target, "FeatureAttributeNames")
-    _known(types, set(names or header), job.target, "FeatureDataTypes")
+    _known(names or [], set(columns), job.target, "FeatureAttributeNames")
+    _known(types, set(names or columns), job.target, "FeatureDataTypes")
     wrong = {name: kind for name, kind in types.items() if kind not in FEATURE_TYPES}
     if wrong:
         raise ValidationError(f"FeatureDataTypes {wrong} are not supported. Supported: {', '.join(FEATURE_TYPES)}.")

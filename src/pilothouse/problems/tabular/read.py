@@ -90,7 +90,8 @@ def prepare(train: Table, validation: Table | None, reading: Reading, directory:
     train_rows = _training_rows(learn, judge, reading, resolved, groups)
     _check_objective(learn, judge, train_rows, resolved)
     chosen = learn.table.select(inputs).take(sample.learnt_from(learn.table, learn.y, train_rows, reading.seed))
-    columns = profile(chosen, types=reading.specification.types, only=reading.specification.names)
+    specified = reading.specification
+    columns = profile(chosen, types=specified.types, only=specified.names, total=train.num_rows)
     _check_features(columns)
     pipeline = FeaturePipeline.fit(chosen, columns, reading.seed, len(train_rows))
     del chosen
@@ -132,7 +133,7 @@ def _with_targets(weighed: _Usable, target: str, resolved: Resolved) -> _Usable:
     parts, unusable = list[npt.NDArray[np.float64]](), Counter[str]()
     for block in spool.blocks(weighed.table.select([target])):
         parts.append(resolved.targets(block[target]))
-        unusable.update(_unusable(block[target], np.isfinite(parts[-1]), resolved))
+        unusable.update(_unusable(block[target], np.isfinite(parts[-1])))
     y = np.concatenate(parts)
     usable = np.isfinite(y)
     dropped = weighed.dropped | dict(unusable)
@@ -142,10 +143,9 @@ def _with_targets(weighed: _Usable, target: str, resolved: Resolved) -> _Usable:
     return _Usable(weighed.table.filter(pa.array(usable)), y[usable], weights, dropped)
 
 
-def _unusable(column: pa.ChunkedArray, usable: npt.NDArray[np.bool_], resolved: Resolved) -> dict[str, int]:
+def _unusable(column: pa.ChunkedArray, usable: npt.NDArray[np.bool_]) -> dict[str, int]:
     texts = labels(column).filter(pa.array(~usable)).to_pylist()
-    # A marker such as None is no number, but it may be a class.
-    missing = sum(is_missing(text) if resolved.classes is None else not text for text in texts)
+    missing = sum(map(is_missing, texts))
     return {"missing_target": missing, "invalid_target": len(texts) - missing}
 
 

@@ -1,11 +1,13 @@
 """Resolve: from a target column to a problem type, its classes, and the objective.
 
-The rule, where the request names no problem type (numbers are what `data.numbers` parses):
+The rule, where the request names no problem type (numbers are what `data.written` parses):
   * two different labels: BinaryClassification;
   * at least 95 % numbers: Regression, unless they are at most 20 different integers with 10 or more rows each on
     average: MulticlassClassification;
   * other labels: MulticlassClassification, unless there are so many that they look like free text or a key.
 Classes are sorted as numbers if all are, else as text; the later of two is the positive one (0/1, no/yes, False/True).
+Words such as NA and None are classes, unless all other labels are numbers, or true and false, or unless the request
+wants two classes and there are two others.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,27 +23,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pilothouse.catalog.metrics import BINARY, DEFAULT_OBJECTIVE, MULTICLASS, REGRESSION, objectives
-from pilothouse.data import numbers, render
+from pilothouse.data import numbers, render, written
+from pilothouse.data.markers import is_missing
 from pilothouse.errors import DataError
 
 NUMBER_SHARE = 0.95
 INTEGER_CLASSES, ROWS_A_CLASS = 20, 10
 FREE_CLASSES = 100
 """So many text labels are always accepted as classes; more only with `ROWS_A_CLASS` rows each on average."""
-MAX_CLASSES = 2000
+MAX_CLASSES, LEAST_ROWS_A_CLASS = 2000, 2
+"""More classes, or classes of fewer rows on average, are refused."""
+
 MOST_LABELS = 200_000
 
 _BLANK = ("", "nan")
+_BOOLEANS = {"false", "true"}
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """`classes`: label texts in order, None for regression. `index`: the class of every spelling in the data."""
+    """`classes`: label texts in order, None for regression. `index`: the class of every spelling in the data. `comma`:
+    whether the decimals of a regression target come behind a comma."""
 
     problem_type: str
     metric: str
     classes: list[str] | None
     index: dict[str, int]
+    comma: bool = False
 
     def targets(self, column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
         """The target of each row as float64, a class index or a value; NaN where there is none that is known."""
@@ -50,7 +59,7 @@ class Resolved:
         return values[rows]
 
     def _target(self, text: str) -> float:
-        return numbers.parse(text) if self.classes is None else float(self.index.get(text, np.nan))
+        return written.parse(text, self.comma) if self.classes is None else float(self.index.get(text, np.nan))
 
 
 def labels(column: pa.ChunkedArray) -> pa.Array:
@@ -71,13 +80,14 @@ def resolve(column: pa.ChunkedArray, problem_type: str | None = None, metric: st
 
 def resolve_counts(counts: Counter[str], problem_type: str | None = None, metric: str | None = None) -> Resolved:
     """The same from how often each label occurs."""
+    counts = _without_markers(counts, problem_type)
     if len(counts) < 2:
         held = f"only the value {next(iter(counts))!r}" if counts else "no values"
         raise DataError(f"The target column has {held}. Training needs at least two different ones.")
     kind = problem_type or infer(counts)
     if kind == REGRESSION:
-        _check_numbers(counts)
-        return Resolved(kind, _objective(kind, metric), None, {})
+        comma = _check_numbers(counts)
+        return Resolved(kind, _objective(kind, metric), None, {}, comma)
     classes, index = _classes(counts)
     _check_classes(kind, classes, counts)
     return Resolved(kind, _objective(kind, metric), classes, index)
@@ -86,7 +96,7 @@ def resolve_counts(counts: Counter[str], problem_type: str | None = None, metric
 def infer(counts: Counter[str]) -> str:
     """The problem type for these labels by the rule above; `DataError` asks for ProblemType when unsure."""
     rows = sum(counts.values())
-    values = {text: numbers.parse(text) for text in counts}
+    values = dict(zip(counts, written.parse_all(list(counts))[0], strict=True))
     found = {value for value in values.values() if value == value}
     if len(_classes(counts)[0]) == 2:
         return BINARY
@@ -116,22 +126,37 @@ def count(columns: Iterable[pa.ChunkedArray]) -> Counter[str]:
     return counts
 
 
+def _without_markers(counts: Counter[str], kind: str | None) -> Counter[str]:
+    """The labels without those words that say that there is none, where the others show that they do."""
+    rest = Counter({text: number for text, number in counts.items() if not is_missing(text)})
+    if len(rest) == len(counts) or len(rest) < 2:
+        return counts
+    plain = all(value == value for value in written.parse_all(list(rest))[0]) or _are_booleans(rest)
+    return rest if plain or (kind == BINARY and len(_classes(rest)[0]) == 2) else counts
+
+
+def _are_booleans(texts: Iterable[str]) -> bool:
+    return all(text.lower() in _BOOLEANS for text in texts)
+
+
 def _classes(counts: Counter[str]) -> tuple[list[str], dict[str, int]]:
-    """Labels in order, and the class of each spelling; spellings of one number (1, 1.0) are one class."""
-    values = {text: numbers.parse(text) for text in counts}
-    if any(value != value for value in values.values()):
-        ordered = sorted(counts)
-        return ordered, {text: i for i, text in enumerate(ordered)}
-    spellings: defaultdict[float, list[str]] = defaultdict(list)
-    for text, value in values.items():
+    """Labels in order, and the class of each spelling; spellings of one number (1, 1.0) are one class, and so are those
+    of true and false, if there are no others."""
+    meaning: dict[str, Any] = {text: numbers.parse(text) for text in counts}
+    if any(value != value for value in meaning.values()):
+        meaning = {text: text.lower() for text in counts} if _are_booleans(counts) else {text: text for text in counts}
+    spellings: defaultdict[Any, list[str]] = defaultdict(list)
+    for text, value in meaning.items():
         spellings[value].append(text)
     groups = [spellings[value] for value in sorted(spellings)]
     commonest = [max(sorted(group), key=counts.__getitem__) for group in groups]
     return commonest, {text: i for i, group in enumerate(groups) for text in group}
 
 
-def _check_numbers(counts: Counter[str]) -> None:
-    parsed = [(numbers.parse(text), n) for text, n in counts.items()]
+def _check_numbers(counts: Counter[str]) -> bool:
+    """Whether their decimals come behind a comma."""
+    values, comma = written.parse_all(list(counts))
+    parsed = list(zip(values, counts.values(), strict=True))
     share = sum(n for value, n in parsed if value == value) / sum(counts.values())
     if share < 0.5:
         raise DataError(
@@ -140,6 +165,7 @@ def _check_numbers(counts: Counter[str]) -> None:
         )
     if len({value for value, _ in parsed if value == value}) < 2:
         raise DataError("The target column has only one number in it. Training needs at least two different ones.")
+    return comma
 
 
 def _check_classes(kind: str, classes: list[str], counts: Counter[str]) -> None:
@@ -151,7 +177,7 @@ def _check_classes(kind: str, classes: list[str], counts: Counter[str]) -> None:
             f"{BINARY} needs exactly two labels in the target column; it has {len(classes)} ({shown}, …). "
             f"Choose {MULTICLASS}, or mend the labels."
         )
-    if len(classes) > MAX_CLASSES or max(counts.values()) < 2:
+    if len(classes) > MAX_CLASSES or sum(counts.values()) < LEAST_ROWS_A_CLASS * len(classes):
         raise DataError(
             f"The target column has {len(classes)} classes in {sum(counts.values())} rows, too many to learn. "
             "Choose Regression if the target is a quantity, or another target column."
