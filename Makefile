@@ -20,14 +20,14 @@ serve: $(VENV)/.base  ## start a server; its state is in ~/.local/share/pilothou
 	$(BIN)/pilothouse serve
 
 test: setup  ## run the whole suite
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup  ## ruff, mypy, import-linter and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow" -n 2
+	$(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile
 
 clean:  ## remove .venv, the demo's home and caches
 	rm -rf $(VENV) $(HOME_DIR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
