@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from botocore.model import OperationModel
 
@@ -21,8 +21,14 @@ from pilothouse.wire.faults import Door
 
 FOLDER = Path(__file__).parent / "differences"
 
-RUNTIME: Mapping[str, Callable[..., Any]] = {"InvokeEndpoint": runtime.Invoker.handle}
-"""The runtime door tells its operations by their paths, not by a table."""
+TABLES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    **SERVED,
+    "sagemaker-runtime": {"InvokeEndpoint": runtime.Invoker.handle},  # told by its path, not by a table
+    "s3": bucket.SERVED,
+}
+"""The functions that answer operations, by botocore's names of the services."""
+
+_DOORS = {"sagemaker-runtime": "runtime"}  # the others are called as their services
 
 
 @dataclass(frozen=True)
@@ -81,19 +87,8 @@ def _family(name: str, file: Mapping[str, Any], operations: tuple[Operation, ...
 
 
 def _served() -> list[Operation]:
-    doors: dict[Door, tuple[str, Mapping[str, Callable[..., Any]]]] = {
-        "sagemaker": ("sagemaker", SERVED["sagemaker"]),
-        "runtime": ("sagemaker-runtime", RUNTIME),
-        "s3": ("s3", bucket.SERVED),
-        "logs": ("logs", SERVED["logs"]),
-        "sts": ("sts", SERVED["sts"]),
-        "iam": ("iam", SERVED["iam"]),
-    }
-    known = set(SERVED) | {"s3", "sagemaker-runtime"}
-    if known != {service for service, _ in doors.values()}:
-        raise SystemExit(f"{__file__} doesn't know the door of {known}.")
     return [
-        Operation(name, function, models.operation(service, name), door)
-        for door, (service, table) in doors.items()
+        Operation(name, function, models.operation(service, name), cast(Door, _DOORS.get(service, service)))
+        for service, table in TABLES.items()
         for name, function in table.items()
     ]

@@ -63,10 +63,16 @@ def _operation(operation: Operation, family: Family, structures: Structures, ech
 
 
 def _summary(operation: Operation) -> str:
-    """The function's docstring without the operation's name that it may begin with."""
+    """The function's docstring without the operation's name that it may begin with, and with errors by their codes."""
+
+    def code(match: re.Match[str]) -> str:
+        kind = getattr(errors, match[1], None)
+        return code_of(raised.Refusal(kind), operation.door)[0] if inspect.isclass(kind) else match[0]
+
     text = inspect.cleandoc(operation.function.__doc__ or "")
     text = re.sub(rf"^{operation.name}[.,;:]?\s*", "", re.sub(r"(?<!\n)\n(?!\n)", " ", text))
-    return text if text.startswith("`") else text[:1].upper() + text[1:]
+    text = re.sub(r"`(\w+)`", code, text)
+    return text[:1].upper() + text[1:]
 
 
 def _echoed(family: Family) -> set[str]:

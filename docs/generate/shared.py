@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from docs.generate.families import Family
+from docs.generate.families import TABLES, Family
 from docs.generate.pages import code_of
 from docs.generate.raised import Refusal
 from pilothouse import errors as tree
@@ -19,7 +19,6 @@ _DOORS: dict[Door, str] = {
     "sts": "STS, IAM",
     "s3": "S3",
 }
-_SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "logs", "sts", "iam")
 _TOP = "<!-- Written by `make docs` from the code. -->"
 
 
@@ -51,7 +50,7 @@ def _links(family: Family) -> str:
 
 def _counts(families: list[Family]) -> str:
     rows = ["| service | operations in botocore's model | served |", "|---|---|---|"]
-    for name in _SERVICES:
+    for name in TABLES:
         service = models.service(name)
         served = sum(o.model.service_model is service for family in families for o in family.operations)
         rows.append(f"| {service.service_id} | {len(service.operation_names)} | {served} |")

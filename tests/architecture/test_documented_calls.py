@@ -19,12 +19,12 @@ from pilothouse.wire import models
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SOURCES = [*PAGES, *sorted(ROOT.glob("examples/**/*.py"))]
-SERVICES = ("sagemaker", "sagemaker-runtime", "s3", "logs", "sts", "iam")
+SERVICES = (*SERVED, "sagemaker-runtime", "s3")
 NAMED = re.compile(
     r"\b(?:Abort|Add|Complete|Copy|Create|Delete|Describe|Get|Head|Invoke|List|Put|Simulate|Stop|Update|Upload)"
     r"[A-Z][A-Za-z0-9]+\b"
 )
-COMMAND = re.compile(r"\baws (sagemaker|sagemaker-runtime|logs|sts|iam) ([a-z0-9-]+)((?:[^\n\\|)]|\\\n)*)")
+COMMAND = re.compile(r"\baws (sagemaker|sagemaker-runtime|logs|sts|iam|cloudwatch) ([a-z0-9-]+)((?:[^\n\\|)]|\\\n)*)")
 GLOBAL_OPTIONS = {"--query", "--output", "--no-cli-pager", "--cli-input-json", "--region", "--endpoint-url"}
 
 
