@@ -67,7 +67,9 @@ def _summary(operation: Operation) -> str:
 
     def code(match: re.Match[str]) -> str:
         kind = getattr(errors, match[1], None)
-        return code_of(raised.Refusal(kind), operation.door)[0] if inspect.isclass(kind) else match[0]
+        if inspect.isclass(kind) and issubclass(kind, PilothouseError):
+            return code_of(raised.Refusal(kind), operation.door)[0]
+        return match[0]
 
     text = inspect.cleandoc(operation.function.__doc__ or "")
     text = re.sub(rf"^{operation.name}[.,;:]?\s*", "", re.sub(r"(?<!\n)\n(?!\n)", " ", text))
