@@ -1,7 +1,7 @@
 """Which errors a function can answer with, read from its source and from that of the functions that it names.
 
-Errors that a function catches around a call are not counted as the callee's. Of calls through objects those of a
-context's objects are followed; the store raises nothing that operations let through.
+Errors that a function catches around a call are not counted as the callee's. Calls through objects are followed where
+the object's class can be told: those of a context's objects, and what a call is annotated to answer.
 """
 
 from __future__ import annotations
@@ -54,17 +54,39 @@ class _Scope:
         self._names = {**vars(inspect.getmodule(function)), **inspect.getclosurevars(function).nonlocals}
         owner = function.__qualname__.rpartition(".")[0]
         self._owner = self._names.get(owner) if owner and "<locals>" not in owner else None
+        for node in ast.walk(self.tree):
+            for name, value in _bound(node):
+                self._names[name] = self._made(value)
 
     def meaning(self, node: ast.AST) -> Any:
         """The object that a name or a dotted name stands for, as far as it can be told; else None."""
         if isinstance(node, ast.Name):
             return self._owner if node.id in ("self", "cls") else self._names.get(node.id)
+        if isinstance(node, ast.Call):
+            return self._made(node)
         if not isinstance(node, ast.Attribute):
             return None
         if ast.unparse(node) == "context.objects":
             return DirectoryObjects
         base = self.meaning(node.value)
         return getattr(base, node.attr, None) if inspect.ismodule(base) or inspect.isclass(base) else None
+
+    def _made(self, node: ast.AST) -> Any:
+        """The class of what a call answers: the class called, or the one that the function's annotation names."""
+        called = self.meaning(node.func) if isinstance(node, ast.Call) else None
+        function = _function(called)
+        if function is None:
+            return called if inspect.isclass(called) else None
+        named = vars(inspect.getmodule(function)).get(str(function.__annotations__.get("return")))
+        return named if inspect.isclass(named) else None
+
+
+def _bound(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """The names that a statement gives to calls' answers."""
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        yield node.targets[0].id, node.value
+    elif isinstance(node, ast.withitem) and isinstance(node.optional_vars, ast.Name):
+        yield node.optional_vars.id, node.context_expr
 
 
 _Found = tuple[Refusal | None, Any, tuple[type[BaseException], ...]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pilothouse.errors import ResourceInUse, S3Error, ValidationError
-from pilothouse.operations import endpoints, s3_objects, transform
+from pilothouse.operations import endpoints, s3_objects, s3_uploads, transform
 from pilothouse.wire import models
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,13 @@ def test_errors_of_the_object_store_carry_their_codes() -> None:
     found = refusals(s3_objects.get_object)
     assert Refusal(S3Error, "NoSuchKey", 404) in found
     assert Refusal(S3Error, "InvalidRange", 416) in found
+
+
+def test_errors_are_found_behind_what_a_call_answers() -> None:
+    from docs.generate.raised import Refusal, refusals
+
+    assert Refusal(S3Error, "NoSuchUpload", 404) in refusals(s3_uploads.abort_multipart_upload)
+    assert Refusal(S3Error, "BadDigest", 400) in refusals(s3_objects.put_object)
 
 
 @pytest.mark.parametrize(
