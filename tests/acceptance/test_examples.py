@@ -74,7 +74,7 @@ def create_job(sagemaker: Any) -> None:
             }
         ],
         OutputDataConfig={"S3OutputPath": "s3://data/output"},
-        AutoMLJobConfig={"CompletionCriteria": {"MaxCandidates": 4, "MaxAutoMLJobRuntimeInSeconds": 300}},
+        AutoMLJobConfig={"CompletionCriteria": {"MaxCandidates": 3, "MaxAutoMLJobRuntimeInSeconds": 300}},
         RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
     )
 
