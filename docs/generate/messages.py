@@ -1,8 +1,8 @@
 """The error messages of the server's code, as templates in which "…" stands for what is filled in.
 
-They are the texts that our error classes are made of, their docstrings where they are made of nothing, and those that
-become a FailureReason. Where such a text is a variable, a constant or what a function answers, its possible values are
-looked up.
+They are the texts that the errors of this code are made of, their docstrings where they are made of nothing, and those
+that become a FailureReason. Where such a text is a variable, a constant or what a function answers, its possible values
+are looked up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 
 from docs.generate.reading import SOURCE
 
-_ROOTS = ("PilothouseError", "ClickException", "UsageError", "BadParameter", "Fault")
+_ROOTS = ("Exception", "ClickException", "UsageError", "BadParameter", "Fault")
 _REASONS = ("FailureReason", "PartialFailureMessage", "reason", "why")
 _SAY_REASONS = ("failure", "left_out")  # functions whose answers become reasons on ways that are not followed
 _BLAME = ("AlgorithmError: ", "ClientError: ", "InternalServerError: ")
@@ -50,7 +50,10 @@ class _Code:
         nodes = [node for tree in trees for node in ast.walk(tree)]
         self.kinds = _kinds([node for node in nodes if isinstance(node, ast.ClassDef)])
         functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
-        self.functions = {function.name: function for function in functions}
+        self.functions: dict[str, list[ast.FunctionDef]] = {}
+        for function in functions:
+            self.functions.setdefault(function.name, []).append(function)
+        self.makers = {function.name for function in functions if _name(function.returns) in self.kinds}
         self.constants: dict[str, list[ast.expr]] = {}
         for node in (node for tree in trees for node in tree.body):
             if isinstance(node, ast.Assign) and _name(node.targets[0]).isupper():
@@ -110,6 +113,9 @@ class _Reader:
         if name in self._code.kinds:
             texts = [text for argument in node.args for text in self._texts(argument)]
             yield from texts if node.args else [self._code.kinds[name]]
+        elif name in self._code.makers:
+            texts = [text for argument in node.args for text in self._texts(argument)]
+            yield from (text for text in texts if not text[:1].islower())
         for place in self._code.takers.get(name, ()):
             yield from (text for argument in node.args[place : place + 1] for text in self._texts(argument))
         for keyword in node.keywords:
@@ -144,8 +150,10 @@ class _Reader:
         name = _name(node.func)
         if isinstance(node.func, ast.Attribute) and name in ("format", "strip", "get"):
             yield from self._texts(node.func.value, deep)
-        elif function := self._functions.get(name) or self._code.functions.get(name):
-            yield from self._answered(function, deep)
+        else:
+            own = self._functions.get(name)
+            for function in [own] if own else self._code.functions.get(name, []):
+                yield from self._answered(function, deep)
         given = (text for argument in node.args for text in self._texts(argument, deep - 1))
         yield from (text for text in given if not text[:1].islower())
 
