@@ -63,7 +63,7 @@ def test_errors_are_found_behind_what_a_call_answers() -> None:
         ("sagemaker", "CreateTrainingJob", "VpcConfig", False),
         ("s3", "PutObject", "ChecksumSHA256", True),  # by a name that code puts together
         ("s3", "GetObject", "IfNoneMatch", True),
-        ("s3", "PutObject", "ACL", False),
+        ("s3", "GetObject", "RequestPayer", False),
     ],
 )
 def test_a_member_counts_as_read_if_code_names_it(service: str, operation: str, member: str, named: bool) -> None:
