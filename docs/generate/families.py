@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -88,7 +89,11 @@ def _family(name: str, file: Mapping[str, Any], operations: tuple[Operation, ...
 
 def _served() -> list[Operation]:
     return [
-        Operation(name, function, models.operation(service, name), cast(Door, _DOORS.get(service, service)))
+        Operation(name, _plain(function), models.operation(service, name), cast(Door, _DOORS.get(service, service)))
         for service, table in TABLES.items()
         for name, function in table.items()
     ]
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function.func if isinstance(function, partial) else function

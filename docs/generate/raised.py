@@ -102,8 +102,8 @@ def _walk(node: ast.AST, scope: _Scope, caught: tuple[type[BaseException], ...])
         return
     if isinstance(node, ast.Call):
         kind = scope.meaning(node.func)
-        if inspect.isclass(kind) and issubclass(kind, PilothouseError) and S3Error not in kind.__bases__:
-            yield _refusal(kind, node), None, caught  # subclasses of S3Error are faults of the store's own
+        if inspect.isclass(kind) and issubclass(kind, PilothouseError):
+            yield from ((refusal, None, caught) for refusal in _refusal(kind, node))
     elif (function := _function(scope.meaning(node))) is not None:
         yield None, function, caught
     for child in ast.iter_child_nodes(node):
@@ -120,13 +120,16 @@ def _caught(node: ast.Try, scope: _Scope) -> Iterator[type[BaseException]]:
         yield from (m for m in meanings if inspect.isclass(m) and issubclass(m, BaseException))
 
 
-def _refusal(kind: type[PilothouseError], call: ast.Call) -> Refusal:
+def _refusal(kind: type[PilothouseError], call: ast.Call) -> Iterator[Refusal]:
+    """The error that a call makes; none if its code is a variable, or if it is a fault of the object store's own."""
     if not issubclass(kind, S3Error):
-        return Refusal(kind)
+        yield Refusal(kind)
+    if kind is not S3Error:
+        return
     values = [argument.value if isinstance(argument, ast.Constant) else None for argument in call.args]
-    code = values[0] if isinstance(values[0], str) else ""
     status = values[2] if len(values) > 2 and isinstance(values[2], int) else 400
-    return Refusal(kind, code, status)
+    if values and isinstance(values[0], str):
+        yield Refusal(kind, values[0], status)
 
 
 def _function(meaning: Any) -> Any:
