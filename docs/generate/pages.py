@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from docs.generate import raised, reading
 from docs.generate.families import Family, Operation
 from docs.generate.shapes import Structures
 from pilothouse import errors
-from pilothouse.errors import ModelError, PilothouseError, S3Error, WrongScope
+from pilothouse.errors import PilothouseError, S3Error
 from pilothouse.wire import faults
 from pilothouse.wire.faults import Door
 
@@ -107,14 +108,13 @@ def code_of(refusal: raised.Refusal, door: Door) -> tuple[str, int]:
 
 
 def example(refusal: raised.Refusal) -> PilothouseError:
-    """An error of that kind."""
+    """An error of that kind, with nothing said."""
     if issubclass(refusal.kind, S3Error):
         return refusal.kind(refusal.code, "", refusal.status)
-    if issubclass(refusal.kind, ModelError):
-        return refusal.kind(500, "")
-    if issubclass(refusal.kind, WrongScope):
-        return refusal.kind("")
-    return refusal.kind()
+    parameters = inspect.signature(refusal.kind).parameters.values()
+    needed = [parameter for parameter in parameters if parameter.default is parameter.empty]
+    values: list[Any] = [500 if parameter.annotation == "int" else "" for parameter in needed]
+    return refusal.kind(*values)
 
 
 def _emphasised(text: str) -> str:
