@@ -37,6 +37,8 @@ def _named() -> tuple[set[str], re.Pattern[str]]:
                 strings.update(re.split(r"[.\[\]]+", node.value))
             elif isinstance(node, ast.JoinedStr):
                 patterns.update(_pattern(node))
+            elif isinstance(node, ast.Call):
+                patterns.update(_beginnings(node))
     return strings, re.compile("|".join(sorted(patterns)), re.IGNORECASE)
 
 
@@ -54,3 +56,10 @@ def _pattern(text: ast.JoinedStr) -> Iterator[str]:
     fixed = [part.value for part in text.values if isinstance(part, ast.Constant) and isinstance(part.value, str)]
     if fixed and all(_PART.fullmatch(part) for part in fixed):
         yield "".join(re.escape(str(p.value)) if isinstance(p, ast.Constant) else ".+" for p in text.values)
+
+
+def _beginnings(call: ast.Call) -> Iterator[str]:
+    """What name.startswith("Grant") and the like ask for."""
+    if isinstance(call.func, ast.Attribute) and call.func.attr in ("startswith", "removeprefix"):
+        texts = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+        yield from (f"{text}.+" for text in texts if isinstance(text, str) and _PART.fullmatch(text))
