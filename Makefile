@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 HOME_DIR ?= .demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check clean
+.PHONY: help setup demo serve test check docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: setup  ## ruff, mypy, import-linter and the fast tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile
+
+docs: $(VENV)/.base  ## write the reference pages from the code
+	$(BIN)/python -m docs.generate
 
 clean:  ## remove .venv, the demo's home and caches
 	rm -rf $(VENV) $(HOME_DIR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import click
@@ -79,9 +80,25 @@ def test_every_make_target_named_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=id_of)
-def test_every_link_leads_to_a_file(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", BLOCK.sub("", page.read_text())):
-        assert "://" in target or (page.parent / target).exists(), target
+def test_every_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
+    for target, anchor in links_of(page):
+        file = page.parent / target if target else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors_of(file), f"{target} has no heading #{anchor}"
+
+
+def links_of(page: Path) -> list[tuple[str, str]]:
+    """File and anchor of each link of a page that stays in the repository."""
+    text = re.sub(r"`[^`\n]+`", "", BLOCK.sub("", page.read_text()))
+    found = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text)
+    return [(target, anchor) for target, anchor in found if "://" not in target]
+
+
+@cache
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=id_of)
@@ -90,9 +107,22 @@ def test_every_setting_named_exists(page: Path) -> None:
     assert set(re.findall(r"PILOTHOUSE_[A-Z0-9_]+", page.read_text())) - {"PILOTHOUSE_FAILPOINT"} <= known
 
 
-def test_every_setting_is_documented() -> None:
-    page = (ROOT / "docs/index.md").read_text()
-    assert not [name for name in Settings.model_fields if f"`PILOTHOUSE_{name.upper()}`" not in page]
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    rows = re.findall(
+        r"^\| `(PILOTHOUSE_\w+)`(?: \(`(--[\w-]+)`\))? \| (.+) \| (.+) \|$",
+        (ROOT / "docs/index.md").read_text(),
+        re.MULTILINE,
+    )
+    options = {parameter.name: parameter.opts[0] for parameter in find_command(["serve"]).params}
+    assert [(variable, option, meaning) for variable, option, _, meaning in rows] == [
+        (f"PILOTHOUSE_{name.upper()}", options.get(name, ""), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+    defaults = {variable: default for variable, _, default, _ in rows}
+    for name, field in Settings.model_fields.items():
+        if field.default_factory is None:
+            said = "not set" if field.default is None else str(field.default)
+            assert defaults[f"PILOTHOUSE_{name.upper()}"] == said
 
 
 def test_every_command_is_in_the_readme() -> None:
@@ -125,6 +155,12 @@ def test_constraints_cover_every_direct_dependency() -> None:
 
 
 def test_every_page_can_be_reached_from_the_index() -> None:
-    index = ROOT / "docs/index.md"
-    linked = {(index.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+)\)", index.read_text())}
-    assert [page for page in ROOT.glob("docs/**/*.md") if page.resolve() not in linked | {index}] == []
+    reached: set[Path] = set()
+    following = [ROOT / "docs/index.md"]
+    while following:
+        page = following.pop()
+        if page not in reached:
+            reached.add(page)
+            links = (page.parent / target for target, _ in links_of(page) if target.endswith(".md"))
+            following.extend(link.resolve() for link in links)
+    assert [page for page in ROOT.glob("docs/**/*.md") if page not in reached] == []
