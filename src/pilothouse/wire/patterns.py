@@ -10,6 +10,8 @@ from itertools import groupby
 
 _SUPPLEMENTARY = r"\uD800\uDC00-\uDBFF\uDFFF"  # Java's surrogate pairs for everything beyond the first plane
 _CLASS = re.compile(r"\\p\{(\w+)\}")
+_OPENED, _CLOSED = (re.compile(rf"(?<!\\)\{bracket}") for bracket in "[]")
+_POSIX = {"Alnum": "a-zA-Z0-9", "ASCII": r"\x00-\x7F", "Print": r"\x20-\x7E"}
 
 
 @cache
@@ -18,16 +20,18 @@ def compiled(pattern: str) -> re.Pattern[str] | None:
 
     As in Java, \\w, \\d and \\s are ASCII, and \\p{L} and its kind are Unicode's general categories.
     """
-    text = pattern.replace(_SUPPLEMENTARY, r"\U00010000-\U0010FFFF")
+    text = pattern.replace(_SUPPLEMENTARY, r"\U00010000-\U0010FFFF").replace(r"\z", r"\Z")
     try:
-        return re.compile(_CLASS.sub(lambda match: _members(match[1]), text), re.ASCII)
+        return re.compile(_CLASS.sub(_class, text), re.ASCII)
     except (re.error, KeyError):
         return None
 
 
-def _members(name: str) -> str:
-    """What \\p{name} holds, as the inside of a character class."""
-    return "a-zA-Z0-9" if name == "Alnum" else _categories()[name]
+def _class(match: re.Match[str]) -> str:
+    """What \\p{name} is in Python: a class of its own, or more members of the one that it stands in."""
+    name, before = match[1], match.string[: match.start()]
+    members = _POSIX.get(name) or _categories()[name]
+    return members if len(_OPENED.findall(before)) > len(_CLOSED.findall(before)) else f"[{members}]"
 
 
 @cache
