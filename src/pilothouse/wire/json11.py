@@ -17,6 +17,8 @@ from pilothouse.errors import SerializationError
 from pilothouse.wire import paths
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
+MEDIA_TYPES = (CONTENT_TYPE, "application/x-amz-json-1.0", "application/json")
+"""What a request may call itself: tools that sign on their own often say less than the SDKs."""
 
 _MAX_DEPTH = 64
 _LISTED = 100  # faults that one error spells out
