@@ -16,7 +16,7 @@ from pilothouse.catalog import built_in_training, training_images
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.contract.channels import Checkpoints
 from pilothouse.contract.opt_ml import OptMl
-from pilothouse.launch.base import Exit, Process, Program
+from pilothouse.launch.base import AT_WORK, Exit, Process, Program
 from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
 from pilothouse.training import outcome as outcomes
@@ -175,7 +175,7 @@ class Runs:
         )
         light = self._mode not in training_images.BUILT_IN
         arguments = {"task": task.document()}
-        return Program(ENTRY, arguments, log=folder / LOG, label=self._record.name, light=light)
+        return Program(ENTRY, arguments, log=folder / LOG, nice=AT_WORK, label=self._record.name, light=light)
 
     def _definitions(self) -> tuple[tuple[str, str], ...]:
         return built_in_training.metric_definitions(self._mode) or self._spec.metrics
