@@ -148,12 +148,12 @@ def _cell(text: str, numeric: bool) -> float | str:
 
 
 @contextlib.contextmanager
-def server(home: Path) -> Iterator[Any]:
+def server(home: Path, *options: str) -> Iterator[Any]:
     """A function that makes boto3 clients for a started server; the server is ended afterwards."""
     import boto3
 
     pilothouse = [sys.executable, "-m", "pilothouse"]
-    serve = [*pilothouse, "serve", "--port", "0", "--home", str(home)]
+    serve = [*pilothouse, "serve", "--port", "0", "--home", str(home), *options]
     process = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

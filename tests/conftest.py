@@ -18,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("pilothouse", deadline=None)  # how long an example takes says nothing about the code
+settings.load_profile("pilothouse")
 
 START_TIMEOUT = 60
 STOP_TIMEOUT = 30

@@ -9,6 +9,7 @@
     │   ├── ResourceInUse
     │   ├── ResourceLimitExceeded
     │   ├── UnknownOperation
+    │   │   └── MissingAction
     │   ├── OperationNotServed
     │   ├── EndpointNotFound
     │   ├── ModelError
@@ -76,6 +77,10 @@ class ResourceLimitExceeded(RequestError):
 
 class UnknownOperation(RequestError):
     """The requested operation is not known to the service."""
+
+
+class MissingAction(UnknownOperation):
+    """The request is missing an action: name one in the field Action."""
 
 
 class OperationNotServed(RequestError):
@@ -148,7 +153,15 @@ class WrongScope(AuthenticationError):
 
 
 class RequestTimeSkewed(AuthenticationError):
-    """The request was signed too long ago, or in the future."""
+    """The request was signed too long ago, or in the future.
+
+    `request_time` is when it says that it was signed, `server_time` when it came, both as 20260131T235959Z.
+    """
+
+    def __init__(self, message: str, request_time: str, server_time: str) -> None:
+        super().__init__(message)
+        self.request_time = request_time
+        self.server_time = server_time
 
 
 class S3Error(RequestError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import tarfile
 import time
 import zipfile
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import xgboost
 from safetensors.numpy import load
+
+from pilothouse.launch.base import AT_WORK
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +148,7 @@ def test_requirements_that_cannot_be_installed_fail_the_job_in_words(shop: Shop)
 
 
 def test_shell_scripts_and_channels_of_source_run(shop: Shop) -> None:
-    files = {"run.sh": b'#!/bin/sh\necho "args $*"\n'}
+    files = {"run.sh": b'#!/bin/sh\necho "args $*"\necho "niceness $(nice)"\n'}
     shop.put("channel/sourcedir.tar.gz", archive(files))
     channel = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/channel/"}
     given = {
@@ -157,6 +160,7 @@ def test_shell_scripts_and_channels_of_source_run(shop: Shop) -> None:
     job = shop.ended("shell", "huggingface-pytorch-training:2.1", given, InputDataConfig=channels)
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert "args --lr 0.5" in shop.log("shell")
+    assert f"niceness {min(19, os.nice(0) + AT_WORK)}" in shop.log("shell")  # the server comes first
 
 
 def rows(count: int, seed: int) -> np.ndarray:

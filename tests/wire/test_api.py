@@ -51,12 +51,19 @@ def refusal(call: Callable[[], Any]) -> tuple[str, int, str]:
     return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Message"]
 
 
-def post(api: Any, body: bytes, target: str, service: str = "sagemaker") -> tuple[int, dict[str, Any], str | None]:
+def post(
+    api: Any,
+    body: bytes,
+    target: str,
+    service: str = "sagemaker",
+    media_type: str = "application/x-amz-json-1.1",
+    method: str = "POST",
+) -> tuple[int, dict[str, Any], str | None]:
     """A signed JSON request, whatever it says: status, answer, request id."""
-    headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
-    request = AWSRequest("POST", api.url, headers, body)
+    headers = {"X-Amz-Target": target, "Content-Type": media_type}
+    request = AWSRequest(method, api.url, headers, body)
     SigV4Auth(Credentials(api.key_id, api.secret), service, "us-east-1").add_auth(request)
-    raw = urllib.request.Request(api.url, body, dict(request.headers), method="POST")
+    raw = urllib.request.Request(api.url, body, dict(request.headers), method=method)
     try:
         with urllib.request.urlopen(raw, timeout=60) as answer:
             return answer.status, json.loads(answer.read() or b"{}"), answer.headers["x-amzn-RequestId"]
@@ -214,10 +221,81 @@ def test_a_known_operation_that_is_not_served_is_named(api: Any) -> None:
 
 
 def test_an_unknown_operation_is_unknown(api: Any) -> None:
-    for target in ("SageMaker.MakeCoffee", "Nonsense", "Logs_20140328.GetLogEvents", ""):
+    for target in ("SageMaker.MakeCoffee", "SageMaker.", "Nonsense", "DynamoDB_20120810.ListTables", ""):
         status, answer, request_id = post(api, b"{}", target)
         assert (status, answer["__type"]) == (400, "UnknownOperationException")
         assert request_id
+
+
+@pytest.mark.parametrize(
+    ("method", "media_type"),
+    [("POST", "application/x-www-form-urlencoded"), ("POST", "text/xml"), ("GET", "application/x-amz-json-1.1")],
+)
+def test_what_is_not_posted_as_json_is_no_operation(api: Any, method: str, media_type: str) -> None:
+    status, answer, _ = post(api, b"{}", "SageMaker.ListAutoMLJobs", media_type=media_type, method=method)
+    assert (status, answer["__type"]) == (400, "UnknownOperationException")
+    assert media_type in answer["message"]
+
+
+@pytest.mark.parametrize("media_type", ["application/x-amz-json-1.1; charset=utf-8", "Application/JSON"])
+def test_json_may_say_its_character_set(api: Any, media_type: str) -> None:
+    assert post(api, b"{}", "SageMaker.ListAutoMLJobs", media_type=media_type)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        (b"", b"MissingAction"),
+        (b"Version=2011-06-15", b"MissingAction"),
+        (b"Action=&Version=2011-06-15", b"MissingAction"),
+        (b"Action=MakeCoffee&Version=2011-06-15", b"InvalidAction"),
+        (b"Action=GetCallerIdentity&Version=1999-12-31", b"InvalidAction"),
+        (b"Action=GetCallerIdentity&Version=\xff", b"MalformedInput"),
+        (b'{"Action": "GetCallerIdentity"}', b"MissingAction"),
+    ],
+)
+def test_a_form_without_an_operation_of_its_service_is_refused(api: Any, form: bytes, code: bytes) -> None:
+    request = AWSRequest("POST", api.url, {"Content-Type": "application/x-www-form-urlencoded"}, form)
+    SigV4Auth(Credentials(api.key_id, api.secret), "sts", "us-east-1").add_auth(request)
+    with pytest.raises(HTTPError) as caught:
+        urllib.request.urlopen(urllib.request.Request(api.url, form, dict(request.headers), method="POST"), timeout=60)
+    assert caught.value.code == 400
+    assert b"<Code>" + code + b"</Code>" in caught.value.read()
+
+
+@pytest.mark.parametrize(
+    ("target", "signed_for"), [("SageMaker.ListTags", "logs"), ("Logs_20140328.GetLogEvents", "sagemaker")]
+)
+def test_a_request_signed_for_another_service_is_told_which_one(api: Any, target: str, signed_for: str) -> None:
+    status, answer, _ = post(api, b"{}", target, signed_for)
+    assert (status, answer["__type"]) == (400, "InvalidSignatureException")
+    wanted = "sagemaker" if signed_for == "logs" else "logs"
+    assert answer["message"] == f"Credential should be scoped to correct service: '{wanted}'."
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (
+            b'{"Tags": [{"Key": 1}, 2], "ResourceArn": null}',
+            "SerializationException",
+            "NUMBER_VALUE can not be converted to a String at 'tags.1.member.key'; "
+            "NUMBER_VALUE can not be converted to a Structure at 'tags.2.member'",
+        ),
+        (
+            b'{"Tags": [{"Key": ""}]}',
+            "ValidationException",
+            "3 validation errors detected: "
+            "Value null at 'resourceArn' failed to satisfy constraint: Member must not be null; "
+            "Value null at 'tags.1.member.value' failed to satisfy constraint: Member must not be null; "
+            "Value '' at 'tags.1.member.key' failed to satisfy constraint: "
+            "Member must have length greater than or equal to 1",
+        ),
+    ],
+)
+def test_all_faults_of_a_request_come_in_one_answer(api: Any, body: bytes, code: str, message: str) -> None:
+    status, answer, _ = post(api, body, "SageMaker.AddTags")
+    assert (status, answer["__type"], answer["message"]) == (400, code, message)
 
 
 def test_a_service_that_is_not_here_says_which_are(api: Any) -> None:
@@ -232,9 +310,20 @@ def test_a_body_that_cannot_be_read_is_a_serialization_exception(api: Any, body:
     assert (status, answer["__type"]) == (400, "SerializationException")
 
 
-def test_a_body_that_is_too_large_is_refused(api: Any) -> None:
-    status, answer, _ = post(api, b" " * (11 << 20), "SageMaker.ListAutoMLJobs")
+@pytest.mark.parametrize("mebibytes", [11, 64])
+def test_a_body_that_is_too_large_is_refused(api: Any, mebibytes: int) -> None:
+    status, answer, _ = post(api, b" " * (mebibytes << 20), "SageMaker.ListAutoMLJobs")
     assert (status, answer["__type"]) == (413, "RequestEntityTooLargeException")
+
+
+def test_a_body_of_unknown_length_is_counted(api: Any) -> None:
+    request = AWSRequest("POST", api.url, {"X-Amz-Target": "SageMaker.ListAutoMLJobs"}, b"")
+    SigV4Auth(Credentials(api.key_id, api.secret), "sagemaker", "us-east-1").add_auth(request)
+    pieces = (b" " * (1 << 20) for _ in range(11))
+    connection = http.client.HTTPConnection(urlsplit(api.url).netloc, timeout=60)
+    connection.request("POST", "/", pieces, dict(request.headers), encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
 
 
 @pytest.mark.parametrize(

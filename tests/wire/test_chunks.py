@@ -134,6 +134,12 @@ def test_signed_trailers_are_verified_and_handed_over_without_their_signature() 
     assert refused(body([signed_with_trailer("AAAAAA==")], f"{SIGNED}-TRAILER")) == "SignatureDoesNotMatch"
 
 
+def test_trailers_that_were_promised_cannot_be_taken_away() -> None:
+    whole = signed_with_trailer("NhCmhg==")
+    without = whole[: whole.index(b"x-amz-checksum")] + b"\r\n"
+    assert refused(body([without], f"{SIGNED}-TRAILER")) == "SignatureDoesNotMatch"
+
+
 def test_a_plain_body_is_held_against_its_hash() -> None:
     digest = hashlib.sha256(b"content").hexdigest()
     assert content(body([b"con", b"tent"], digest, content_length=7)) == b"content"

@@ -9,7 +9,7 @@ import pytest
 from botocore.parsers import create_parser
 
 from pilothouse import errors
-from pilothouse.errors import ModelError, PilothouseError, S3Error, WrongScope
+from pilothouse.errors import ModelError, PilothouseError, RequestTimeSkewed, S3Error, WrongScope
 from pilothouse.wire import faults, models
 from pilothouse.wire.faults import Door, fault
 
@@ -32,6 +32,7 @@ def made(error_class: type[PilothouseError]) -> PilothouseError:
         ModelError: (500, "boom", "arn"),
         S3Error: ("NoSuchKey", "gone", 404),
         WrongScope: ("sign again", "eu-west-1"),
+        RequestTimeSkewed: ("check the clocks", "20260131T120000Z", "20260131T123000Z"),
     }
     return error_class(*arguments.get(error_class, ("a <message> & more",)))
 
@@ -81,6 +82,12 @@ def test_modelled_errors_come_with_their_members() -> None:
 def test_s3_is_told_the_region_to_sign_for() -> None:
     answer = faults.answer(fault(WrongScope("no", "eu-west-1"), "s3", ""), "s3", "", "/b")
     assert b"<Region>eu-west-1</Region>" in answer.body
+
+
+def test_s3_is_told_both_times_when_the_clocks_differ() -> None:
+    error = RequestTimeSkewed("no", "20260131T120000Z", "20260131T123000Z")
+    body = faults.answer(fault(error, "s3", ""), "s3", "", "/b").body
+    assert b"<RequestTime>20260131T120000Z</RequestTime><ServerTime>20260131T123000Z</ServerTime>" in body
 
 
 def test_an_error_of_the_objects_is_a_validation_exception_elsewhere() -> None:

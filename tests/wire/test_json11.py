@@ -77,13 +77,26 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_is_named(wrong: dict[str, object]) -> None:
-    with pytest.raises(SerializationError, match=next(iter(wrong))):
+    name = next(iter(wrong))
+    with pytest.raises(SerializationError, match=f" at '{name[0].lower()}{name[1:]}'$"):
         read(wrong)
 
 
 def test_a_wrong_type_deep_down_is_named_with_its_path() -> None:
-    with pytest.raises(SerializationError, match=r"'Tags\[1\].Value' must be a string, not a number"):
+    with pytest.raises(
+        SerializationError, match=r"^NUMBER_VALUE can not be converted to a String at 'tags.2.member.value'$"
+    ):
         read({"Tags": [{"Key": "a", "Value": "b"}, {"Key": "a", "Value": 1}]}, CREATE)
+
+
+def test_all_wrong_types_are_told_at_once() -> None:
+    with pytest.raises(SerializationError) as caught:
+        read({"AutoMLJobName": {}, "Tags": [{"Key": True}], "OutputDataConfig": "s3://b/k"}, CREATE)
+    assert caught.value.message == (
+        "Start of structure or map found where not expected at 'autoMLJobName'; "
+        "STRING_VALUE can not be converted to a Structure at 'outputDataConfig'; "
+        "TRUE_VALUE can not be converted to a String at 'tags.1.member.key'"
+    )
 
 
 def test_whole_floats_are_integers() -> None:

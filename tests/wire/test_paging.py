@@ -110,29 +110,59 @@ def forged(place: list[Any], store: Store) -> str:
 
 
 @pytest.mark.parametrize(
-    "place", [[], ["a"], [1.0, 1], ["a", "b"], ["a", 1, 2], [None, None], [{}, 1], ["\ud800", 1], ["a", 10**30]]
+    "place",
+    [[], ["a"], [1.0, 1], ["a", "b"], ["a", 1, 2], [None, None], [{}, 1], ["\ud800", 1], ["\0", 1], ["a", 10**30]],
 )
 def test_a_forged_token_is_invalid(store: Store, place: list[Any]) -> None:
     with pytest.raises(ValidationError, match="NextToken"):
         page(store, NextToken=forged(place, store))
 
 
+def itself(item: int) -> tuple[int]:
+    return (item,)
+
+
 @given(token=st.text(min_size=1) | st.binary(min_size=1).map(lambda b: base64.urlsafe_b64encode(b).decode()))
 def test_no_token_brings_a_list_down(token: str) -> None:
     with pytest.raises(ValidationError, match="NextToken"):
-        paging.slice([1, 2, 3], {"NextToken": token})
+        paging.slice([1, 2, 3], {"NextToken": token}, itself)
 
 
-@given(items=st.lists(st.integers()), size=st.integers(1, 7))
-def test_slices_walk_through_all_items(items: list[int], size: int) -> None:
-    seen, token = paging.slice(items, {"MaxResults": size})
+@given(items=st.sets(st.integers()), size=st.integers(1, 7), descending=st.booleans())
+def test_slices_walk_through_all_items(items: set[int], size: int, descending: bool) -> None:
+    seen, token = paging.slice(items, {"MaxResults": size}, itself, descending=descending)
     while token:
-        more, token = paging.slice(items, {"MaxResults": size, "NextToken": token})
+        more, token = paging.slice(items, {"MaxResults": size, "NextToken": token}, itself, descending=descending)
         seen += more
-    assert seen == items
+    assert seen == sorted(items, reverse=descending)
+
+
+@given(
+    items=st.sets(st.integers(0, 50), min_size=3),
+    come=st.sets(st.integers(0, 50)),
+    go=st.sets(st.integers(0, 50)),
+    descending=st.booleans(),
+)
+def test_a_slice_goes_on_where_it_ended_whatever_came_or_went(
+    items: set[int], come: set[int], go: set[int], descending: bool
+) -> None:
+    first, token = paging.slice(items, {"MaxResults": 2}, itself, descending=descending)
+    rest, _ = paging.slice((items | come) - go, {"MaxResults": 100, "NextToken": token}, itself, descending=descending)
+    seen = first + rest
+    assert seen == sorted(set(seen), reverse=descending)
+    assert items - go <= set(seen)
 
 
 def test_the_token_of_a_slice_is_bound_to_its_request() -> None:
-    _, token = paging.slice([1, 2], {"MaxResults": 1, "StatusEquals": "Failed"})
+    _, token = paging.slice([1, 2], {"MaxResults": 1, "StatusEquals": "Failed"}, itself)
     with pytest.raises(ValidationError, match="NextToken"):
-        paging.slice([1, 2], {"MaxResults": 1, "NextToken": token})
+        paging.slice([1, 2], {"MaxResults": 1, "NextToken": token}, itself)
+
+
+@pytest.mark.parametrize("place", [[], ["a"], [1, 2], [None], [{}]])
+def test_a_forged_place_in_a_slice_is_invalid(place: list[Any]) -> None:
+    _, token = paging.slice([1, 2], {"MaxResults": 1}, itself)
+    asked = json.loads(base64.urlsafe_b64decode(token or ""))[0]
+    made = base64.urlsafe_b64encode(json.dumps([asked, *place]).encode()).decode()
+    with pytest.raises(ValidationError, match="NextToken"):
+        paging.slice([1, 2], {"NextToken": made}, itself)

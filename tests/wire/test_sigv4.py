@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -138,6 +140,10 @@ TAMPERINGS: dict[str, Callable[[Message], Message]] = {
     "signed headers": lambda m: authorization(m, lambda a: a.replace("content-type;", "")),
     "service": lambda m: authorization(m, lambda a: a.replace("/sagemaker/", "/logs/")),
     "region": lambda m: authorization(m, lambda a: a.replace("/us-east-1/", "/eu-west-1/")),
+    "scope date": lambda m: authorization(m, lambda a: re.sub(r"/\d{8}/", "/20200101/", a)),
+    "scope end": lambda m: authorization(m, lambda a: a.replace("aws4_request", "aws5_request")),
+    "signature in the query": lambda m: replace(m, query="X-Amz-Signature=0"),
+    "host not signed": lambda m: authorization(m, lambda a: a.replace("host;", "")),
     "key": lambda m: authorization(m, lambda a: a.replace(KEY_ID, "PHKAANOTHER000000000")),
     "scheme": lambda m: authorization(m, lambda a: a.replace("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1")),
     "no authorization": lambda m: with_header(m, "authorization", None),
@@ -188,6 +194,86 @@ def test_a_signature_more_than_a_quarter_of_an_hour_off_is_refused_with_the_serv
     assert verify(
         signed("sagemaker", "http://localhost/"), now=datetime.now(UTC) + timedelta(minutes=minutes * 14 / 16)
     )
+
+
+def test_a_presigned_url_from_the_future_is_refused_with_the_servers_time() -> None:
+    original = presigned("http://localhost:8642/bucket/key", expires=3600)
+    now = datetime.now(UTC) - timedelta(minutes=16)
+    with pytest.raises(RequestTimeSkewed, match="not yet current") as caught:
+        verify(original, body=None, now=now)
+    assert caught.value.server_time == now.strftime("%Y%m%dT%H%M%SZ")
+    assert caught.value.request_time in original.query
+    assert verify(original, body=None, now=now + timedelta(minutes=2))
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_the_date_of_the_scope_must_be_that_of_the_request(days: int) -> None:
+    original = signed("sagemaker", "http://localhost/")
+    today = (original.header("x-amz-date") or "")[:8]
+    other = (datetime.strptime(today, "%Y%m%d") + timedelta(days=days)).strftime("%Y%m%d")
+    with pytest.raises(WrongScope, match=f"'{other}' != '{today}'"):
+        verify(authorization(original, lambda a: a.replace(f"/{today}/", f"/{other}/")))
+
+
+@pytest.mark.parametrize(("old", "new"), [("us-east-1", "eu-west-1"), ("=s3", "=sqs")])
+def test_the_scope_of_a_presigned_url_is_checked(old: str, new: str) -> None:
+    original = presigned("http://localhost:8642/bucket/key")
+    scope = f"%2F{old}%2F" if old != "=s3" else "%2Fs3%2F"
+    changed = replace(original, query=original.query.replace(scope, scope.replace(old.strip("="), new.strip("="))))
+    assert changed != original
+    with pytest.raises(AuthenticationError):
+        verify(changed, body=None)
+
+
+def test_the_hash_that_a_client_declares_is_not_taken_for_that_of_the_body() -> None:
+    declared = hashlib.sha256(b"{}").hexdigest()
+    original = signed("sagemaker", "http://localhost/", b"{}", X_Amz_Content_SHA256=declared)
+    assert verify(original, b"{}").payload == declared
+    with pytest.raises(SignatureMismatch):
+        verify(original, b'{"a":1}')
+    unsigned = signed("sagemaker", "http://localhost/", b"{}", X_Amz_Content_SHA256="UNSIGNED-PAYLOAD")
+    with pytest.raises(SignatureMismatch):
+        verify(unsigned, b'{"a":1}')
+
+
+@pytest.mark.parametrize("place", [0, 31, 63])
+def test_signatures_are_compared_in_constant_time(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def spy(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return compare(one, other)
+
+    original = signed("sagemaker", "http://localhost/")
+    right = (original.header("authorization") or "")[-64:]
+    wrong = right[:place] + ("0" if right[place] != "0" else "1") + right[place + 1 :]
+    monkeypatch.setattr(hmac, "compare_digest", spy)
+    with pytest.raises(SignatureMismatch):
+        verify(authorization(original, lambda a: a.replace(right, wrong)))
+    assert compared == [(right.encode(), wrong.encode())]
+
+
+def test_a_key_that_was_revoked_fails_with_the_next_request() -> None:
+    keys = Changing({KEY_ID: SECRET})
+    header, url = signed("sagemaker", "http://localhost/"), presigned("http://localhost:8642/bucket/key")
+    digest = hashlib.sha256(b"{}").hexdigest()
+    for original, payload in ((header, digest), (url, None)):
+        keys.secrets = {KEY_ID: SECRET}
+        assert sigv4.verify(original, keys, region=REGION, payload=payload)
+        keys.secrets = {}
+        with pytest.raises(UnknownAccessKey):
+            sigv4.verify(original, keys, region=REGION, payload=payload)
+
+
+class Changing:
+    """Keys that come and go."""
+
+    def __init__(self, secrets: dict[str, str]) -> None:
+        self.secrets = secrets
+
+    def secret(self, access_key_id: str) -> str | None:
+        return self.secrets.get(access_key_id)
 
 
 def test_the_region_must_be_the_servers_and_the_error_names_it() -> None:

@@ -1,9 +1,8 @@
-"""Constraints of the service model: the sentences, and that every constraint of every served shape is enforced."""
+"""Constraints of the service model: the sentences. `test_every_constraint` tries every constraint there is."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -132,120 +131,35 @@ def test_long_values_are_not_repeated_in_full() -> None:
     assert len(refusal({"NameContains": "a" * 100_000}, LIST_JOBS)) < 1000
 
 
+def test_what_is_sensitive_is_not_repeated() -> None:
+    operation = models.operation("iam", "ChangePassword")
+    assert "Value '***' at 'newPassword' failed" in refusal({"OldPassword": "old", "NewPassword": ""}, operation)
+
+
+def test_a_long_value_is_matched_as_far_as_it_may_be_long() -> None:
+    operation = models.operation("iam", "SimulatePrincipalPolicy")
+    request = {"PolicySourceArn": ROLE, "ActionNames": ["a:b"], "PolicyInputList": ["a" * 20_000 + "\0"]}
+    assert "regular expression" in refusal(request, operation)
+    validate.check({**request, "PolicyInputList": ["a" * 20_000]}, operation)
+
+
 def test_a_flood_of_faults_is_counted_and_cut() -> None:
     message = refusal({"ResourceArn": ARN, "Tags": [{"Key": "", "Value": ""}] * 5000}, ADD_TAGS)
     assert message.startswith("5001 validation errors detected: ")
     assert len(message) < 50_000
 
 
-# ---- every constraint of every input shape of the operations that clients call ------------------------------------
-
-OPERATIONS = [
-    ("sagemaker", "AddTags"),
-    ("sagemaker", "CreateAutoMLJob"),
-    ("sagemaker", "CreateAutoMLJobV2"),
-    ("sagemaker", "CreateEndpoint"),
-    ("sagemaker", "CreateEndpointConfig"),
-    ("sagemaker", "CreateModel"),
-    ("sagemaker", "DeleteTags"),
-    ("sagemaker", "DescribeAutoMLJob"),
-    ("sagemaker", "ListAutoMLJobs"),
-    ("sagemaker", "ListCandidatesForAutoMLJob"),
-    ("sagemaker", "ListEndpoints"),
-    ("sagemaker", "ListTags"),
-    ("sagemaker", "StopAutoMLJob"),
-    ("logs", "DescribeLogStreams"),
-    ("logs", "GetLogEvents"),
-    ("iam", "GetRole"),
-]
-
 MEANINGLESS = {
     r"([\p{L}\p{Z}\p{N}_.:\/=+\-@]*)${1,128}",
     r"([\p{L}\p{Z}\p{N}_.:\/=+\-@]*)${1,256}",
     r"[\w-_]*",
+    r"[\p{L}\p{M}\p{Z}\p{N}\p{P}]{0,1024}",
 }
-"""Patterns of the models that even Java does not read as their authors meant, in operations that are not served."""
+"""Patterns that even Java does not read as their authors meant, or of more repetitions than RE2 has; in operations that
+are not served."""
 
 
-def members(shape: Shape, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Shape]]:
-    """Every member below `shape`, each with the way to it ("[]" an item of a list, "{}" a value of a map)."""
-    if shape.type_name == "structure":
-        for name, member in shape.members.items():
-            yield (*path, name), member
-            yield from members(member, (*path, name))
-    elif shape.type_name == "list":
-        yield from members(shape.member, (*path, "[]"))
-        yield (*path, "[]"), shape.member
-    elif shape.type_name == "map":
-        yield (*path, "{}"), shape.value
-
-
-def wrap(path: tuple[str, ...], value: Any) -> Any:
-    """The smallest document that has `value` at `path`."""
-    if not path:
-        return value
-    head, *rest = path
-    inner = wrap(tuple(rest), value)
-    return {"[]": [inner], "{}": {"key": inner}}.get(head, {head: inner})
-
-
-def breaking(shape: Shape) -> Iterator[tuple[Any, str]]:
-    """Values that break one constraint of `shape`, and what the error then says."""
-    limits = shape.metadata
-    sized = {
-        "string": lambda n: "a" * n,
-        "list": lambda n: [None] * n,
-        "map": lambda n: {str(i): None for i in range(n)},
-    }
-    if shape.type_name in sized:
-        make = sized[shape.type_name]
-        if limits.get("min"):
-            yield make(limits["min"] - 1), f"length greater than or equal to {limits['min']}"
-        if limits.get("max", 10**6) < 10**6:
-            yield make(limits["max"] + 1), f"length less than or equal to {limits['max']}"
-    elif shape.type_name in ("integer", "long", "float", "double"):
-        if "min" in limits:
-            yield limits["min"] - 1, f"value greater than or equal to {limits['min']}"
-        if "max" in limits:
-            yield limits["max"] + 1, f"value less than or equal to {limits['max']}"
-    if shape.type_name == "string" and shape.enum:
-        yield "no such value", "Member must satisfy enum value set: ["
-    if limits.get("pattern") and not patterns_any_text(limits["pattern"]):
-        yield "\x00", "Member must satisfy regular expression pattern: "
-    if shape.type_name == "structure" and shape.required_members:
-        yield {}, "Member must not be null"
-
-
-def patterns_any_text(pattern: str) -> bool:
-    """Whether even a NUL character is allowed."""
-    expression = patterns.compiled(pattern)
-    return expression is not None and expression.fullmatch("\x00") is not None
-
-
-CASES = [
-    pytest.param(operation, path, value, words, id=f"{name}-{'.'.join(path)}-{number}")
-    for service, name in OPERATIONS
-    for operation in [models.operation(service, name)]
-    for path, shape in members(operation.input_shape)
-    for number, (value, words) in enumerate(breaking(shape))
-]
-
-
-def test_there_are_many_constraints() -> None:
-    assert len(CASES) > 500
-
-
-@pytest.mark.parametrize(
-    "operation", {case.values[0].name: case.values[0] for case in CASES}.values(), ids=lambda o: o.name
-)
-def test_every_constraint_of_the_model_is_enforced(operation: OperationModel) -> None:
-    for case in CASES:
-        if case.values[0] is operation:
-            _, path, value, words = case.values
-            assert words in refusal(wrap(path, value), operation), (path, value)
-
-
-@pytest.mark.parametrize("service", ["sagemaker", "logs", "iam", "sts"])
+@pytest.mark.parametrize("service", ["sagemaker", "sagemaker-runtime", "logs", "iam", "sts"])
 def test_every_pattern_of_the_models_has_a_meaning_here(service: str) -> None:
     model = models.service(service)
     shapes = (model.shape_for(name) for name in model.shape_names)

@@ -15,7 +15,14 @@ from starlette.responses import Response
 from starlette.types import Message as Event
 from starlette.types import Receive, Scope, Send
 
-from pilothouse.errors import AuthenticationError, RequestError, RequestTimeout, RequestTooLarge, UnknownOperation
+from pilothouse.errors import (
+    AuthenticationError,
+    RequestError,
+    RequestTimeout,
+    RequestTooLarge,
+    UnknownOperation,
+    WrongScope,
+)
 from pilothouse.operations.context import Context
 from pilothouse.wire import faults, models, sigv4
 from pilothouse.wire.faults import Door
@@ -25,6 +32,8 @@ Handler = Callable[[Request, Context, Identity], Awaitable[Response]]
 
 BODY_PATIENCE = 30.0
 """How long a request's body may stand still while it is being read, in seconds."""
+
+_DISCARDED = 128 << 20  # bytes beyond the limit that are read to tell the sender so
 
 log = structlog.get_logger()
 
@@ -75,6 +84,7 @@ class Gateway:
 
     async def _admit(self, request: Request, message: Message, door: Door) -> Response:
         claimed = sigv4.claim(message)
+        _check_service(message, claimed.service)
         service, region = self._services[door], self._context.settings.region
         payload = None
         if service.body_limit is not None:
@@ -111,6 +121,14 @@ def door_of(message: Message) -> Door:
     if door == "cloudwatch" and message.header("x-amz-target") is None:
         return "cloudwatch-query"
     return door
+
+
+def _check_service(message: Message, signed_for: str) -> None:
+    """`WrongScope` if a request is signed for another service than the one that its target belongs to."""
+    target = message.header("x-amz-target")
+    wanted = models.service_of_target(target) if target is not None else None
+    if wanted is not None and wanted != signed_for:
+        raise WrongScope(f"Credential should be scoped to correct service: '{wanted}'.")
 
 
 def _scope_service(message: Message) -> str:
@@ -153,12 +171,26 @@ def _header_text(value: bytes) -> str:
 
 
 async def _read(request: Request, limit: int) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise RequestTooLarge(f"The request body is larger than {limit} bytes. Send less at a time.")
+    """The body. One that is too large is read on for a while: a client that is still sending would not see the answer
+    before its connection breaks. One that waits to be asked for its body is refused at once.
+    """
+    body, seen = bytearray(), 0
+    if _announced(request) <= limit or "expect" not in request.headers:
+        async for piece in request.stream():
+            seen += len(piece)
+            if seen <= limit:
+                body += piece
+            elif seen > limit + _DISCARDED:
+                break
+    if seen > limit or _announced(request) > limit:
+        raise RequestTooLarge(f"The request body is larger than {limit} bytes. Send less at a time.")
     return bytes(body)
+
+
+def _announced(request: Request) -> int:
+    """How many bytes a request says it has; 0 if it doesn't say."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def _patient(receive: Receive) -> Receive:

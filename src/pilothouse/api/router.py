@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pilothouse.errors import OperationNotServed
+from pilothouse.errors import MissingAction, OperationNotServed, UnknownOperation
 from pilothouse.operations.context import Context
 from pilothouse.operations.table import SERVED, Operation
 from pilothouse.wire import json11, models, query, validate
@@ -19,6 +19,12 @@ from pilothouse.wire.sigv4 import Identity
 
 async def json(request: Request, context: Context, identity: Identity) -> Response:
     """Answer a JSON 1.1 request: POST with the operation in X-Amz-Target."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method != "POST" or media_type not in json11.MEDIA_TYPES:
+        raise UnknownOperation(
+            f"Operations are called by POST with Content-Type {json11.CONTENT_TYPE}, not by {request.method} with "
+            f"'{media_type[:64]}'."
+        )
     service = models.signed(identity.service)
     name = models.operation_of_target(service, request.headers.get("x-amz-target", ""))
     operation, function = _served(service, name)
@@ -33,7 +39,13 @@ async def json(request: Request, context: Context, identity: Identity) -> Respon
 async def form(request: Request, context: Context, identity: Identity) -> Response:
     """Answer a query-protocol request: a form with the operation in Action."""
     fields = query.form(await request.body() or request.url.query.encode())
-    operation, function = _served(models.signed(identity.service), fields.get("Action", ""))
+    name = fields.get("Action")
+    if not name:
+        raise MissingAction
+    operation, function = _served(models.signed(identity.service), name)
+    version = operation.service_model.api_version
+    if fields.get("Version", version) != version:
+        raise UnknownOperation(f"Could not find operation {name} for version {fields['Version'][:64]}. Use {version}.")
     request_id = request.state.request_id
 
     def work() -> bytes:

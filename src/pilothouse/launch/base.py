@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+AT_WORK = 5
+"""The niceness of programs that train or predict many rows, so that a server that trains still answers at once."""
+
 
 @dataclass(frozen=True)
 class Program:

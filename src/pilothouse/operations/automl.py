@@ -35,26 +35,24 @@ def create_auto_ml_job_v2(context: Context, request: Document) -> Document:
 
 
 def _create(context: Context, request: Document) -> Document:
-    _must_be_new(context, request["AutoMLJobName"])
+    name = request["AutoMLJobName"]
     automl_rules.check(context, TabularJob.of(request))
-    row = context.store.insert(
-        KIND,
-        request["AutoMLJobName"],
-        {k: v for k, v in request.items() if k != "Tags"},
-        status="InProgress",
-        state={"AutoMLJobSecondaryStatus": "Starting"},
-        tags=tags.given(request),
-    )
-    context.wake()
-    return {"AutoMLJobArn": row.arn}
-
-
-def _must_be_new(context: Context, name: str) -> None:
-    if context.store.get(KIND, name):
+    try:
+        row = context.store.insert(
+            KIND,
+            name,
+            {k: v for k, v in request.items() if k != "Tags"},
+            status="InProgress",
+            state={"AutoMLJobSecondaryStatus": "Starting"},
+            tags=tags.given(request),
+        )
+    except ResourceInUse as error:
         raise ResourceInUse(
             f"AutoML job names must be unique, whatever their case, and an AutoML job named {name} already exists. "
             "Choose another AutoMLJobName."
-        )
+        ) from error
+    context.wake()
+    return {"AutoMLJobArn": row.arn}
 
 
 def describe_auto_ml_job(context: Context, request: Document) -> Document:

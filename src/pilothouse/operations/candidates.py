@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from pilothouse.catalog.tabular_jobs import Document
 from pilothouse.operations import automl, views
 from pilothouse.operations.context import Context
+from pilothouse.store.store import Resource
 from pilothouse.wire import paging
 
 _DEFAULT_PAGE = 300
@@ -17,24 +20,27 @@ def list_candidates_for_auto_ml_job(context: Context, request: Document) -> Docu
     """
     job = automl.existing(context, request["AutoMLJobName"])
     rows = context.store.children("candidate", (job.kind, job.name))
-    chosen = [views.candidate(row) for row in rows if _wanted(row.name, row.status, request)]
-    page, token = paging.slice(_sorted(chosen, request), request, default_limit=_DEFAULT_PAGE)
-    return {"Candidates": page, "NextToken": token}
+    by, descending = request.get("SortBy", "CreationTime"), request.get("SortOrder", "Ascending") == "Descending"
+    page, token = paging.slice(
+        [row for row in rows if _wanted(row, request)],
+        request,
+        lambda row: _place(row, by, descending),
+        descending=descending,
+        default_limit=_DEFAULT_PAGE,
+    )
+    return {"Candidates": [views.candidate(row) for row in page], "NextToken": token}
 
 
-def _wanted(name: str, status: str, request: Document) -> bool:
-    return bool(request.get("StatusEquals", status) == status and request.get("CandidateNameEquals", name) == name)
+def _wanted(row: Resource, request: Document) -> bool:
+    return bool(
+        request.get("StatusEquals", row.status) == row.status
+        and request.get("CandidateNameEquals", row.name) == row.name
+    )
 
 
-def _sorted(candidates: list[Document], request: Document) -> list[Document]:
-    by = request.get("SortBy", "CreationTime")
-    descending = request.get("SortOrder", "Ascending") == "Descending"
-    if by == "FinalObjectiveMetricValue":
-        measured = [c for c in candidates if "FinalAutoMLJobObjectiveMetric" in c]
-        rest = [c for c in candidates if "FinalAutoMLJobObjectiveMetric" not in c]
-        return (
-            sorted(measured, key=lambda c: float(c["FinalAutoMLJobObjectiveMetric"]["Value"]), reverse=descending)
-            + rest
-        )
-    key = "CandidateStatus" if by == "Status" else "CreationTime"
-    return sorted(candidates, key=lambda c: c[key], reverse=descending)
+def _place(row: Resource, by: str, descending: bool) -> tuple[str | float, ...]:
+    if by != "FinalObjectiveMetricValue":
+        return row.cursor("status" if by == "Status" else "created")
+    value = row.state.get("FinalAutoMLJobObjectiveMetric", {}).get("Value")
+    measured = value is not None and math.isfinite(value)
+    return (measured == descending, float(value) if measured else 0.0, row.seq)

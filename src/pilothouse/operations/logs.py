@@ -7,7 +7,8 @@ from typing import Any
 
 from pilothouse.errors import ResourceNotFound, ValidationError
 from pilothouse.operations.context import Context
-from pilothouse.store.logs import LogEvent, LogStream
+from pilothouse.store.logs import LogEvent, LogStream, StreamOrder
+from pilothouse.store.resource import Cursor
 from pilothouse.wire import paging
 
 _MOST_STREAMS = 50
@@ -20,11 +21,22 @@ _TOKEN = re.compile(r"([fb])/(\d{1,18})")
 
 def describe_log_streams(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DescribeLogStreams: by name unless asked to go by the last event."""
-    group = _group(request)
-    streams = context.store.log_streams(group, request.get("logStreamNamePrefix"))
-    if not streams and not context.store.log_streams(group):
+    group, prefix = _group(request), request.get("logStreamNamePrefix")
+    order = _order(request)
+
+    def streams(after: Cursor | None, limit: int) -> list[LogStream]:
+        descending = request.get("descending", False)
+        return context.store.log_streams(group, prefix, limit, after, order=order, descending=descending)
+
+    page, token = paging.walk(
+        streams,
+        lambda stream: stream.cursor(order),
+        _paging(request),
+        numeric=order == "last_event",
+        default_limit=_MOST_STREAMS,
+    )
+    if not page and not context.store.log_streams(group, limit=1):
         raise ResourceNotFound("The specified log group does not exist.")
-    page, token = paging.slice(_ordered(streams, request), _paging(request), default_limit=_MOST_STREAMS)
     return {"logStreams": [_stream(context, group, stream) for stream in page], "nextToken": token}
 
 
@@ -57,12 +69,12 @@ def _group(request: dict[str, Any]) -> str:
     return str(name or (arn[1] if arn else identifier))
 
 
-def _ordered(streams: list[LogStream], request: dict[str, Any]) -> list[LogStream]:
-    by_event = request.get("orderBy") == "LastEventTime"
-    if by_event and "logStreamNamePrefix" in request:
+def _order(request: dict[str, Any]) -> StreamOrder:
+    if request.get("orderBy") != "LastEventTime":
+        return "name"
+    if "logStreamNamePrefix" in request:
         raise ValidationError("Cannot order by LastEventTime with a logStreamNamePrefix. Leave one of them out.")
-    ordered = sorted(streams, key=lambda stream: stream.last_event_at or 0.0) if by_event else streams
-    return ordered[::-1] if request.get("descending") else ordered
+    return "last_event"
 
 
 def _paging(request: dict[str, Any]) -> dict[str, Any]:

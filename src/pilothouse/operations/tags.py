@@ -26,7 +26,7 @@ def add_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 def list_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """ListTags, in the order of their keys."""
     arn = _existing(context, request["ResourceArn"])
-    page, token = paging.slice(_pairs(context.store.tags(arn)), request, default_limit=_MOST)
+    page, token = paging.slice(_pairs(context.store.tags(arn)), request, lambda tag: (tag["Key"],), default_limit=_MOST)
     return {"Tags": page, "NextToken": token}
 
 

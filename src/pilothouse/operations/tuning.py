@@ -56,7 +56,8 @@ def list_training_jobs_for_hyper_parameter_tuning_job(context: Context, request:
     """
     owner = (KIND, _existing(context, request).name)
     if request.get("SortBy") == "FinalObjectiveMetricValue":
-        page, token = paging.slice(_by_value(context, owner, request), request)
+        descending = request.get("SortOrder") == "Descending"
+        page, token = paging.slice(_measured(context, owner, request), request, _place, descending=descending)
         return {"TrainingJobSummaries": page, "NextToken": token}
     rows, token = paging.page(
         context.store,
@@ -89,16 +90,14 @@ def delete_hyper_parameter_tuning_job(context: Context, request: Document) -> No
     context.store.delete(KIND, row.name, keep_children=True)
 
 
-def _by_value(context: Context, owner: tuple[str, str], request: Document) -> list[Document]:
+def _measured(context: Context, owner: tuple[str, str], request: Document) -> list[Document]:
     rows = context.store.children(training_jobs.KIND, owner)
     found = [tuning_views.trial(row) for row in rows if request.get("StatusEquals", row.status) == row.status]
-    measured = [one for one in found if "FinalHyperParameterTuningJobObjectiveMetric" in one]
-    descending = request.get("SortOrder") == "Descending"
-    return sorted(measured, key=_value, reverse=descending)
+    return [one for one in found if "FinalHyperParameterTuningJobObjectiveMetric" in one]
 
 
-def _value(summary: Document) -> float:
-    return float(summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"])
+def _place(summary: Document) -> tuple[float, str]:
+    return float(summary["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]), summary["TrainingJobName"]
 
 
 def _existing(context: Context, request: Document) -> Resource:

@@ -131,7 +131,9 @@ def _unusable(what: str) -> ConfigurationError:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=16, max_overflow=32)
+        engine = create_engine(
+            url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=16, max_overflow=32, pool_use_lifo=True
+        )
         event.listen(engine, "connect", _on_sqlite_connect)
         event.listen(engine, "begin", _on_sqlite_begin)
         return engine

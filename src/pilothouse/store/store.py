@@ -250,7 +250,8 @@ class Store:
         """Set tags, in place of those with equal keys. Returns all; `ResourceNotFound` if there is no such resource."""
         with self.database.write() as connection:
             owner = _owner(connection, arn)
-            self._tag(connection, owner.seq, tags)
+            if rows := _tag_rows(owner.seq, tags):
+                connection.execute(statements.tagged(self.database.insert_or(tags_table)), rows)
             return _tags(connection, owner.seq)
 
     def remove_tags(self, arn: str, keys: Collection[str]) -> None:
@@ -335,13 +336,13 @@ class Store:
             stored = connection.execute(resources.insert().returning(resources), row).one()
         except IntegrityError as error:
             raise ResourceInUse(f'The {new.kind} "{new.name}" exists already. Choose another name.') from error
-        self._tag(connection, stored.seq, new.tags)
+        if rows := _tag_rows(stored.seq, new.tags):
+            connection.execute(tags_table.insert(), rows)
         return from_row(stored)
 
-    def _tag(self, connection: Connection, seq: int, tags: Tags) -> None:
-        rows = [{"resource_seq": seq, "key": key, "value": value} for key, value in tag_pairs(tags).items()]
-        if rows:
-            connection.execute(statements.tagged(self.database.insert_or(tags_table)), rows)
+
+def _tag_rows(seq: int, tags: Tags) -> list[dict[str, Any]]:
+    return [{"resource_seq": seq, "key": key, "value": value} for key, value in tag_pairs(tags).items()]
 
 
 def _locked(connection: Connection, kind: str, name: str) -> Resource:

@@ -14,7 +14,7 @@ from pilothouse.catalog import built_in_training, training_images
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.contract.channels import Checkpoints
 from pilothouse.contract.pipes import Pipes
-from pilothouse.launch.base import Program
+from pilothouse.launch.base import AT_WORK, Program
 from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
 from pilothouse.training import outcome as outcomes
@@ -154,6 +154,7 @@ class Runs:
             ENTRY,
             {"task": task.document()},
             log=folder / LOG,
+            nice=AT_WORK,
             memory_limit=memory,
             label=self._record.name,
             light=self._mode not in training_images.BUILT_IN,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse.catalog import kms
 from pilothouse.errors import JobFailed, PilothouseError
-from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.base import AT_WORK, Exit, Program
 from pilothouse.launch.last_words import telling
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ RESULT = "result.json"
 ERROR = "error.json"
 LOG = "log.txt"
 _GRACE_SECONDS = 2.0
-_NICE = 5
 _LOG_TAIL_BYTES = 64 << 10  # a native error's stack trace can take half of that
 _LONGEST_WORDS = 600
 
@@ -76,7 +75,7 @@ def attempt(
         },
         log=directory / LOG,
         time_limit=None if seconds is None else seconds + _GRACE_SECONDS,
-        nice=_NICE,
+        nice=AT_WORK,
         memory_limit=memory,
         label=f"{job.name}/{directory.name}",
     )

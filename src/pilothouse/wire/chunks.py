@@ -59,7 +59,8 @@ class Body:
         if payload == _UNSIGNED_TRAILER:
             return unwrap(self._request.stream(), self.trailers)
         if payload in (_SIGNED_CHUNKS, _SIGNED_CHUNKS_TRAILER):
-            return unwrap(self._request.stream(), self.trailers, Signer(self._identity))
+            signer = Signer(self._identity, trailers=payload == _SIGNED_CHUNKS_TRAILER)
+            return unwrap(self._request.stream(), self.trailers, signer)
         if payload == sigv4.UNSIGNED_PAYLOAD:
             return self._request.stream()
         if _SHA256.fullmatch(payload):
@@ -88,11 +89,15 @@ def body(request: Request, identity: Identity) -> Body:
 
 
 class Signer:
-    """The chain of chunk signatures: each covers its chunk and the signature before it."""
+    """The chain of chunk signatures: each covers its chunk and the signature before it.
 
-    def __init__(self, identity: Identity) -> None:
+    With `trailers` there must be some, so that nobody can take them away.
+    """
+
+    def __init__(self, identity: Identity, *, trailers: bool = False) -> None:
         self._identity = identity
         self._previous = identity.signature
+        self.trailers = trailers
 
     def check_chunk(self, digest: str, signature: str) -> None:
         """Hold `signature` against a chunk with this SHA-256."""
@@ -108,7 +113,9 @@ class Signer:
         text = f"{algorithm}\n{who.stamp}\n{who.scope}\n{self._previous}\n{covered}"
         expected = sigv4.sign(who.signing_key, text)
         if not hmac.compare_digest(expected.encode(), signature.encode()):
-            raise S3Error("SignatureDoesNotMatch", "The signature of a chunk does not match its content.", 403)
+            raise S3Error(
+                "SignatureDoesNotMatch", "The signature of a chunk or of the trailers does not match its content.", 403
+            )
         self._previous = expected
 
 
@@ -178,7 +185,7 @@ async def _read_trailers(reader: _Reader, trailers: dict[str, str], signer: Sign
             raise _incomplete("The trailers are malformed.")
         trailers[name.strip().lower()] = value.strip()
     signature = trailers.pop("x-amz-trailer-signature", "")
-    if signer is not None and trailers:
+    if signer is not None and (trailers or signer.trailers):
         signer.check_trailers(trailers, signature)
 
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import Literal
 
 from pilothouse import errors
-from pilothouse.errors import ModelError, PilothouseError, RequestTimeout, S3Error, WrongScope
+from pilothouse.errors import ModelError, PilothouseError, RequestTimeout, RequestTimeSkewed, S3Error, WrongScope
 from pilothouse.wire import models
 
 Door = Literal["sagemaker", "runtime", "logs", "sts", "iam", "cloudwatch", "cloudwatch-query", "s3"]
@@ -117,6 +117,12 @@ _TABLE: dict[type[PilothouseError], _Row] = {
         ("UnknownOperationException", 404),
         ("MethodNotAllowed", 405),
     ),
+    errors.MissingAction: _Row(
+        ("UnknownOperationException", 400),
+        ("MissingAction", 400),
+        ("UnknownOperationException", 404),
+        ("MethodNotAllowed", 405),
+    ),
     errors.OperationNotServed: _Row(
         ("UnsupportedOperationException", 400),
         ("UnsupportedOperation", 400),
@@ -167,7 +173,7 @@ _TABLE: dict[type[PilothouseError], _Row] = {
         ("InvalidSignatureException", 403),
         ("AuthorizationHeaderMalformed", 400),
     ),
-    errors.RequestTimeSkewed: _Row(
+    RequestTimeSkewed: _Row(
         ("InvalidSignatureException", 400),
         ("SignatureDoesNotMatch", 403),
         ("InvalidSignatureException", 403),
@@ -205,6 +211,8 @@ def _members(error: PilothouseError) -> Mapping[str, str | int]:
             "OriginalMessage": error.original_message,
             "LogStreamArn": error.log_stream_arn,
         }
+    if isinstance(error, RequestTimeSkewed):
+        return {"RequestTime": error.request_time, "ServerTime": error.server_time}
     if isinstance(error, WrongScope) and error.region:
         return {"Region": error.region}
     return {}

@@ -14,10 +14,14 @@ from botocore.model import OperationModel, Shape
 
 from pilothouse import clock
 from pilothouse.errors import SerializationError
+from pilothouse.wire import paths
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
+MEDIA_TYPES = (CONTENT_TYPE, "application/x-amz-json-1.0", "application/json")
+"""What a request may call itself: tools that sign on their own often say less than the SDKs."""
 
 _MAX_DEPTH = 64
+_LISTED = 100  # faults that one error spells out
 _LAST_INSTANT = 253402300800  # the year 10000
 
 
@@ -25,14 +29,17 @@ def parse(body: bytes, operation: OperationModel) -> dict[str, Any]:
     """The request in `body`: the members that the input shape knows, as they were sent.
 
     Timestamps (epoch seconds or ISO 8601) become float epoch seconds. Members that are null or unknown are left out.
-    `SerializationError` if the body is not JSON, or a value not of its member's type.
+    `SerializationError` if the body is not JSON, or naming all values that are not of their member's type.
     """
     document = _json(body)
     if not isinstance(document, dict):
-        raise SerializationError(f"The request body must be a JSON object, not {_kind(document)}.")
+        raise SerializationError(f"The request body must be a JSON object: {_expected('a Structure', document)}")
     if operation.input_shape is None:
         return {}
-    request: dict[str, Any] = _read(operation.input_shape, document, "")
+    reader = _Reader()
+    request: dict[str, Any] = reader.read(operation.input_shape, document, "")
+    if reader.faults:
+        raise SerializationError("; ".join(reader.faults[:_LISTED]))
     return request
 
 
@@ -53,112 +60,131 @@ def _reason(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-def _read(shape: Shape, value: Any, path: str, depth: int = 0) -> Any:
-    if depth > _MAX_DEPTH:
-        raise SerializationError(f"The request is nested too deeply at '{path[:200]}'.")
-    if shape.type_name == "structure":
-        _expect(value, dict, "an object", path)
-        return {
-            name: _read(member, value[name], f"{path}.{name}".lstrip("."), depth + 1)
-            for name, member in shape.members.items()
-            if value.get(name) is not None
-        }
-    if shape.type_name == "list":
-        _expect(value, list, "a list", path)
-        return [
-            None if item is None else _read(shape.member, item, f"{path}[{i}]", depth + 1)
-            for i, item in enumerate(value)
-        ]
-    if shape.type_name == "map":
-        _expect(value, dict, "an object", path)
-        return {
-            _string(key, path): None if item is None else _read(shape.value, item, f"{path}.{key}", depth + 1)
-            for key, item in value.items()
-        }
-    return _SCALARS[shape.type_name](value, path)
+class _Unreadable(Exception):
+    """A value is not of its member's type; says why in AWS's words."""
 
 
-def _expect(value: Any, kind: type, name: str, path: str) -> None:
+class _Reader:
+    """Goes along a shape and a value; `faults` tells the values that are of another type, and where they are."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+
+    def read(self, shape: Shape, value: Any, path: str, depth: int = 0) -> Any:
+        """The value as the shape wants it; None with a fault noted if it can't be that."""
+        if depth > _MAX_DEPTH:
+            raise SerializationError(f"The request is nested too deeply at '{path[:200]}'.")
+        try:
+            return self._value(shape, value, path, depth + 1)
+        except _Unreadable as fault:
+            self.faults.append(f"{fault} at '{path}'")
+            return None
+
+    def _value(self, shape: Shape, value: Any, path: str, depth: int) -> Any:
+        if shape.type_name == "structure":
+            _expect(value, dict, "a Structure")
+            return {
+                name: self.read(member, value[name], paths.member(path, name), depth)
+                for name, member in shape.members.items()
+                if value.get(name) is not None
+            }
+        if shape.type_name == "list":
+            _expect(value, list, "a List")
+            return [
+                None if item is None else self.read(shape.member, item, paths.item(path, number), depth)
+                for number, item in enumerate(value, 1)
+            ]
+        if shape.type_name == "map":
+            _expect(value, dict, "a Map")
+            return {
+                _string(key): None if item is None else self.read(shape.value, item, paths.value(path, key), depth)
+                for key, item in value.items()
+            }
+        return _SCALARS[shape.type_name](value)
+
+
+def _expect(value: Any, kind: type, name: str) -> None:
     if not isinstance(value, kind):
-        _mismatch(value, name, path)
+        raise _Unreadable(_expected(name, value))
 
 
-def _mismatch(value: Any, expected: str, path: str) -> NoReturn:
-    where = f"'{path}'" if path else "The request"
-    raise SerializationError(f"{where} must be {expected}, not {_kind(value)}.")
-
-
-def _kind(value: Any) -> str:
+def _expected(name: str, value: Any) -> str:
+    """AWS's sentence for a value that is not a `name`, as far as it goes: it does not tell the place."""
+    if isinstance(value, dict):
+        return "Start of structure or map found where not expected"
+    if isinstance(value, list):
+        return "Start of list found where not expected"
     if isinstance(value, bool):
-        return "a boolean"
-    names = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number", type(None): "null"}
-    return names.get(type(value), "a value of another type")
+        token = "TRUE_VALUE" if value else "FALSE_VALUE"
+    else:
+        token = "NULL_VALUE" if value is None else "STRING_VALUE" if isinstance(value, str) else "NUMBER_VALUE"
+    return f"{token} can not be converted to {name}"
 
 
-def _string(value: Any, path: str) -> str:
-    _expect(value, str, "a string", path)
+def _string(value: Any) -> str:
+    _expect(value, str, "a String")
     text: str = value
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise SerializationError(f"'{path}' holds half of a surrogate pair, which is no text.") from error
+        raise _Unreadable("Half of a surrogate pair can not be converted to a String") from error
     return text
 
 
-def _boolean(value: Any, path: str) -> bool:
-    _expect(value, bool, "a boolean", path)
+def _boolean(value: Any) -> bool:
+    _expect(value, bool, "a Boolean")
     return bool(value)
 
 
-def _number(value: Any, path: str, expected: str = "a number") -> int | float:
+def _number(value: Any, name: str) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        _mismatch(value, expected, path)
+        raise _Unreadable(_expected(name, value))
     try:
         finite = math.isfinite(value)
     except OverflowError:
         finite = False
     if not finite:
-        raise SerializationError(f"'{path}' is too large a number.")
+        raise _Unreadable(f"A number as large as this can not be converted to {name}")
     return value
 
 
-def _integer(value: Any, path: str, bits: int = 32) -> int:
-    number = _number(value, path, "an integer")
+def _integer(value: Any, name: str, bits: int) -> int:
+    number = _number(value, name)
     if number != int(number):
-        raise SerializationError(f"'{path}' must be an integer, not {number}.")
+        raise _Unreadable(f"{number} can not be converted to {name}")
     if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
-        raise SerializationError(f"'{path}' does not fit into an integer of {bits} bits.")
+        raise _Unreadable(f"A number of more than {bits} bits can not be converted to {name}")
     return int(number)
 
 
-def _timestamp(value: Any, path: str) -> float:
-    seconds = _instant(value, path) if isinstance(value, str) else _number(value, path, "a time in epoch seconds")
+def _timestamp(value: Any) -> float:
+    seconds = _instant(value) if isinstance(value, str) else _number(value, "a time in epoch seconds")
     if abs(seconds) >= _LAST_INSTANT:
-        raise SerializationError(f"'{path}' is not a time in epoch seconds; are these milliseconds?")
+        raise _Unreadable(f"{seconds:g} can not be converted to a time in epoch seconds; are these milliseconds?")
     return float(seconds)
 
 
-def _instant(text: str, path: str) -> float:
+def _instant(text: str) -> float:
     try:
         return clock.seconds(text)
     except (ValueError, OverflowError) as error:
-        raise SerializationError(f"'{path}' is not a time: send epoch seconds or ISO 8601.") from error
+        raise _Unreadable("STRING_VALUE can not be converted to a time in epoch seconds or ISO 8601") from error
 
 
-def _blob(value: Any, path: str) -> bytes:
+def _blob(value: Any) -> bytes:
     try:
-        return base64.b64decode(_string(value, path), validate=True)
+        return base64.b64decode(_string(value), validate=True)
     except binascii.Error as error:
-        raise SerializationError(f"'{path}' is not base64.") from error
+        raise _Unreadable("STRING_VALUE can not be converted to a Blob: it is not base64") from error
 
 
-_SCALARS: dict[str, Callable[[Any, str], Any]] = {
+_SCALARS: dict[str, Callable[[Any], Any]] = {
     "string": _string,
     "boolean": _boolean,
-    "integer": _integer,
-    "long": partial(_integer, bits=64),
-    "float": _number,
-    "double": _number,
+    "integer": partial(_integer, name="an Integer", bits=32),
+    "long": partial(_integer, name="a Long", bits=64),
+    "float": partial(_number, name="a Float"),
+    "double": partial(_number, name="a Double"),
     "timestamp": _timestamp,
     "blob": _blob,
 }

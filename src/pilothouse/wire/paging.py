@@ -1,7 +1,9 @@
 """Pages: the one way in which every List operation filters, sorts and goes on.
 
-A token is opaque to clients: the place where the page before ended, and a fingerprint of what was asked, so that it is
-refused by a request that asks for something else. The page size may change between pages.
+A token is opaque to clients: the sort value of the last item of the page before with what tells it from its equals, and
+a fingerprint of what was asked, so that it is refused by a request that asks for something else. The page size may
+change between pages. What comes or goes between two pages shifts nothing: what exists throughout, and keeps its sort
+value, is seen once.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pilothouse.errors import ValidationError
@@ -30,7 +32,6 @@ _FILTERS = {
     "LastModifiedTimeBefore": "modified_before",
 }
 _PLACE = ("NextToken", "MaxResults")
-_TIMES = ("created", "modified")
 _LAST_INSTANT = 253402300800  # the year 10000
 
 
@@ -47,71 +48,96 @@ def page(
 ) -> tuple[list[Resource], str | None]:
     """One page of the resources of `kind` that `request` asks for, and the token of the next page if there is one.
 
-    `sorts` maps the values of SortBy to the store's columns. Pages stay put while resources come and go: what exists
-    throughout is seen once, by every reader.
+    `sorts` maps the values of SortBy to the store's columns.
     """
-    limit = request.get("MaxResults", default_limit)
     sort = cast(Sort, sorts[request.get("SortBy", default_sort)])
-    asked = _fingerprint(kind, parent, {**request, "SortBy": sort})
-    rows = store.find(
-        kind,
-        parent=parent,
-        **{argument: request[member] for member, argument in _FILTERS.items() if member in request},
-        sort=sort,
-        descending=request.get("SortOrder", default_order) == "Descending",
-        after=_cursor(request, asked, sort),
-        limit=limit + 1,
+    asked = {**request, "SortBy": sort, "_of": [kind, parent]}
+
+    def rows(after: Cursor | None, limit: int) -> list[Resource]:
+        return store.find(
+            kind,
+            parent=parent,
+            **{argument: request[member] for member, argument in _FILTERS.items() if member in request},
+            sort=sort,
+            descending=request.get("SortOrder", default_order) == "Descending",
+            after=after,
+            limit=limit,
+        )
+
+    return walk(
+        rows, lambda row: row.cursor(sort), asked, numeric=sort in ("created", "modified"), default_limit=default_limit
     )
-    token = _token(asked, list(rows[limit - 1].cursor(sort))) if len(rows) > limit else None
-    return rows[:limit], token
 
 
-def slice(items: Sequence[T], request: Mapping[str, Any], *, default_limit: int = 10) -> tuple[list[T], str | None]:
-    """One page of `items`, already filtered and sorted, and the token of the next page if there is one.
+def walk(
+    rows: Callable[[Cursor | None, int], Sequence[T]],
+    place: Callable[[T], Cursor],
+    request: Mapping[str, Any],
+    *,
+    numeric: bool,
+    default_limit: int = 10,
+) -> tuple[list[T], str | None]:
+    """One page of what the store has, and the token of the next page if there is one.
 
-    Goes by position: items that come or go between two pages shift the rest.
+    `rows` gives up to so many behind a place, `place` tells where one is, and `numeric` whether they are sorted by a
+    number instead of a text.
     """
     limit = request.get("MaxResults", default_limit)
-    asked = _fingerprint("", None, request)
-    start = _offset(request, asked)
-    end = start + limit
-    return list(items[start:end]), _token(asked, [end]) if end < len(items) else None
+    asked = _fingerprint(request)
+    found = rows(_cursor(_place(request, asked), numeric), limit + 1)
+    token = _token(asked, place(found[limit - 1])) if len(found) > limit else None
+    return list(found[:limit]), token
 
 
-def _fingerprint(kind: str, parent: Parent | None, request: Mapping[str, Any]) -> str:
+def slice(
+    items: Iterable[T],
+    request: Mapping[str, Any],
+    place: Callable[[T], tuple[str | float, ...]],
+    *,
+    descending: bool = False,
+    default_limit: int = 10,
+) -> tuple[list[T], str | None]:
+    """One page of `items`, already filtered, sorted by their places, and the token of the next page if there is one.
+
+    No two items have one place; it tells them by as many texts and numbers, in which all are alike.
+    """
+    limit = request.get("MaxResults", default_limit)
+    asked = _fingerprint(request)
+    ordered = sorted(items, key=place, reverse=descending)
+    after = _place(request, asked)
+    if after is not None and ordered:
+        if _kinds(after) != _kinds(place(ordered[0])):
+            raise _invalid()
+        ordered = [item for item in ordered if (place(item) < after if descending else place(item) > after)]
+    return ordered[:limit], _token(asked, place(ordered[limit - 1])) if len(ordered) > limit else None
+
+
+def _kinds(place: Sequence[object]) -> list[type]:
+    return [str if isinstance(part, str) else float if isinstance(part, int | float) else object for part in place]
+
+
+def _fingerprint(request: Mapping[str, Any]) -> str:
     asked = {name: value for name, value in request.items() if name not in _PLACE}
-    text = json.dumps([kind, parent, asked], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _token(asked: str, place: list[Any]) -> str:
+def _token(asked: str, place: Sequence[str | float]) -> str:
     return base64.urlsafe_b64encode(json.dumps([asked, *place], separators=(",", ":")).encode()).decode()
 
 
-def _cursor(request: Mapping[str, Any], asked: str, sort: Sort) -> Cursor | None:
-    place = _place(request, asked)
-    if place is None:
-        return None
+def _cursor(place: Sequence[object] | None, numeric: bool) -> Cursor | None:
+    """The place that a token tells, as the store takes it."""
     match place:
-        case [int() | float() as value, int() as seq] if (
-            sort in _TIMES and 0 <= value < _LAST_INSTANT and 0 <= seq < 2**63
-        ):
+        case None:
+            return None
+        case [int() | float() as value, int() as seq] if numeric and 0 <= value < _LAST_INSTANT and 0 <= seq < 2**63:
             return Cursor(float(value), seq)
-        case [str() as value, int() as seq] if sort not in _TIMES and value.isascii() and 0 <= seq < 2**63:
+        case [str() as value, int() as seq] if not numeric and value.isprintable() and 0 <= seq < 2**63:
             return Cursor(value, seq)
     raise _invalid()
 
 
-def _offset(request: Mapping[str, Any], asked: str) -> int:
-    match _place(request, asked):
-        case None:
-            return 0
-        case [int() as offset] if offset >= 0:
-            return offset
-    raise _invalid()
-
-
-def _place(request: Mapping[str, Any], asked: str) -> list[Any] | None:
+def _place(request: Mapping[str, Any], asked: str) -> tuple[Any, ...] | None:
     """What a request's token says of the place, without the fingerprint; None without a token."""
     token = request.get("NextToken")
     if not token:
@@ -122,7 +148,7 @@ def _place(request: Mapping[str, Any], asked: str) -> list[Any] | None:
         raise _invalid() from error
     if not isinstance(content, list) or not content or content[0] != asked:
         raise _invalid()
-    return content[1:]
+    return tuple(content[1:])
 
 
 def _invalid() -> ValidationError:

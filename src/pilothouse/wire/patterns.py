@@ -1,42 +1,43 @@
-"""Patterns of the service models, which are Java's, as Python's `re`."""
+"""Patterns of the service models, which are Java's, as Python's `re`, or as RE2 where they speak of Unicode classes."""
 
 from __future__ import annotations
 
 import re
-import sys
-import unicodedata
 from functools import cache
-from itertools import groupby
+from typing import Protocol
+
+import re2
 
 _SUPPLEMENTARY = r"\uD800\uDC00-\uDBFF\uDFFF"  # Java's surrogate pairs for everything beyond the first plane
-_CLASS = re.compile(r"\\p\{(\w+)\}")
+_CLASS = re.compile(r"\\p\{(Alnum|ASCII|Print)\}")
+_OPENED, _CLOSED = (re.compile(rf"(?<!\\)\{bracket}") for bracket in "[]")
+
+
+class Pattern(Protocol):
+    """What a text can be held against."""
+
+    def fullmatch(self, text: str, /) -> object | None:
+        """Something if the whole of `text` matches, else None."""
 
 
 @cache
-def compiled(pattern: str) -> re.Pattern[str] | None:
-    """`pattern` ready for `fullmatch`; None if it has no meaning in Python, so that nothing is refused because of it.
+def compiled(pattern: str) -> Pattern | None:
+    """`pattern` ready for `fullmatch`; None if it has no meaning here, so that nothing is refused because of it.
 
     As in Java, \\w, \\d and \\s are ASCII, and \\p{L} and its kind are Unicode's general categories.
     """
-    text = pattern.replace(_SUPPLEMENTARY, r"\U00010000-\U0010FFFF")
     try:
-        return re.compile(_CLASS.sub(lambda match: _members(match[1]), text), re.ASCII)
-    except (re.error, KeyError):
+        if r"\p{" in pattern:
+            options = re2.Options()
+            options.log_errors = False
+            expression: Pattern = re2.compile(_CLASS.sub(_posix, pattern), options)
+            return expression
+        return re.compile(pattern.replace(_SUPPLEMENTARY, r"\U00010000-\U0010FFFF"), re.ASCII)
+    except (re.error, re2.error):
         return None
 
 
-def _members(name: str) -> str:
-    """What \\p{name} holds, as the inside of a character class."""
-    return "a-zA-Z0-9" if name == "Alnum" else _categories()[name]
-
-
-@cache
-def _categories() -> dict[str, str]:
-    """The ranges of each major category (L, M, N, P, S, Z, C). Takes some 0.3 s, once, when first needed."""
-    ranges: dict[str, list[str]] = {}
-    first = 0
-    for category, run in groupby(map(chr, range(sys.maxunicode + 1)), lambda c: unicodedata.category(c)[0]):
-        last = first + sum(1 for _ in run) - 1
-        ranges.setdefault(category, []).append(f"\\U{first:08X}-\\U{last:08X}")
-        first = last + 1
-    return {category: "".join(runs) for category, runs in ranges.items()}
+def _posix(match: re.Match[str]) -> str:
+    """What RE2 calls Java's \\p{name} of ASCII: a class of its own, or more members of the one that it stands in."""
+    before, name = match.string[: match.start()], f"[:{match[1].lower()}:]"
+    return name if len(_OPENED.findall(before)) > len(_CLOSED.findall(before)) else f"[{name}]"

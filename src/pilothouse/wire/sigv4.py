@@ -111,9 +111,13 @@ def is_signed(message: Message) -> bool:
 def claim(message: Message) -> Claim:
     """Read the request's signature without verifying it. `MissingAuthentication`, `IncompleteSignature`."""
     authorization = message.header("authorization")
-    if authorization is not None:
-        return _header_claim(message, authorization)
     parameters = query_parameters(message.query)
+    if authorization is not None:
+        if "X-Amz-Signature" in parameters:
+            raise IncompleteSignature(
+                "Only one auth mechanism allowed: the X-Amz-Algorithm query parameter or the Authorization header."
+            )
+        return _header_claim(message, authorization)
     if "X-Amz-Signature" in parameters:
         return _query_claim(parameters)
     if "AWSAccessKeyId" in parameters:
@@ -242,26 +246,33 @@ def _check_time(claimed: Claim, now: datetime) -> None:
             f"'{claimed.date}' != '{claimed.stamp[:8]}', from '{claimed.stamp}'."
         )
     if signed_at - SKEW > now:
-        raise RequestTimeSkewed(_skewed("Signature not yet current", "still later", claimed.stamp, now, SKEW, "+"))
+        raise _skewed("Signature not yet current", "still later", claimed.stamp, now, SKEW, "+")
     if claimed.expires is None and signed_at + SKEW < now:
-        raise RequestTimeSkewed(_skewed("Signature expired", "now earlier", claimed.stamp, now, -SKEW, "-"))
+        raise _skewed("Signature expired", "now earlier", claimed.stamp, now, -SKEW, "-")
     if claimed.expires is not None and signed_at + timedelta(seconds=claimed.expires) < now:
-        raise S3Error("AccessDenied", "Request has expired. Make a new presigned URL.", 403)
+        raise S3Error(
+            "AccessDenied",
+            f"Request has expired: it was signed at {claimed.stamp} for {claimed.expires} seconds, and now is "
+            f"{now.strftime(_STAMP)}. Make a new presigned URL.",
+            403,
+        )
 
 
-def _skewed(what: str, relation: str, stamp: str, now: datetime, allowed: timedelta, sign_: str) -> str:
-    limit = (now + allowed).strftime(_STAMP)
-    return f"{what}: {stamp} is {relation} than {limit} ({now.strftime(_STAMP)} {sign_} 15 min.). Check the clocks."
+def _skewed(what: str, relation: str, stamp: str, now: datetime, allowed: timedelta, plus: str) -> RequestTimeSkewed:
+    limit, at = (now + allowed).strftime(_STAMP), now.strftime(_STAMP)
+    message = f"{what}: {stamp} is {relation} than {limit} ({at} {plus} 15 min.). Check the clocks."
+    return RequestTimeSkewed(message, stamp, at)
 
 
 def _check_coverage(message: Message, claimed: Claim) -> None:
     """Headers that change what a request means must be signed, or a stranger could add them."""
-    present = {name for name, _ in message.headers if name == "host" or name.startswith("x-amz-")}
-    unsigned = present - set(claimed.signed_headers)
+    if "host" not in claimed.signed_headers:
+        raise SignatureMismatch("'Host' must be a 'SignedHeader' in the AWS Authorization.")
+    unsigned = {name for name, _ in message.headers if name.startswith("x-amz-")} - set(claimed.signed_headers)
     if unsigned:
         raise SignatureMismatch(
             "There were headers present in the request which were not signed: "
-            f"{', '.join(sorted(unsigned))}. Sign Host and every X-Amz-* header."
+            f"{', '.join(sorted(unsigned))}. Sign every X-Amz-* header."
         )
 
 

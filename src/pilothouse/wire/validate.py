@@ -11,10 +11,10 @@ from typing import Any
 from botocore.model import OperationModel, Shape
 
 from pilothouse.errors import ValidationError
-from pilothouse.wire import patterns
+from pilothouse.wire import paths, patterns
 
 _SHOWN = 256  # characters of a value that an error repeats
-_MATCHED = 8192  # characters; longer values are measured, not matched
+_MATCHED = 8192  # characters; values longer than this and than they may be are measured, not matched
 _LISTED = 100  # faults that one error spells out
 _SIZED = ("string", "list", "map", "blob")
 
@@ -39,7 +39,7 @@ def _faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
         yield from _structure(shape, value, path)
     elif shape.type_name == "list":
         for number, item in enumerate(value, 1):
-            yield from _member(shape.member, item, f"{path}.{number}.member")
+            yield from _member(shape.member, item, paths.item(path, number))
     elif shape.type_name == "map":
         yield from _map(shape, value, path)
 
@@ -47,10 +47,10 @@ def _faults(shape: Shape, value: Any, path: str) -> Iterator[str]:
 def _structure(shape: Shape, value: Mapping[str, Any], path: str) -> Iterator[str]:
     for name in shape.required_members:
         if name not in value:
-            yield _sentence("null", _joined(path, name), "Member must not be null")
+            yield _sentence("null", paths.member(path, name), "Member must not be null")
     for name, member in shape.members.items():
         if name in value:
-            yield from _faults(member, value[name], _joined(path, name))
+            yield from _faults(member, value[name], paths.member(path, name))
 
 
 def _map(shape: Shape, value: Mapping[str, Any], path: str) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _map(shape: Shape, value: Mapping[str, Any], path: str) -> Iterator[str]:
         broken = list(_broken(shape.key, key))
         if broken:
             yield _sentence(_shown(key, shape.key), path, f"Map keys must satisfy constraint: [{', '.join(broken)}]")
-        yield from _member(shape.value, item, f"{path}.{key[:_SHOWN]}.member")
+        yield from _member(shape.value, item, paths.value(path, key))
 
 
 def _member(shape: Shape, value: Any, path: str) -> Iterator[str]:
@@ -92,7 +92,7 @@ def _text(shape: Shape, value: str) -> Iterator[str]:
     if shape.enum and value not in shape.enum:
         yield f"Member must satisfy enum value set: [{', '.join(shape.enum)}]"
     pattern = shape.metadata.get("pattern")
-    if pattern and len(value) <= _MATCHED:
+    if pattern and len(value) <= max(_MATCHED, shape.metadata.get("max", 0)):
         expression = patterns.compiled(pattern)
         if expression is not None and not expression.fullmatch(value):
             yield f"Member must satisfy regular expression pattern: {pattern}"
@@ -100,11 +100,6 @@ def _text(shape: Shape, value: str) -> Iterator[str]:
 
 def _sentence(shown: str, path: str, constraint: str) -> str:
     return f"Value {shown} at '{path}' failed to satisfy constraint: {constraint}"
-
-
-def _joined(path: str, name: str) -> str:
-    lowered = name[:1].lower() + name[1:]
-    return f"{path}.{lowered}" if path else lowered
 
 
 def _shown(value: Any, shape: Shape) -> str:

@@ -17,9 +17,8 @@ from pilothouse.hosting import connection
 from pilothouse.hosting.connection import UnixConnection
 from pilothouse.hosting.keeper import START_SECONDS
 from pilothouse.hosting.tail import Tail
-from pilothouse.launch.base import Process, Program
+from pilothouse.launch.base import AT_WORK, Process, Program
 
-_NICE = 5
 _POLL = 0.05
 _LONGEST_ANSWER = 1000
 
@@ -139,7 +138,7 @@ class Worker:
             target="pilothouse.hosting.replica:serve",
             arguments={"containers": self._containers, "socket": str(self._socket)},
             log=log,
-            nice=_NICE,
+            nice=AT_WORK,
             label=f"transform {self._label}",
         )
         self._process = self._start_program(program)
