@@ -20,6 +20,7 @@ ENVIRONMENTS: dict[str, list[list[str]]] = {
     "h2o": [["h2o", "numpy", "pandas", "pyarrow", "polars"]],
     "boosters": [_BOOSTERS],
     "syne-tune": [["syne-tune==0.16.0", "huggingface_hub"]],
+    "moto": [["moto[server]==5.2.5"]],
 }
 """What each environment holds: one `pip install` after another, each a list of requirements."""
 
