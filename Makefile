@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 HOME_DIR ?= .demo
+CLIENTS := .s3-clients
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check docs clean
+.PHONY: help setup demo serve test check docs clients clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,8 +33,13 @@ check: setup  ## ruff, mypy, import-linter and the fast tests
 docs: $(VENV)/.base  ## write the reference pages from the code
 	$(BIN)/python -m docs.generate
 
+clients: setup  ## try the S3 door with s3fs and polars, in an environment of their own
+	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check s3fs==2026.9.0 polars==2.1.0
+	PILOTHOUSE_S3_CLIENTS=$(CLIENTS)/bin/python $(BIN)/pytest -q tests/acceptance/test_s3_clients.py
+
 clean:  ## remove .venv, the demo's home and caches
-	rm -rf $(VENV) $(HOME_DIR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) $(CLIENTS) $(HOME_DIR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 
 $(VENV)/.stamp: $(VENV)/.base  # PyTorch and what else the tests want
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'

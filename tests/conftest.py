@@ -7,10 +7,12 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -151,6 +153,73 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
     server = ServerProcess(tmp_path_factory.mktemp("shared") / "home").start()
     yield server
     server.stop()
+
+
+class S3Door:
+    """The S3 door alone, in this process, over a directory of its own."""
+
+    KEY_ID, SECRET = "AKIDEXAMPLE", "secret"
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.url = ""
+
+    def secret(self, access_key_id: str) -> str | None:
+        """The secret of the only key."""
+        return self.SECRET if access_key_id == self.KEY_ID else None
+
+    @contextmanager
+    def open(self) -> Iterator[S3Door]:
+        """Serves as long as the block runs."""
+        import uvicorn
+
+        from pilothouse.api.app import create_app
+        from pilothouse.config import Settings
+        from pilothouse.objects.directory import DirectoryObjects
+        from pilothouse.operations.context import Context
+
+        nothing: Any = None
+        context = Context(Settings(home=self.home), nothing, DirectoryObjects(self.home / "objects"))
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(create_app(context, self), log_level="warning", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield self
+        server.should_exit = True
+        thread.join(STOP_TIMEOUT)
+        listener.close()
+
+    def environment(self) -> dict[str, str]:
+        """The variables that lead an AWS client here."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": self.SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.url,
+        }
+
+    def client(self, **options: Any) -> Any:
+        """A boto3 client."""
+        import boto3
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=self.KEY_ID,
+            aws_secret_access_key=self.SECRET,
+            **options,
+        )
+
+
+@pytest.fixture(scope="module")
+def s3_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Door]:
+    """An S3 door that the tests of one module share."""
+    with S3Door(tmp_path_factory.mktemp("door")).open() as door:
+        yield door
 
 
 @pytest.fixture(scope="session")

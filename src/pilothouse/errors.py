@@ -167,13 +167,15 @@ class RequestTimeSkewed(AuthenticationError):
 class S3Error(RequestError):
     """The object store refused the request.
 
-    `code` is S3's error code (NoSuchKey, BucketAlreadyExists, …) and `status` the HTTP status that goes with it.
+    `code` is S3's error code (NoSuchKey, BucketAlreadyExists, …) and `status` the HTTP status that goes with it;
+    `members` are further elements of the answer, which some clients look at.
     """
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(self, code: str, message: str, status: int = 400, **members: str) -> None:
         super().__init__(message)
         self.code = code
         self.status = status
+        self.members = members
 
 
 class JobFailed(PilothouseError):

@@ -6,24 +6,18 @@ import base64
 import hashlib
 import io
 import random
-import socket
-import threading
 import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import uvicorn
 
-from pilothouse.api.app import create_app
-from pilothouse.config import Settings
 from pilothouse.errors import S3Error
 from pilothouse.objects.base import Attributes, Objects
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.objects.s3 import RemoteObjects
-from pilothouse.operations.context import Context
 
 BUCKET = "a-bucket"
 MIB = 1 << 20
@@ -64,31 +58,10 @@ AWKWARD = [
 ]
 
 
-class OneKey:
-    def secret(self, access_key_id: str) -> str | None:
-        return "secret" if access_key_id == "AKIDEXAMPLE" else None
-
-
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Our S3 door, over a directory of its own."""
-    home = tmp_path_factory.mktemp("door")
-    context = Context(Settings(home=home), cast(Any, None), DirectoryObjects(home / "objects"))
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(context, OneKey()), log_level="warning", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(30)
-    listener.close()
-
-
-@pytest.fixture(scope="module")
-def remote(door: str) -> RemoteObjects:
-    return RemoteObjects(door, "us-east-1", access_key="AKIDEXAMPLE", secret_key="secret")
+def remote(s3_door: Any) -> RemoteObjects:
+    """Our own S3 door as a client of any S3 sees it."""
+    return RemoteObjects(s3_door.url, "us-east-1", access_key=s3_door.KEY_ID, secret_key=s3_door.SECRET)
 
 
 @pytest.fixture(params=["directory", pytest.param("remote", marks=pytest.mark.slow)])
@@ -221,6 +194,40 @@ class TestContent:
         assert (code_of(error), error.value.status) == ("PreconditionFailed", 412)
         assert store.read(BUCKET, "a/k") == b"one"
 
+    def test_a_write_can_be_made_to_depend_on_the_version_that_it_replaces(self, store: Objects) -> None:
+        with pytest.raises(S3Error) as error:
+            store.put(BUCKET, "k", b"x", if_match="*")
+        assert (code_of(error), error.value.status) == ("NoSuchKey", 404)
+        one = store.put(BUCKET, "k", b"one").etag
+        two = store.put(BUCKET, "k", b"two", if_match=one).etag
+        for write in (
+            lambda: store.put(BUCKET, "k", b"x", if_match=one),
+            lambda: store.delete(BUCKET, "k", if_match=one),
+        ):
+            with pytest.raises(S3Error) as error:
+                write()
+            assert (code_of(error), error.value.members["Condition"]) == ("PreconditionFailed", "If-Match")
+        assert store.read(BUCKET, "k") == b"two"
+        store.delete(BUCKET, "k", if_match=two)
+        with pytest.raises(S3Error) as error:
+            store.delete(BUCKET, "k", if_match=two)
+        assert code_of(error) == "NoSuchKey"
+
+    def test_tags_come_with_an_object_or_later_and_change_nothing_else(self, store: Objects) -> None:
+        store.put(BUCKET, "k", b"hello", tags={"a": "1", "b & c": "ü"}, metadata={"who": "me"})
+        before = store.head(BUCKET, "k")
+        assert (store.tags(BUCKET, "k"), before.tagged) == ({"a": "1", "b & c": "ü"}, 2)
+        store.set_tags(BUCKET, "k", {"d": ""})
+        assert store.tags(BUCKET, "k") == {"d": ""}
+        after = store.head(BUCKET, "k")
+        assert (after.etag, after.modified_at, after.metadata) == (before.etag, before.modified_at, before.metadata)
+        assert store.read(BUCKET, "k") == b"hello"
+        store.put(BUCKET, "k", b"hello")
+        assert store.tags(BUCKET, "k") == {}
+        with pytest.raises(S3Error) as error:
+            store.set_tags(BUCKET, "none", {})
+        assert code_of(error) == "NoSuchKey"
+
     def test_a_body_that_breaks_off_stores_nothing(self, store: Objects) -> None:
         def broken() -> Iterator[bytes]:
             yield b"x" * MIB
@@ -269,6 +276,15 @@ class TestChecksums:
 
         with pytest.raises(S3Error) as error:
             store.put(BUCKET, "k", body(), checksums=late)
+        assert code_of(error) == "BadDigest"
+
+    @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256", "SHA512", "MD5"])
+    def test_every_kind_that_is_computed_verifies_itself(self, store: Objects, algorithm: str) -> None:
+        store.put(BUCKET, "k", b"hello", checksums={algorithm: None})
+        value = store.head(BUCKET, "k").checksums[algorithm]
+        store.put(BUCKET, "k", b"hello", checksums={algorithm: value})
+        with pytest.raises(S3Error) as error:
+            store.put(BUCKET, "k", b"hallo", checksums={algorithm: value})
         assert code_of(error) == "BadDigest"
 
     @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256", "Content-MD5"])
@@ -423,6 +439,30 @@ class TestMultipart:
         crcs = b"".join(zlib.crc32(content).to_bytes(4, "big") for content in contents)
         whole = base64.b64encode(zlib.crc32(crcs).to_bytes(4, "big")).decode()
         assert store.head(BUCKET, "k").checksums == {"CRC32": f"{whole}-2"}
+
+    def test_an_object_remembers_the_parts_it_was_made_of(self, store: Objects) -> None:
+        upload = store.create_upload(BUCKET, "k", Attributes(tags={"a": "b"}), checksum_algorithm="SHA256")
+        contents = {2: b"x" * 5 * MIB, 5: b"y"}
+        chosen = [(n, store.put_part(BUCKET, "k", upload, n, content).etag) for n, content in contents.items()]
+        store.complete(BUCKET, "k", upload, chosen)
+        sums = {n: base64.b64encode(hashlib.sha256(content).digest()).decode() for n, content in contents.items()}
+        assert [(part.number, part.size, part.checksums) for part in store.made_of(BUCKET, "k")] == [
+            (2, 5 * MIB, {"SHA256": sums[2]}),
+            (5, 1, {"SHA256": sums[5]}),
+        ]
+        assert store.tags(BUCKET, "k") == {"a": "b"}
+        store.put(BUCKET, "k", b"whole")
+        assert store.made_of(BUCKET, "k") == []
+
+    def test_completing_can_depend_on_the_version_that_it_replaces(self, store: Objects) -> None:
+        etag = store.put(BUCKET, "k", b"one").etag
+        upload = store.create_upload(BUCKET, "k")
+        part = (1, store.put_part(BUCKET, "k", upload, 1, b"two").etag)
+        with pytest.raises(S3Error) as error:
+            store.complete(BUCKET, "k", upload, [part], if_match="0" * 32)
+        assert code_of(error) == "PreconditionFailed"
+        store.complete(BUCKET, "k", upload, [part], if_match=etag)
+        assert store.read(BUCKET, "k") == b"two"
 
     def test_a_full_object_checksum_is_that_of_the_whole(self, store: Objects) -> None:
         upload = store.create_upload(BUCKET, "k", checksum_algorithm="CRC32", checksum_type="FULL_OBJECT")

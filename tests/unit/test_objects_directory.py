@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +130,40 @@ def test_only_one_of_many_writers_that_must_not_replace_succeeds(objects: Direct
     for thread in threads:
         thread.join()
     assert [objects.read(BUCKET, "d/lock").decode()] == outcomes
+
+
+def test_a_counter_that_many_change_by_matching_its_version_loses_no_step(objects: DirectoryObjects) -> None:
+    objects.put(BUCKET, "d/counter", b"0")
+
+    def count() -> None:
+        steps = 0
+        while steps < 25:
+            info = objects.head(BUCKET, "d/counter")
+            with objects.open(BUCKET, "d/counter") as stream:
+                value = int(stream.read())
+            with contextlib.suppress(S3Error):  # another was quicker
+                objects.put(BUCKET, "d/counter", str(value + 1).encode(), if_match=info.etag)
+                steps += 1
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert objects.read(BUCKET, "d/counter") == b"100"
+
+
+def test_a_completed_upload_whose_clearing_up_was_killed_goes_with_the_next_complete(
+    objects: DirectoryObjects, tmp_path: Path
+) -> None:
+    upload = objects.create_upload(BUCKET, "k")
+    part = (1, objects.put_part(BUCKET, "k", upload, 1, b"x").etag)
+    folder = tmp_path / "objects" / BUCKET / "uploads"
+    shutil.copytree(folder / upload, tmp_path / "kept")
+    done = objects.complete(BUCKET, "k", upload, [part])
+    (tmp_path / "kept").rename(folder / upload)
+    assert objects.complete(BUCKET, "k", upload, [part]) == done
+    assert objects.uploads(BUCKET) == []
 
 
 WRITER = """

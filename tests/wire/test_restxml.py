@@ -49,6 +49,13 @@ def test_an_operation_is_told_by_what_only_it_demands(
     assert name_of(method, path, query, headers) == name
 
 
+def test_headers_in_the_query_of_a_presigned_url_are_headers() -> None:
+    request = restxml.incoming(
+        "PUT", b"/b/k", b"X-Amz-Meta-A=1&x-amz-tagging=t%3D1&prefix=x", {"X-Amz-Meta-A": "2"}.items()
+    )
+    assert request.headers == {"x-amz-meta-a": "2", "x-amz-tagging": "t=1"}
+
+
 def test_a_method_that_no_operation_has_is_refused() -> None:
     with pytest.raises(UnknownOperation):
         name_of("PATCH", "/b/k", "", {})

@@ -7,6 +7,7 @@ beyond, the operation's thread pulls them from the connection, or the connection
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -16,10 +17,21 @@ from botocore.model import OperationModel
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from pilothouse.api import patience
+from pilothouse.api.gateway import refusal
 from pilothouse.errors import OperationNotServed, S3Error
 from pilothouse.objects.base import CHUNK
-from pilothouse.objects.checksums import CONTENT_MD5, Digests, check_md5
-from pilothouse.operations import s3_buckets, s3_listing, s3_objects, s3_uploads
+from pilothouse.objects.checksums import CONTENT_MD5, Digests, check_algorithm, check_md5
+from pilothouse.operations import (
+    s3_attributes,
+    s3_buckets,
+    s3_listing,
+    s3_objects,
+    s3_settings,
+    s3_tags,
+    s3_terms,
+    s3_uploads,
+)
 from pilothouse.operations.context import Context
 from pilothouse.wire import chunks, restxml
 from pilothouse.wire.sigv4 import Identity
@@ -34,26 +46,33 @@ SERVED: Mapping[str, Operation] = {
     "CreateMultipartUpload": s3_uploads.create_multipart_upload,
     "DeleteBucket": s3_buckets.delete_bucket,
     "DeleteObject": s3_objects.delete_object,
+    "DeleteObjectTagging": s3_tags.delete_object_tagging,
     "DeleteObjects": s3_objects.delete_objects,
     "GetBucketLocation": s3_buckets.get_bucket_location,
-    "GetBucketVersioning": s3_buckets.get_bucket_versioning,
     "GetObject": s3_objects.get_object,
-    "GetObjectTagging": s3_objects.get_object_tagging,
+    "GetObjectAttributes": s3_attributes.get_object_attributes,
+    "GetObjectTagging": s3_tags.get_object_tagging,
     "HeadBucket": s3_buckets.head_bucket,
     "HeadObject": s3_objects.head_object,
     "ListBuckets": s3_buckets.list_buckets,
     "ListMultipartUploads": s3_uploads.list_multipart_uploads,
+    "ListObjectVersions": s3_listing.list_object_versions,
     "ListObjects": s3_listing.list_objects,
     "ListObjectsV2": s3_listing.list_objects_v2,
     "ListParts": s3_uploads.list_parts,
     "PutObject": s3_objects.put_object,
+    "PutObjectTagging": s3_tags.put_object_tagging,
     "UploadPart": s3_uploads.upload_part,
     "UploadPartCopy": s3_uploads.upload_part_copy,
+    **s3_settings.OPERATIONS,
 }
 """Every operation of this door, by its name in botocore's model."""
 
+_LONG = ("CompleteMultipartUpload", "CopyObject", "UploadPartCopy")
+"""Operations that move an object's bytes while their client waits."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _THREADS = 64
-_LARGEST_PUT = 5 << 30
 _LARGEST_XML = 8 << 20
 _CHECKSUM = "x-amz-checksum-"
 _NOT_CHECKSUMS = {"algorithm", "mode", "type"}
@@ -71,21 +90,34 @@ async def handle(request: Request, context: Context, identity: Identity) -> Resp
         raise OperationNotServed(f"{model.name} is an operation of S3 that Pilothouse does not serve.")
     body = chunks.body(request, identity)
     checksums = _checksums(incoming.headers)
-    if model.name in ("PutObject", "UploadPart"):
-        members = restxml.parse(model, incoming)
+    carries_object = model.name in ("PutObject", "UploadPart")
+    members = restxml.parse(model, incoming, b"" if carries_object else await _document(model, body, checksums))
+    s3_terms.check(context, members)
+    if carries_object:
         members["Body"] = await _content(body, checksums)
-    else:
-        members = restxml.parse(model, incoming, await _document(model, body, checksums))
     members["_checksums"] = checksums
-    result = await _in_thread(_answer, operation, context, members, request.method == "HEAD")
-    return _response(model, context, *result)
+    work = _worked(model, operation, context, members, request.method == "HEAD")
+    if model.name in _LONG:
+        return await patience.in_time(work, lambda error: refusal(error, request, "s3"))
+    return await work
+
+
+async def _worked(
+    model: OperationModel, operation: Operation, context: Context, members: dict[str, Any], head: bool
+) -> Response:
+    return _response(model, context, *await _in_thread(_answer, operation, context, members, head))
 
 
 def _answer(
     operation: Operation, context: Context, members: dict[str, Any], head: bool
 ) -> tuple[dict[str, Any], bytes | None]:
     """The operation's answer, and its bytes if they are few."""
-    result = operation(context, members) or {}
+    try:
+        result = operation(context, members) or {}
+    except OSError as error:
+        if error.errno in _FULL:
+            raise S3Error("InsufficientStorage", "The disk of the object store is full. Make room.", 507) from error
+        raise
     stream: BinaryIO | None = result.get("Body")
     if stream is None or head or result["ContentLength"] > CHUNK:
         return result, None
@@ -115,7 +147,7 @@ async def _sent(stream: BinaryIO) -> AsyncIterator[bytes]:
 
 async def _content(body: chunks.Body, checksums: dict[str, str | None]) -> bytes | Iterator[bytes]:
     """An object's bytes, which fill in `checksums` from the trailers at their end."""
-    if body.length is not None and body.length > _LARGEST_PUT:
+    if body.length is not None and body.length > s3_objects.LARGEST_PUT:
         raise _too_large()
     arriving = _arriving(body, checksums)
     if body.length is not None and body.length <= CHUNK:
@@ -131,7 +163,7 @@ async def _arriving(body: chunks.Body, checksums: dict[str, str | None]) -> Asyn
         pieces.append(piece)
         held += len(piece)
         total += len(piece)
-        if total > _LARGEST_PUT:
+        if total > s3_objects.LARGEST_PUT:
             raise _too_large()
         if held >= CHUNK:
             yield b"".join(pieces)
@@ -173,13 +205,14 @@ def _checksums(headers: Mapping[str, str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for announced in (headers.get("x-amz-trailer") or "").lower().split(","):
         if announced.strip().startswith(_CHECKSUM):
-            found[announced.strip().removeprefix(_CHECKSUM).upper()] = None
-    if algorithm := headers.get("x-amz-sdk-checksum-algorithm"):
-        found[algorithm.upper()] = None
+            found[check_algorithm(announced.strip().removeprefix(_CHECKSUM).upper())] = None
+    for asked in ("x-amz-sdk-checksum-algorithm", f"{_CHECKSUM}algorithm"):
+        if algorithm := headers.get(asked):
+            found[check_algorithm(algorithm.upper())] = None
     for name, value in headers.items():
         suffix = name.removeprefix(_CHECKSUM)
         if suffix != name and suffix not in _NOT_CHECKSUMS:
-            found[suffix.upper()] = value
+            found[check_algorithm(suffix.upper())] = value
     if md5 := headers.get("content-md5"):
         found[CONTENT_MD5] = check_md5(md5)
     return found
@@ -195,5 +228,7 @@ async def _in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _too_large() -> S3Error:
     return S3Error(
-        "EntityTooLarge", f"Your proposed upload exceeds the maximum allowed size of {_LARGEST_PUT} bytes.", 400
+        "EntityTooLarge",
+        f"Your proposed upload exceeds the maximum allowed size of {s3_objects.LARGEST_PUT} bytes.",
+        400,
     )

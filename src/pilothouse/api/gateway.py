@@ -76,7 +76,7 @@ class Gateway:
         except ClientDisconnect:
             raise
         except Exception as error:
-            response = _refusal(error, request, door)
+            response = refusal(error, request, door)
         response.headers["x-amzn-RequestId"] = request.state.request_id
         if door == "s3":
             response.headers["x-amz-request-id"] = request.state.request_id
@@ -213,7 +213,8 @@ def _replay(body: bytes) -> Receive:
     return receive
 
 
-def _refusal(error: Exception, request: Request, door: Door) -> Response:
+def refusal(error: Exception, request: Request, door: Door) -> Response:
+    """The answer to a request that `error` came of, which is logged if it is not the client's."""
     request_id = request.state.request_id
     if not isinstance(error, RequestError):
         log.exception("request failed", request_id=request_id, method=request.method, path=request.url.path)

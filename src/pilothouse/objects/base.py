@@ -35,8 +35,8 @@ class ObjectInfo:
     `size` is in bytes, `modified_at` in seconds since the epoch. `etag` (no quotes) is the MD5 in hexadecimal, or for
     an object that came in n parts the MD5 of the parts' MD5s followed by "-n". `checksums` maps algorithms as S3 spells
     them ("CRC32") to base64; `headers` holds what the writer set of Cache-Control, Content-Disposition,
-    Content-Encoding, Content-Language and Expires. A listing of a remote store leaves all but size, etag and
-    modified_at at their defaults; `head` fills them.
+    Content-Encoding, Content-Language and Expires; `tagged` counts the tags. A listing of a remote store leaves all but
+    size, etag and modified_at at their defaults; `head` fills them.
     """
 
     bucket: str
@@ -48,6 +48,7 @@ class ObjectInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     checksums: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    tagged: int = 0
 
     @property
     def uri(self) -> str:
@@ -62,6 +63,7 @@ class Attributes:
     content_type: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,17 @@ class Objects(Protocol):
         metadata: Mapping[str, str] | None = None,
         checksums: Mapping[str, str | None] | None = None,
         headers: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
         replace: bool = True,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         """Store an object, atomically and durably: readers see the old version or the new one, whole.
 
         `checksums` maps an algorithm to the value that the bytes must have, or to None for one to be computed and kept;
         it is read again once the body is exhausted, so that a trailer may fill it in. "Content-MD5" is verified and not
         kept. A wrong value raises BadDigest and stores nothing. With `replace` False an existing object makes the call
-        fail with PreconditionFailed.
+        fail with PreconditionFailed. With `if_match` so does one of another ETag ("*" is any), and none with NoSuchKey;
+        no other write comes between that look and this write.
         """
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
@@ -156,8 +161,17 @@ class Objects(Protocol):
     def read(self, bucket: str, key: str) -> bytes:
         """The whole content; meant for small objects."""
 
-    def delete(self, bucket: str, key: str) -> None:
-        """Remove an object; no error when there is none."""
+    def delete(self, bucket: str, key: str, *, if_match: str | None = None) -> None:
+        """Remove an object; no error when there is none, except with `if_match`, which is as in `put`."""
+
+    def tags(self, bucket: str, key: str) -> dict[str, str]:
+        """An object's tags."""
+
+    def set_tags(self, bucket: str, key: str, tags: Mapping[str, str]) -> None:
+        """Give an object these tags in place of those that it has; all else stays, its time too."""
+
+    def made_of(self, bucket: str, key: str) -> PartList:
+        """The parts that an object was made of, by number; none if it came whole."""
 
     def list(
         self, bucket: str, prefix: str = "", *, after: str = "", delimiter: str = "", limit: int = 1000
@@ -203,6 +217,7 @@ class Objects(Protocol):
         *,
         checksums: Mapping[str, str | None] | None = None,
         replace: bool = True,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         """Make the object out of `parts`, (number, etag) in ascending order; completing twice gives the same answer.
 

@@ -1,8 +1,4 @@
-"""Checksums of a stream: the MD5 that makes the ETag, and those that S3 clients send beside it.
-
-CRC32, SHA1 and SHA256 are computed and verified. CRC32C, CRC64NVME and others need native code that the base install
-does not carry: a client may send them, and they are neither verified, nor kept, nor claimed in an answer.
-"""
+"""Checksums of a stream: the MD5 that makes the ETag, and those that S3 clients send beside it."""
 
 from __future__ import annotations
 
@@ -11,9 +7,11 @@ import binascii
 import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial, reduce
 from typing import Protocol
 
 from pilothouse.errors import S3Error
+from pilothouse.objects import crc
 
 CONTENT_MD5 = "Content-MD5"
 
@@ -34,20 +32,32 @@ class _Crc32:
         return self._value.to_bytes(4, "big")
 
 
-def _md5() -> _Hash:
-    return hashlib.md5(usedforsecurity=False)
+_md5: Callable[[], _Hash] = partial(hashlib.md5, usedforsecurity=False)
+
+_ALGORITHMS: dict[str, Callable[[], _Hash]] = {
+    "CRC32": _Crc32,
+    "CRC32C": partial(crc.Crc, crc.CRC32C),
+    "CRC64NVME": partial(crc.Crc, crc.CRC64NVME),
+    "MD5": _md5,
+    "SHA1": partial(hashlib.sha1, usedforsecurity=False),
+    "SHA256": hashlib.sha256,
+    "SHA512": hashlib.sha512,
+}
+_LINEAR = {"CRC32": crc.CRC32, "CRC32C": crc.CRC32C, "CRC64NVME": crc.CRC64NVME}
+"""Those of a whole can be had from those of its parts."""
 
 
-def _sha1() -> _Hash:
-    return hashlib.sha1(usedforsecurity=False)
+def check_algorithm(name: str) -> str:
+    """`name` if such checksums are computed here; NotImplemented if not."""
+    if name not in _ALGORITHMS:
+        served = ", ".join(_ALGORITHMS)
+        raise S3Error("NotImplemented", f"Checksums of the kind {name[:64]} are not served. Served: {served}.", 501)
+    return name
 
 
-_ALGORITHMS: dict[str, Callable[[], _Hash]] = {"CRC32": _Crc32, "SHA1": _sha1, "SHA256": hashlib.sha256}
-
-
-def supported(algorithm: str) -> bool:
-    """Whether this installation can compute `algorithm`."""
-    return algorithm in _ALGORITHMS
+def is_linear(algorithm: str) -> bool:
+    """Whether there are checksums of this kind of a whole object that came in parts."""
+    return algorithm in _LINEAR
 
 
 class Digests:
@@ -73,11 +83,15 @@ class Digests:
         return {name: _base64(other.digest()) for name, other in self._others.items()}
 
     def verify(self, expected: Mapping[str, str | None]) -> None:
-        """BadDigest if a value in `expected` is not what was computed; unsupported algorithms pass."""
-        actual = {**self.values(), CONTENT_MD5: _base64(self._md5.digest())}
-        for name, value in expected.items():
-            if value is not None and name in actual and actual[name] != value:
-                raise S3Error("BadDigest", f"The {name} you specified did not match the calculated checksum.", 400)
+        """BadDigest if a value in `expected` is not what was computed."""
+        verify({**self.values(), CONTENT_MD5: _base64(self._md5.digest())}, expected)
+
+
+def verify(actual: Mapping[str, str], expected: Mapping[str, str | None]) -> None:
+    """BadDigest if a value in `expected` is another in `actual`."""
+    for name, value in expected.items():
+        if value is not None and actual.get(name, value) != value:
+            raise S3Error("BadDigest", f"The {name} you specified did not match the calculated checksum.", 400)
 
 
 def composite_etag(etags: Iterable[str]) -> str:
@@ -94,6 +108,15 @@ def composite(algorithm: str, values: Iterable[str]) -> str:
     digest = _ALGORITHMS[algorithm]()
     digest.update(b"".join(raw))
     return f"{_base64(digest.digest())}-{len(raw)}"
+
+
+def of_whole(algorithm: str, parts: Iterable[tuple[str, int]]) -> str:
+    """The checksum, of a linear kind, of what parts with these checksums and lengths in bytes make."""
+    polynomial = _LINEAR[algorithm]
+    nothing = bytes(polynomial.width // 8)
+    return _base64(
+        reduce(lambda so_far, part: crc.joined(polynomial, so_far, base64.b64decode(part[0]), part[1]), parts, nothing)
+    )
 
 
 def check_md5(value: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from pilothouse import clock
 from pilothouse.errors import S3Error
 from pilothouse.names import token
 from pilothouse.objects import checksums as sums
-from pilothouse.objects import keys, transfer, tree
+from pilothouse.objects import facts, keys, transfer, tree
 from pilothouse.objects.base import (
     Attributes,
     Body,
@@ -37,12 +38,12 @@ from pilothouse.objects.base import (
     UploadList,
 )
 from pilothouse.objects.refusals import bucket_exists_already, no_such_bucket, no_such_key, precondition_failed
-from pilothouse.objects.stored import DamagedError, Draft, facts_of, open_content, sync_folder, window, write_synced
+from pilothouse.objects.stored import Draft, facts_of, open_content, sync_folder, window, write_synced
 from pilothouse.objects.uploads import Uploads
 
-_DEFAULT_TYPE = "binary/octet-stream"
 _ATTEMPTS = 100
 _ABOUT = "bucket.json"
+_LOCK = "lock"
 
 
 class DirectoryObjects:
@@ -95,7 +96,9 @@ class DirectoryObjects:
         metadata: Mapping[str, str] | None = None,
         checksums: Mapping[str, str | None] | None = None,
         headers: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
         replace: bool = True,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         expected = checksums if checksums is not None else {}
         digests = sums.Digests(expected)
@@ -103,40 +106,35 @@ class DirectoryObjects:
         with self._draft(bucket) as draft:
             draft.write(body, digests)
             digests.verify(expected)
-            facts = _facts(Attributes(content_type, metadata or {}, headers or {}), digests.md5, digests.values())
-            draft.seal(facts)
-            self._publish(draft, bucket, key, replace)
-            return _info(bucket, key, facts, draft.size)
+            what = Attributes(content_type, metadata or {}, headers or {}, tags or {})
+            known = facts.of_new(what, digests.md5, digests.values())
+            draft.seal(known)
+            self._publish(draft, bucket, key, replace, if_match)
+            return facts.info(bucket, key, known, draft.size)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
-        path = self._object(bucket, key)
-        try:
-            return _info(bucket, key, *facts_of(path))
-        except FileNotFoundError:
-            raise no_such_key(key) from None
+        return facts.info(bucket, key, *self._known(bucket, key))
 
     def open(
         self, bucket: str, key: str, start: int = 0, length: int | None = None, *, etag: str | None = None
     ) -> BinaryIO:
-        path = self._object(bucket, key)
-        try:
-            facts, size, descriptor = open_content(path)
-        except FileNotFoundError:
-            raise no_such_key(key) from None
+        known, size, descriptor = self._opened(self._object(bucket, key), key)
         stream = window(descriptor, size, start, length)
-        if etag is not None and facts["etag"] != etag:
+        if etag is not None and known["etag"] != etag:
             stream.close()
-            raise precondition_failed()
+            raise precondition_failed("If-Match")
         return stream
 
     def read(self, bucket: str, key: str) -> bytes:
         with self.open(bucket, key) as stream:
             return stream.read()
 
-    def delete(self, bucket: str, key: str) -> None:
+    def delete(self, bucket: str, key: str, *, if_match: str | None = None) -> None:
         path, root = self._object(bucket, key), self._keys(bucket)
         try:
-            path.unlink()
+            with self._writing(bucket, alone=if_match is not None):
+                facts.check_match(path, key, if_match)
+                path.unlink()
         except FileNotFoundError:
             return
         folder = path.parent
@@ -144,6 +142,28 @@ class DirectoryObjects:
             sync_folder(folder)
         while folder != root and tree.remove_if_empty(folder):
             folder = folder.parent
+
+    def tags(self, bucket: str, key: str) -> dict[str, str]:
+        tags: dict[str, str] = self._known(bucket, key)[0].get("tags", {})
+        return tags
+
+    def set_tags(self, bucket: str, key: str, tags: Mapping[str, str]) -> None:
+        path = self._object(bucket, key)
+        for _ in range(_ATTEMPTS):
+            known, size, descriptor = self._opened(path, key)
+            with window(descriptor, size), self._draft(bucket) as draft:
+                draft.append(descriptor, size)
+                draft.seal({**known, "tags": dict(tags)})
+                with self._writing(bucket, alone=True):
+                    if not _is_still(path, descriptor):
+                        continue
+                    draft.name(path)
+            sync_folder(path.parent)
+            return
+        raise S3Error("OperationAborted", "The object is being replaced all the time. Please try again.", 409)
+
+    def made_of(self, bucket: str, key: str) -> PartList:
+        return facts.parts(self._known(bucket, key)[0])
 
     def list(
         self, bucket: str, prefix: str = "", *, after: str = "", delimiter: str = "", limit: int = 1000
@@ -162,14 +182,14 @@ class DirectoryObjects:
                 return Listing(objects, prefixes, last)
             if rolled is not None:
                 prefixes.append(last := rolled.decode())
-            elif (info := _listed(bucket, found)) is not None:
+            elif (info := facts.listed(bucket, found)) is not None:
                 objects.append(info)
                 last = info.key
         return Listing(objects, prefixes, None)
 
     def walk(self, bucket: str, prefix: str = "") -> Iterator[ObjectInfo]:
         for found in tree.Walk(self._keys(bucket), _raw(prefix)):
-            if (info := _listed(bucket, found)) is not None:
+            if (info := facts.listed(bucket, found)) is not None:
                 yield info
 
     def create_upload(
@@ -182,8 +202,7 @@ class DirectoryObjects:
         checksum_type: ChecksumType = "COMPOSITE",
     ) -> str:
         keys.check_key(key)
-        algorithm = checksum_algorithm if checksum_algorithm and sums.supported(checksum_algorithm) else None
-        return self._uploads(bucket).create(key, attributes or Attributes(), algorithm, checksum_type)
+        return self._uploads(bucket).create(key, attributes or Attributes(), checksum_algorithm, checksum_type)
 
     def put_part(
         self,
@@ -207,21 +226,25 @@ class DirectoryObjects:
         *,
         checksums: Mapping[str, str | None] | None = None,
         replace: bool = True,
+        if_match: str | None = None,
     ) -> ObjectInfo:
-        if (done := self._completed_before(bucket, key, upload_id)) is not None:
-            return done
         uploads = self._uploads(bucket)
+        if (done := self._completed_before(bucket, key, upload_id)) is not None:
+            with contextlib.suppress(S3Error):  # it is there still if that complete was killed
+                uploads.remove(upload_id)
+            return done
         upload = uploads.find(key, upload_id)
         chosen = uploads.chosen(upload, parts)
         with self._draft(bucket) as draft:
             values = uploads.assemble(draft, upload, chosen, checksums or {})
             etag = sums.composite_etag(part.etag for part in chosen)
-            facts = {**_facts(uploads.attributes(upload_id), etag, values), "upload": upload_id}
-            draft.seal(facts)
-            self._publish(draft, bucket, key, replace)
+            known = facts.of_new(uploads.attributes(upload_id), etag, values)
+            known |= facts.of_completed(upload_id, chosen, upload.checksum_algorithm)
+            draft.seal(known)
+            self._publish(draft, bucket, key, replace, if_match)
         with contextlib.suppress(S3Error):  # another complete of the same upload was first to clear up
             uploads.remove(upload_id)
-        return _info(bucket, key, facts, draft.size)
+        return facts.info(bucket, key, known, draft.size)
 
     def abort(self, bucket: str, key: str, upload_id: str) -> None:
         uploads = self._uploads(bucket)
@@ -274,23 +297,50 @@ class DirectoryObjects:
         except FileNotFoundError:
             raise no_such_bucket(bucket) from None
 
-    def _publish(self, draft: Draft, bucket: str, key: str, replace: bool) -> None:
+    def _known(self, bucket: str, key: str) -> tuple[dict[str, Any], int]:
+        """What is known of an object, and its size."""
+        try:
+            return facts_of(self._object(bucket, key))
+        except FileNotFoundError:
+            raise no_such_key(key) from None
+
+    def _opened(self, path: Path, key: str) -> tuple[dict[str, Any], int, int]:
+        try:
+            return open_content(path)
+        except FileNotFoundError:
+            raise no_such_key(key) from None
+
+    def _publish(self, draft: Draft, bucket: str, key: str, replace: bool, if_match: str | None) -> None:
         for _ in range(_ATTEMPTS):
             target = self._object(bucket, key)
             try:
-                return draft.publish(target, replace=replace)
+                with self._writing(bucket, alone=if_match is not None):
+                    facts.check_match(target, key, if_match)
+                    draft.name(target, replace=replace)
+                return sync_folder(target.parent)
             except FileExistsError:
-                raise precondition_failed() from None
+                raise precondition_failed("If-None-Match") from None
             except FileNotFoundError:  # no folder yet, or a delete has just removed it
                 _make_folders(self._keys(bucket), target.parent)
         raise S3Error("OperationAborted", "The key's folder keeps being removed by deletes. Please try again.", 409)
 
     def _completed_before(self, bucket: str, key: str, upload_id: str) -> ObjectInfo | None:
         try:
-            facts, size = facts_of(self._object(bucket, key))
+            known, size = facts_of(self._object(bucket, key))
         except FileNotFoundError:
             return None
-        return _info(bucket, key, facts, size) if facts.get("upload") == upload_id else None
+        return facts.info(bucket, key, known, size) if known.get("upload") == upload_id else None
+
+    @contextlib.contextmanager
+    def _writing(self, bucket: str, *, alone: bool) -> Iterator[None]:
+        """While a name is given or taken; `alone` keeps the others out meanwhile, who let each other in."""
+        try:
+            file = (self._root / bucket / _LOCK).open("ab")
+        except FileNotFoundError:
+            raise no_such_bucket(bucket) from None
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
 
     @contextlib.contextmanager
     def _changing_buckets(self) -> Iterator[None]:
@@ -314,28 +364,12 @@ def _make_folders(root: Path, target: Path) -> None:
             sync_folder(path.parent)
 
 
-def _facts(attributes: Attributes, etag: str, values: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "etag": etag,
-        "type": attributes.content_type or _DEFAULT_TYPE,
-        "meta": dict(attributes.metadata),
-        "headers": dict(attributes.headers),
-        "sums": dict(values),
-        "at": clock.now(),
-    }
-
-
-def _info(bucket: str, key: str, facts: Mapping[str, Any], size: int) -> ObjectInfo:
-    return ObjectInfo(
-        bucket, key, size, facts["etag"], facts["at"], facts["type"], facts["meta"], facts["sums"], facts["headers"]
-    )
-
-
-def _listed(bucket: str, found: tree.Found) -> ObjectInfo | None:
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the file of that name is the open one."""
     try:
-        return _info(bucket, found.key.decode(), *facts_of(found.path))
-    except (FileNotFoundError, DamagedError, UnicodeDecodeError):  # deleted meanwhile, or not a file of this store
-        return None
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _rolled(key: bytes, start: int, delimiter: bytes) -> bytes | None:

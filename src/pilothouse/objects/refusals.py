@@ -7,17 +7,18 @@ from pilothouse.errors import S3Error
 
 def no_such_bucket(bucket: str) -> S3Error:
     """There is no bucket of that name."""
-    return S3Error("NoSuchBucket", f'The specified bucket does not exist: "{bucket}".', 404)
+    return S3Error("NoSuchBucket", f'The specified bucket does not exist: "{bucket}".', 404, BucketName=bucket)
 
 
 def no_such_key(key: str) -> S3Error:
     """There is no object of that key in the bucket."""
-    return S3Error("NoSuchKey", f'The specified key does not exist: "{key}".', 404)
+    return S3Error("NoSuchKey", f'The specified key does not exist: "{key}".', 404, Key=key)
 
 
-def precondition_failed() -> S3Error:
-    """A condition that the request set does not hold."""
-    return S3Error("PreconditionFailed", "At least one of the pre-conditions you specified did not hold.", 412)
+def precondition_failed(header: str) -> S3Error:
+    """The condition that the request set in `header` does not hold."""
+    message = "At least one of the pre-conditions you specified did not hold."
+    return S3Error("PreconditionFailed", message, 412, Condition=header)
 
 
 def bucket_exists_already() -> S3Error:

@@ -91,14 +91,17 @@ class RemoteObjects:
         metadata: Mapping[str, str] | None = None,
         checksums: Mapping[str, str | None] | None = None,
         headers: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
         replace: bool = True,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         keys.check_key(key)
-        members = s3_shapes.attribute_members(Attributes(content_type, metadata or {}, headers or {}))
+        members = s3_shapes.attribute_members(Attributes(content_type, metadata or {}, headers or {}, tags or {}))
+        condition = _condition(replace, if_match)
         with _gathered(body, checksums) as gathered:
             if gathered.size > _LARGEST_PUT:
-                return self._put_in_parts(bucket, key, gathered, members, replace)
-            members |= s3_shapes.sum_members(gathered.sums) | _condition(replace)
+                return self._put_in_parts(bucket, key, gathered, members, condition)
+            members |= s3_shapes.sum_members(gathered.sums) | condition
             self._client.call("put_object", Bucket=bucket, Key=key, Body=gathered.file, **members)
         return self.head(bucket, key)
 
@@ -132,9 +135,31 @@ class RemoteObjects:
         with self.open(bucket, key) as stream:
             return stream.read()
 
-    def delete(self, bucket: str, key: str) -> None:
+    def delete(self, bucket: str, key: str, *, if_match: str | None = None) -> None:
         keys.check_key(key)
-        self._client.call("delete_object", Bucket=bucket, Key=key)
+        self._client.call("delete_object", Bucket=bucket, Key=key, **_condition(True, if_match))
+
+    def tags(self, bucket: str, key: str) -> dict[str, str]:
+        keys.check_key(key)
+        return s3_shapes.tags(self._client.call("get_object_tagging", Bucket=bucket, Key=key)["TagSet"])
+
+    def set_tags(self, bucket: str, key: str, tags: Mapping[str, str]) -> None:
+        keys.check_key(key)
+        wanted = {"TagSet": [{"Key": name, "Value": value} for name, value in tags.items()]}
+        self._client.call("put_object_tagging", Bucket=bucket, Key=key, Tagging=wanted)
+
+    def made_of(self, bucket: str, key: str) -> PartList:
+        keys.check_key(key)
+        asked = {"Bucket": bucket, "Key": key, "ObjectAttributes": ["ObjectParts"], "MaxParts": _PAGE}
+        found: list[Part] = []
+        marker, more = 0, True
+        while more:
+            answer = self._client.call("get_object_attributes", PartNumberMarker=marker, **asked)
+            page = answer.get("ObjectParts", {})
+            at = answer["LastModified"].timestamp()
+            found += [s3_shapes.made_part(row, at) for row in page.get("Parts", [])]
+            marker, more = page.get("NextPartNumberMarker", 0), page.get("IsTruncated", False)
+        return found
 
     def list(
         self, bucket: str, prefix: str = "", *, after: str = "", delimiter: str = "", limit: int = 1000
@@ -202,13 +227,14 @@ class RemoteObjects:
         *,
         checksums: Mapping[str, str | None] | None = None,
         replace: bool = True,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         known = {
             part.number: s3_shapes.sum_members(part.checksums) for part in self._parts_so_far(bucket, key, upload_id)
         }
         rows = [{"PartNumber": number, "ETag": etag, **known.get(number, {})} for number, etag in parts]
         wanted = {"Bucket": bucket, "Key": key, "UploadId": upload_id, "MultipartUpload": {"Parts": rows}}
-        wanted |= s3_shapes.sum_members(checksums or {}) | _condition(replace)
+        wanted |= s3_shapes.sum_members(checksums or {}) | _condition(replace, if_match)
         self._client.call("complete_multipart_upload", **wanted)
         return self.head(bucket, key)
 
@@ -235,14 +261,21 @@ class RemoteObjects:
         transfer.upload(self, path, uri)
 
     def _put_in_parts(
-        self, bucket: str, key: str, gathered: _Gathered, members: dict[str, Any], replace: bool
+        self, bucket: str, key: str, gathered: _Gathered, members: dict[str, Any], condition: dict[str, Any]
     ) -> ObjectInfo:
         upload_id = self._client.call("create_multipart_upload", Bucket=bucket, Key=key, **members)["UploadId"]
         try:
             parts: list[Chosen] = []
             while content := gathered.file.read(_PART):
                 parts.append((len(parts) + 1, self.put_part(bucket, key, upload_id, len(parts) + 1, content).etag))
-            return self.complete(bucket, key, upload_id, parts, replace=replace)
+            return self.complete(
+                bucket,
+                key,
+                upload_id,
+                parts,
+                replace="IfNoneMatch" not in condition,
+                if_match=condition.get("IfMatch"),
+            )
         except BaseException:
             self.abort(bucket, key, upload_id)
             raise
@@ -291,5 +324,6 @@ def _gathered(body: Body, checksums: Mapping[str, str | None] | None, *algorithm
     return _Gathered(file, size, digests.values())
 
 
-def _condition(replace: bool) -> dict[str, str]:
-    return {} if replace else {"IfNoneMatch": "*"}
+def _condition(replace: bool, if_match: str | None) -> dict[str, str]:
+    condition = {} if replace else {"IfNoneMatch": "*"}
+    return condition if if_match is None else {**condition, "IfMatch": if_match}

@@ -15,6 +15,9 @@ _MAKING = ("put_object", "create_multipart_upload")
 _CODES = {"404": "NoSuchKey", "403": "AccessDenied", "412": "PreconditionFailed", "304": "NotModified"}
 """S3's codes for answers to HEAD, which have no body to carry one."""
 
+_MEMBERS = ("BucketName", "Condition", "Key")
+"""What else of an error is handed on."""
+
 
 class S3Client:
     """Calls operations by botocore's names. Made when first used; without keys, any that an AWS client finds."""
@@ -85,4 +88,6 @@ def _translated(response: dict[str, Any]) -> S3Error:
     error = response.get("Error", {})
     code = str(error.get("Code", "InternalError"))
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
-    return S3Error(_CODES.get(code, code), str(error.get("Message") or "The object store refused the request."), status)
+    message = str(error.get("Message") or "The object store refused the request.")
+    told = {name: str(error[name]) for name in _MEMBERS if name in error}
+    return S3Error(_CODES.get(code, code), message, status, **told)

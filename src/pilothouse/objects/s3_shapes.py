@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from pilothouse.objects.base import Attributes, ObjectInfo, Part, Upload
 
@@ -15,7 +16,7 @@ _HEADERS = {
     "ContentEncoding": "Content-Encoding",
     "ContentLanguage": "Content-Language",
 }
-_ALGORITHMS = ("CRC32", "SHA1", "SHA256")
+_ALGORITHMS = ("CRC32", "CRC32C", "CRC64NVME", "MD5", "SHA1", "SHA256", "SHA512")
 
 
 class ResponseStream(io.RawIOBase):
@@ -55,6 +56,7 @@ def info(bucket: str, key: str, head: Mapping[str, Any]) -> ObjectInfo:
         head.get("Metadata", {}),
         sums_of(head),
         headers,
+        head.get("TagCount", 0),
     )
 
 
@@ -67,6 +69,16 @@ def part(row: Mapping[str, Any]) -> Part:
     """A row of ListParts."""
     etag = row["ETag"].strip('"')
     return Part(row["PartNumber"], row["Size"], etag, row["LastModified"].timestamp(), sums_of(row))
+
+
+def made_part(row: Mapping[str, Any], at: float) -> Part:
+    """A row of what GetObjectAttributes tells of the parts of an object."""
+    return Part(row["PartNumber"], row["Size"], "", at, sums_of(row))
+
+
+def tags(rows: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """A set of tags."""
+    return {row["Key"]: row["Value"] for row in rows}
 
 
 def upload(bucket: str, row: Mapping[str, Any]) -> Upload:
@@ -89,6 +101,7 @@ def attribute_members(attributes: Attributes) -> dict[str, Any]:
     """The members that carry what a writer says of an object."""
     members: dict[str, Any] = {name: attributes.headers.get(header) for name, header in _HEADERS.items()}
     members |= {"ContentType": attributes.content_type, "Metadata": dict(attributes.metadata)}
+    members["Tagging"] = urlencode(attributes.tags)
     if "Expires" in attributes.headers:
         members["Expires"] = parsedate_to_datetime(attributes.headers["Expires"])
     return {name: value for name, value in members.items() if value}

@@ -36,7 +36,7 @@ class DamagedError(S3Error):
 
 
 class Draft:
-    """A file being written, unseen until `publish`. Leaving the `with` block unpublished removes it."""
+    """A file being written, unseen until `name`. Leaving the `with` block before removes it."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / token(32)
@@ -75,13 +75,15 @@ class Draft:
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def publish(self, target: Path, *, replace: bool = True) -> None:
-        """Give the file its name. FileNotFoundError without the folder; FileExistsError if it is not to replace one."""
+    def name(self, target: Path, *, replace: bool = True) -> None:
+        """Give the file its name. FileNotFoundError without the folder; FileExistsError if it is not to replace one.
+
+        The name outlives a power failure only after `sync_folder` of its folder.
+        """
         if replace:
             self._path.rename(target)
         else:
             target.hardlink_to(self._path)
-        sync_folder(target.parent)
 
 
 class Content(io.RawIOBase):

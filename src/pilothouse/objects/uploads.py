@@ -66,7 +66,8 @@ class Uploads:
             part = Part(number, draft.size, digests.md5, clock.now(), digests.values())
             draft.seal({"etag": part.etag, "at": part.modified_at, "sums": dict(part.checksums)})
             try:
-                draft.publish(self._part(upload, number))
+                draft.name(self._part(upload, number))
+                sync_folder(self._path(upload.upload_id))
             except FileNotFoundError:
                 raise _no_such_upload() from None
         return part
@@ -95,25 +96,13 @@ class Uploads:
         self, draft: Draft, upload: Upload, parts: Sequence[Part], expected: Mapping[str, str | None]
     ) -> dict[str, str]:
         """Append the parts to `draft`; the checksums of the whole. BadDigest if one is not as expected."""
-        algorithm = upload.checksum_algorithm
-        if algorithm is None or upload.checksum_type == "COMPOSITE":
-            for part in parts:
-                self._append(draft, upload, part, None)
-            values = [part.checksums[algorithm] for part in parts] if algorithm else []
-            return {algorithm: sums.composite(algorithm, values)} if algorithm else {}
-        digests = sums.Digests([algorithm])
+        values = _sums_of_whole(upload, parts)
+        sums.verify(values, expected)
         for part in parts:
-            self._append(draft, upload, part, digests)
-        digests.verify(expected)
-        return digests.values()
-
-    def _append(self, draft: Draft, upload: Upload, part: Part, digests: sums.Digests | None) -> None:
-        _, size, descriptor = open_content(self._part(upload, part.number))
-        with window(descriptor, size) as stream:
-            if digests is None:
+            _, size, descriptor = open_content(self._part(upload, part.number))
+            with window(descriptor, size):
                 draft.append(descriptor, size)
-            else:
-                draft.write(stream, digests)
+        return values
 
     def remove(self, upload_id: str) -> None:
         """Drop an upload and its parts; NoSuchUpload if there is none."""
@@ -147,6 +136,15 @@ class Uploads:
         except FileNotFoundError:
             return None
         return Upload(self._bucket, request["key"], folder.name, request["started"], request["sum"], request["kind"])
+
+
+def _sums_of_whole(upload: Upload, parts: Sequence[Part]) -> dict[str, str]:
+    algorithm = upload.checksum_algorithm
+    if algorithm is None:
+        return {}
+    if upload.checksum_type == "COMPOSITE":
+        return {algorithm: sums.composite(algorithm, [part.checksums[algorithm] for part in parts])}
+    return {algorithm: sums.of_whole(algorithm, [(part.checksums[algorithm], part.size) for part in parts])}
 
 
 def _match(stored: Mapping[int, Part], number: int, etag: str) -> Part:

@@ -67,12 +67,6 @@ def get_bucket_location(context: Context, request: dict[str, Any]) -> dict[str, 
     return {"LocationConstraint": None if region == "us-east-1" else region}
 
 
-def get_bucket_versioning(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Versioning is never on."""
-    require(context, request["Bucket"])
-    return {}
-
-
 def require(context: Context, bucket: str) -> None:
     """NoSuchBucket unless there is such a bucket."""
     if not context.objects.bucket_exists(bucket):

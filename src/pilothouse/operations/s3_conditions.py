@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from math import floor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
-from pilothouse.errors import OperationNotServed, S3Error
+from pilothouse.errors import S3Error
 from pilothouse.objects.base import ObjectInfo
 from pilothouse.objects.refusals import precondition_failed
 
+_HEADERS = {"If": "If-", "CopySourceIf": "x-amz-copy-source-If-"}
 _RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*")
 
 
@@ -30,19 +31,27 @@ def is_unmodified(info: ObjectInfo, request: dict[str, Any], prefix: str = "If")
     since, until = request.get(f"{prefix}ModifiedSince"), request.get(f"{prefix}UnmodifiedSince")
     if match is not None:
         if not _names(match, info.etag):
-            raise precondition_failed()
+            raise precondition_failed(f"{_HEADERS[prefix]}Match")
     elif until is not None and floor(info.modified_at) > until:
-        raise precondition_failed()
+        raise precondition_failed(f"{_HEADERS[prefix]}Unmodified-Since")
     if none_match is not None:
         return _names(none_match, info.etag)
     return since is not None and floor(info.modified_at) <= since
 
 
-def may_replace(request: dict[str, Any]) -> bool:
-    """Whether a write may replace an object: not with If-None-Match: *. Other conditions on writes are not served."""
-    if request.get("IfMatch") is not None or request.get("IfNoneMatch") not in (None, "*"):
-        raise OperationNotServed("A write can only be made conditional by If-None-Match: *.")
-    return request.get("IfNoneMatch") is None
+class OnWrite(TypedDict):
+    """The conditions on a write, as `Objects.put` takes them."""
+
+    replace: bool
+    if_match: str | None
+
+
+def on_write(request: dict[str, Any]) -> OnWrite:
+    """The conditions on a write: If-None-Match: *, or If-Match with one ETag."""
+    match, none_match = request.get("IfMatch"), request.get("IfNoneMatch")
+    if none_match not in (None, "*") or (match is not None and none_match is not None):
+        raise S3Error("NotImplemented", "A write can be made conditional by If-None-Match: * or by If-Match.", 501)
+    return {"replace": none_match is None, "if_match": None if match is None else match.strip('"')}
 
 
 def span(text: str | None, size: int) -> Span | None:

@@ -10,6 +10,7 @@ from pilothouse.objects.base import Listing, ObjectInfo
 from pilothouse.operations import s3_tokens
 from pilothouse.operations.context import Context
 from pilothouse.operations.s3_buckets import owner
+from pilothouse.operations.s3_objects import checksum_members
 
 _LONGEST_PAGE = 1000
 
@@ -35,6 +36,20 @@ def list_objects(context: Context, request: dict[str, Any]) -> dict[str, Any]:
         **_common(context, request, page, with_owner=True),
         "Marker": coded(request, request.get("Marker", "")),
         "NextMarker": coded(request, page.next) if request.get("Delimiter") else None,
+    }
+
+
+def list_object_versions(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+    """A page of objects as a bucket that never had versioning lists their versions: one each, called null."""
+    page = _page(context, request, request.get("KeyMarker", ""))
+    common = _common(context, request, page, with_owner=True)
+    return {
+        **{name: value for name, value in common.items() if name != "Contents"},
+        "Versions": [{**row, "VersionId": "null", "IsLatest": True} for row in common["Contents"]],
+        "KeyMarker": coded(request, request.get("KeyMarker", "")),
+        "VersionIdMarker": request.get("VersionIdMarker", ""),
+        "NextKeyMarker": coded(request, page.next),
+        "NextVersionIdMarker": "null" if page.next is not None else None,
     }
 
 
@@ -81,5 +96,6 @@ def _row(context: Context, request: dict[str, Any], info: ObjectInfo, with_owner
         "Size": info.size,
         "StorageClass": "STANDARD",
         "ChecksumAlgorithm": list(info.checksums),
+        "ChecksumType": checksum_members(info).get("ChecksumType"),
         "Owner": owner(context) if with_owner else None,
     }

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from pilothouse.errors import S3Error
 from pilothouse.objects.base import Attributes, ObjectInfo
 from pilothouse.objects.refusals import precondition_failed
-from pilothouse.operations import s3_buckets
+from pilothouse.operations import s3_buckets, s3_tags, s3_terms
 from pilothouse.operations import s3_conditions as conditions
 from pilothouse.operations.context import Context
 
@@ -24,6 +24,9 @@ _HEADERS = {
     "ContentLanguage": "Content-Language",
     "Expires": "Expires",
 }
+LARGEST_PUT = 5 << 30
+"""Bytes that one request may store."""
+
 _MOST_METADATA = 2048
 _MOST_DELETED = 1000
 _ATTEMPTS = 10
@@ -39,8 +42,9 @@ def put_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
         content_type=what.content_type,
         metadata=what.metadata,
         headers=what.headers,
+        tags=what.tags,
         checksums=request["_checksums"],
-        replace=conditions.may_replace(request),
+        **conditions.on_write(request),
     )
     return {"ETag": f'"{info.etag}"', "Size": None, **checksum_members(info)}
 
@@ -48,12 +52,12 @@ def put_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 def get_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """An object, or a range of it. A replacement between looking and opening is simply looked at again."""
     for _ in range(_ATTEMPTS):
-        info, answer = _looked_at(context, request)
+        info, span, answer = _looked_at(context, request)
         if answer["_status"] == 304:
             return answer
-        start = conditions.span(request.get("Range"), info.size) or conditions.Span(0, info.size)
+        extent = span or conditions.Span(0, info.size)
         try:
-            body = context.objects.open(request["Bucket"], request["Key"], *start, etag=info.etag)
+            body = context.objects.open(request["Bucket"], request["Key"], *extent, etag=info.etag)
         except S3Error as error:
             if error.code != "PreconditionFailed":
                 raise
@@ -64,18 +68,13 @@ def get_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def head_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """What is known of an object."""
-    return _looked_at(context, request)[1]
-
-
-def get_object_tagging(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """Objects carry no tags; `aws s3 cp` asks before it copies."""
-    context.objects.head(request["Bucket"], request["Key"])
-    return {"TagSet": []}
+    return _looked_at(context, request)[2]
 
 
 def delete_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Remove an object."""
-    context.objects.delete(request["Bucket"], request["Key"])
+    if_match = conditions.on_write(request)["if_match"]
+    context.objects.delete(request["Bucket"], request["Key"], if_match=if_match)
     return {}
 
 
@@ -85,7 +84,7 @@ def delete_objects(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     if not 1 <= len(wanted) <= _MOST_DELETED or any("Key" not in item for item in wanted):
         raise S3Error("MalformedXML", f"Name between 1 and {_MOST_DELETED} objects to delete.", 400)
     s3_buckets.require(context, request["Bucket"])
-    outcomes = [(item["Key"], _deleted(context, request["Bucket"], item["Key"])) for item in wanted]
+    outcomes = [(item["Key"], _deleted(context, request["Bucket"], item)) for item in wanted]
     quiet = request["Delete"].get("Quiet", False)
     return {
         "Deleted": [] if quiet else [{"Key": key} for key, error in outcomes if error is None],
@@ -97,9 +96,20 @@ def copy_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Store a copy of an object, with its attributes or new ones."""
     info = copy_source(context, request)
     replacing = request.get("MetadataDirective", "COPY") == "REPLACE"
-    if (info.bucket, info.key) == (request["Bucket"], request["Key"]) and not replacing:
+    changing = replacing or request.get("StorageClass") or request.get("ServerSideEncryption")
+    if (info.bucket, info.key) == (request["Bucket"], request["Key"]) and not changing:
         raise S3Error("InvalidRequest", "An object can be copied to itself only to change its metadata.", 400)
+    if info.size > LARGEST_PUT:
+        raise S3Error(
+            "InvalidRequest",
+            f"The specified copy source is larger than the maximum allowable size for a copy source: {LARGEST_PUT}",
+            400,
+        )
     what = attributes(request) if replacing else Attributes(info.content_type, info.metadata, info.headers)
+    if request.get("TaggingDirective") == "REPLACE":
+        tags = s3_tags.of_header(request.get("Tagging"))
+    else:
+        tags = context.objects.tags(info.bucket, info.key) if info.tagged else {}
     algorithms = [request["ChecksumAlgorithm"]] if "ChecksumAlgorithm" in request else list(info.checksums)
     with context.objects.open(info.bucket, info.key, etag=info.etag) as body:
         copy = context.objects.put(
@@ -109,8 +119,9 @@ def copy_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
             content_type=what.content_type,
             metadata=what.metadata,
             headers=what.headers,
+            tags=tags,
             checksums=dict.fromkeys(algorithms),
-            replace=conditions.may_replace(request),
+            **conditions.on_write(request),
         )
     return {
         "CopyObjectResult": {"ETag": f'"{copy.etag}"', "LastModified": copy.modified_at, **checksum_members(copy)},
@@ -119,15 +130,16 @@ def copy_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def copy_source(context: Context, request: dict[str, Any]) -> ObjectInfo:
     """The object that x-amz-copy-source names, if the conditions on it hold."""
-    text = unquote(request["CopySource"].partition("?versionId=")[0]).removeprefix("/")
-    bucket, _, key = text.partition("/")
+    address, _, version = request["CopySource"].partition("?versionId=")
+    s3_terms.check_version(version)
+    bucket, _, key = unquote(address).removeprefix("/").partition("/")
     if not (bucket and key):
         raise S3Error(
             "InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey.", 400
         )
     info = context.objects.head(bucket, key)
     if conditions.is_unmodified(info, request, "CopySourceIf"):
-        raise precondition_failed()
+        raise precondition_failed("x-amz-copy-source-If-None-Match")
     return info
 
 
@@ -142,7 +154,7 @@ def attributes(request: dict[str, Any]) -> Attributes:
     if encoding := given.pop("Content-Encoding", None):
         kept = [item.strip() for item in encoding.split(",") if item.strip() != "aws-chunked"]
         given.update({"Content-Encoding": ",".join(kept)} if kept else {})
-    return Attributes(request.get("ContentType"), metadata, given)
+    return Attributes(request.get("ContentType"), metadata, given, s3_tags.of_header(request.get("Tagging")))
 
 
 def checksum_members(info: ObjectInfo) -> dict[str, str]:
@@ -154,15 +166,34 @@ def checksum_members(info: ObjectInfo) -> dict[str, str]:
     return {**members, "ChecksumType": "FULL_OBJECT" if whole else "COMPOSITE"}
 
 
-def _looked_at(context: Context, request: dict[str, Any]) -> tuple[ObjectInfo, dict[str, Any]]:
+def _looked_at(context: Context, request: dict[str, Any]) -> tuple[ObjectInfo, conditions.Span | None, dict[str, Any]]:
+    """An object, the part of it that is asked for (None for the whole), and the answer but for the bytes."""
     info = context.objects.head(request["Bucket"], request["Key"])
     answer = {"ETag": f'"{info.etag}"', "LastModified": info.modified_at, "AcceptRanges": "bytes", "_status": 200}
     if conditions.is_unmodified(info, request):
-        return info, {**answer, "_status": 304}
-    if request.get("PartNumber", 1) != 1 or (request.get("PartNumber") and "-" in info.etag):
-        raise S3Error("InvalidPartNumber", "Single parts of an object cannot be read. Ask for a Range.", 416)
-    span = conditions.span(request.get("Range"), info.size)
-    return info, {**answer, **_described(info, request), **_extent(info, span)}
+        return info, None, {**answer, "_status": 304}
+    if "PartNumber" in request:
+        span, count = _part(context, info, request)
+        answer["PartsCount"] = count
+    else:
+        span = conditions.span(request.get("Range"), info.size)
+    return info, span, {**answer, **_described(info, request, span), **_extent(info, span)}
+
+
+def _part(context: Context, info: ObjectInfo, request: dict[str, Any]) -> tuple[conditions.Span | None, int | None]:
+    """Where the part of that number lies in an object, and how many there are; an object that came whole is part 1."""
+    if request.get("Range"):
+        raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter", 400)
+    number = request["PartNumber"]
+    parts = context.objects.made_of(info.bucket, info.key) if "-" in info.etag else []
+    if not parts and number == 1:
+        return conditions.Span(0, info.size) if info.size else None, None
+    start = 0
+    for part in parts:
+        if part.number == number:
+            return conditions.Span(start, part.size), len(parts)
+        start += part.size
+    raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable", 416)
 
 
 def _extent(info: ObjectInfo, span: conditions.Span | None) -> dict[str, Any]:
@@ -172,19 +203,23 @@ def _extent(info: ObjectInfo, span: conditions.Span | None) -> dict[str, Any]:
     return {"ContentLength": span.length, "ContentRange": f"bytes {span.start}-{last}/{info.size}", "_status": 206}
 
 
-def _described(info: ObjectInfo, request: dict[str, Any]) -> dict[str, Any]:
+def _described(info: ObjectInfo, request: dict[str, Any], span: conditions.Span | None) -> dict[str, Any]:
     known: dict[str, Any] = {name: info.headers.get(header) for name, header in _HEADERS.items()}
     if known["Expires"]:
         known["Expires"] = parsedate_to_datetime(known["Expires"]).timestamp()
     known["ContentType"] = info.content_type
     known |= {name: request[f"Response{name}"] for name in known if request.get(f"Response{name}") is not None}
-    checksums = checksum_members(info) if request.get("ChecksumMode") == "ENABLED" and not request.get("Range") else {}
-    return {**known, "Metadata": dict(info.metadata), **checksums}
+    checksums = checksum_members(info) if request.get("ChecksumMode") == "ENABLED" and span is None else {}
+    return {**known, "Metadata": dict(info.metadata), "TagCount": info.tagged or None, **checksums}
 
 
-def _deleted(context: Context, bucket: str, key: str) -> S3Error | None:
+def _deleted(context: Context, bucket: str, item: dict[str, Any]) -> S3Error | None:
     try:
-        context.objects.delete(bucket, key)
+        s3_terms.check_version(item.get("VersionId"))
+        if "LastModifiedTime" in item or "Size" in item:
+            raise S3Error("NotImplemented", "A condition on time or size is not served. Use the ETag.", 501)
+        etag = item.get("ETag")
+        context.objects.delete(bucket, item["Key"], if_match=None if etag is None else etag.strip('"'))
     except S3Error as error:
         return error
     return None

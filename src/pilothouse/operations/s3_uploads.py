@@ -7,6 +7,7 @@ from typing import Any
 
 from pilothouse.errors import S3Error
 from pilothouse.objects.base import ChecksumType, Part, Upload
+from pilothouse.objects.checksums import is_linear
 from pilothouse.operations import s3_conditions as conditions
 from pilothouse.operations import s3_tokens
 from pilothouse.operations.context import Context
@@ -20,13 +21,12 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 def create_multipart_upload(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Begin an upload."""
-    kind: ChecksumType = "FULL_OBJECT" if request.get("ChecksumType") == "FULL_OBJECT" else "COMPOSITE"
     upload_id = context.objects.create_upload(
         request["Bucket"],
         request["Key"],
         attributes(request),
         checksum_algorithm=request.get("ChecksumAlgorithm"),
-        checksum_type=kind,
+        checksum_type=_type(request.get("ChecksumAlgorithm"), request.get("ChecksumType")),
     )
     upload = context.objects.upload_of(request["Bucket"], request["Key"], upload_id)
     return {**_named(request), "UploadId": upload_id, **_checksum_kind(upload)}
@@ -52,11 +52,12 @@ def complete_multipart_upload(context: Context, request: dict[str, Any]) -> dict
     named = request.get("MultipartUpload", {}).get("Parts", [])
     if any("PartNumber" not in part or "ETag" not in part for part in named):
         raise S3Error("MalformedXML", "Every part needs its PartNumber and ETag.", 400)
+    _check_parts(context, request, named)
     info = context.objects.complete(
         *_upload(request),
         [(part["PartNumber"], part["ETag"].strip('"')) for part in named],
         checksums=request["_checksums"],
-        replace=conditions.may_replace(request),
+        **conditions.on_write(request),
     )
     location = f"/{request['Bucket']}/{request['Key']}"
     return {**_named(request), "Location": location, "ETag": f'"{info.etag}"', **checksum_members(info)}
@@ -91,24 +92,81 @@ def list_parts(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def list_multipart_uploads(context: Context, request: dict[str, Any]) -> dict[str, Any]:
-    """The uploads in progress, by key."""
-    if request.get("Delimiter"):
-        raise S3Error("NotImplemented", "Uploads in progress are listed without a delimiter.", 501)
+    """The uploads in progress, by key; those that share what comes before a delimiter as one entry."""
     limit = s3_tokens.limit(request.get("MaxUploads"), "max-uploads", _LONGEST_PAGE)
-    found = _after_marker(context.objects.uploads(request["Bucket"], request.get("Prefix", "")), request)
+    uploads = _after_marker(context.objects.uploads(request["Bucket"], request.get("Prefix", "")), request)
+    found = _rolled(uploads, request)
     page, truncated = found[:limit], len(found) > limit
+    last = page[-1] if truncated and page else None
     return {
         "Bucket": request["Bucket"],
         "Prefix": coded(request, request.get("Prefix", "")),
         "KeyMarker": coded(request, request.get("KeyMarker", "")),
         "UploadIdMarker": request.get("UploadIdMarker", ""),
-        "NextKeyMarker": coded(request, page[-1].key) if truncated and page else None,
-        "NextUploadIdMarker": page[-1].upload_id if truncated and page else None,
+        "Delimiter": coded(request, request.get("Delimiter")),
+        "NextKeyMarker": coded(request, last.key if isinstance(last, Upload) else last),
+        "NextUploadIdMarker": last.upload_id if isinstance(last, Upload) else None,
         "MaxUploads": limit,
         "EncodingType": request.get("EncodingType"),
         "IsTruncated": truncated,
-        "Uploads": [_upload_row(context, request, upload) for upload in page],
+        "Uploads": [_upload_row(context, request, item) for item in page if isinstance(item, Upload)],
+        "CommonPrefixes": [{"Prefix": coded(request, item)} for item in page if isinstance(item, str)],
     }
+
+
+def _type(algorithm: str | None, asked: str | None) -> ChecksumType:
+    """What the checksum of an object made of parts is to be made from."""
+    if algorithm is None:
+        if asked is not None:
+            raise S3Error("InvalidRequest", "A checksum type needs a checksum algorithm beside it.", 400)
+        return "COMPOSITE"
+    whole = asked == "FULL_OBJECT" or algorithm == "CRC64NVME"
+    if asked not in (None, "FULL_OBJECT", "COMPOSITE") or (whole and asked == "COMPOSITE"):
+        raise S3Error("InvalidRequest", f"{asked} checksums cannot be of the kind {algorithm}.", 400)
+    if whole and not is_linear(algorithm):
+        raise S3Error(
+            "InvalidRequest",
+            f"The FULL_OBJECT checksum type cannot be used with the {algorithm.lower()} checksum algorithm.",
+            400,
+        )
+    return "FULL_OBJECT" if whole else "COMPOSITE"
+
+
+def _check_parts(context: Context, request: dict[str, Any], named: list[dict[str, Any]]) -> None:
+    """Hold the parts' checksums and the size, if the request tells any, against what is stored."""
+    told = {part["PartNumber"]: _told(part) for part in named}
+    size = request.get("MpuObjectSize")
+    if size is None and not any(told.values()):
+        return
+    try:
+        stored = {part.number: part for part in context.objects.parts(*_upload(request)) if part.number in told}
+    except S3Error as error:
+        if error.code != "NoSuchUpload":  # it may have been completed before
+            raise
+        return
+    for number, part in stored.items():
+        if any(part.checksums.get(name, value) != value for name, value in told[number].items()):
+            raise S3Error("InvalidPart", f"The checksum of part {number} is not that of the part uploaded.", 400)
+    if size is not None and len(stored) == len(told) and sum(part.size for part in stored.values()) != size:
+        raise S3Error("InvalidRequest", "The provided 'x-amz-mp-object-size' header is not the object's size.", 400)
+
+
+def _told(part: dict[str, Any]) -> dict[str, str]:
+    return {name.removeprefix("Checksum"): text for name, text in part.items() if name.startswith("Checksum")}
+
+
+def _rolled(uploads: list[Upload], request: dict[str, Any]) -> list[Upload | str]:
+    """The entries of a listing: uploads, and prefixes that stand for several."""
+    delimiter, start = request.get("Delimiter", ""), len(request.get("Prefix", ""))
+    entries: list[Upload | str] = []
+    for upload in uploads:
+        at = upload.key.find(delimiter, start) if delimiter else -1
+        prefix = upload.key[: at + len(delimiter)]
+        if at < 0:
+            entries.append(upload)
+        elif prefix.encode() > request.get("KeyMarker", "").encode() and entries[-1:] != [prefix]:
+            entries.append(prefix)
+    return entries
 
 
 def _after_marker(uploads: list[Upload], request: dict[str, Any]) -> list[Upload]:

@@ -189,7 +189,7 @@ _TABLE: dict[type[PilothouseError], _Row] = {
 def fault(error: Exception, door: Door, request_id: str) -> Fault:
     """What a client at `door` is told about `error`; of errors that are not the caller's, only the request id."""
     if isinstance(error, S3Error) and door == "s3":
-        return Fault(error.code, error.status, error.message)
+        return Fault(error.code, error.status, error.message, error.members)
     row = _row(type(error))
     code, status = row.at(door)
     if not isinstance(error, PilothouseError) or row is _INTERNAL:

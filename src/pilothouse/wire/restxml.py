@@ -29,10 +29,16 @@ _ROOTS = {
     "CompleteMultipartUpload": "CompleteMultipartUploadResult",
     "CreateMultipartUpload": "InitiateMultipartUploadResult",
     "DeleteObjects": "DeleteResult",
+    "GetBucketAccelerateConfiguration": "AccelerateConfiguration",
+    "GetBucketLogging": "BucketLoggingStatus",
+    "GetBucketNotification": "NotificationConfiguration",
+    "GetBucketRequestPayment": "RequestPaymentConfiguration",
     "GetBucketVersioning": "VersioningConfiguration",
+    "GetObjectAttributes": "GetObjectAttributesResponse",
     "GetObjectTagging": "Tagging",
     "ListBuckets": "ListAllMyBucketsResult",
     "ListMultipartUploads": "ListMultipartUploadsResult",
+    "ListObjectVersions": "ListVersionsResult",
     "ListObjects": "ListBucketResult",
     "ListObjectsV2": "ListBucketResult",
     "ListParts": "ListPartsResult",
@@ -75,14 +81,19 @@ class Element:
 
 
 def incoming(method: str, raw_path: bytes, raw_query: bytes, headers: Iterable[tuple[str, str]]) -> Incoming:
-    """Take a path-style request apart; InvalidURI if it is not percent-encoded UTF-8."""
+    """Take a path-style request apart; InvalidURI if it is not percent-encoded UTF-8.
+
+    Some clients move x-amz-* headers into the query of a URL that they presign: such parameters are headers.
+    """
     bucket, _, key = raw_path.removeprefix(b"/").partition(b"/")
     try:
         query = dict(parse_qsl(raw_query.decode("ascii"), keep_blank_values=True, errors="strict"))
         name, path = unquote_to_bytes(bucket).decode(), unquote_to_bytes(key).decode()
     except UnicodeDecodeError:
         raise S3Error("InvalidURI", "Couldn't parse the specified URI: it is not percent-encoded UTF-8.", 400) from None
-    return Incoming(method, name, path, query, {header.lower(): value for header, value in headers})
+    moved = {parameter.lower(): value for parameter, value in query.items()}
+    moved = {parameter: value for parameter, value in moved.items() if parameter.startswith("x-amz-")}
+    return Incoming(method, name, path, query, moved | {header.lower(): value for header, value in headers})
 
 
 def operation(request: Incoming) -> OperationModel:

@@ -1,0 +1,75 @@
+"""Checksums that no library of the base computes, against their definition."""
+
+from __future__ import annotations
+
+import base64
+import random
+import zlib
+
+import pytest
+
+from pilothouse.errors import S3Error
+from pilothouse.objects import checksums, crc
+from pilothouse.objects.crc import CRC32, CRC32C, CRC64NVME, Polynomial
+
+POLYNOMIALS = [CRC32, CRC32C, CRC64NVME]
+BYTES = random.Random(0).randbytes((1 << 20) + 5000)
+
+
+def bit_by_bit(polynomial: Polynomial, data: bytes) -> bytes:
+    """The definition, taken word for word."""
+    register = polynomial.ones
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = (register >> 1) ^ (polynomial.terms if register & 1 else 0)
+    return (register ^ polynomial.ones).to_bytes(polynomial.width // 8, "big")
+
+
+def computed(polynomial: Polynomial, *pieces: bytes) -> bytes:
+    running = crc.Crc(polynomial)
+    for piece in pieces:
+        running.update(piece)
+    return running.digest()
+
+
+@pytest.mark.parametrize(
+    ("polynomial", "expected"), [(CRC32, "cbf43926"), (CRC32C, "e3069283"), (CRC64NVME, "ae8b14860a799888")]
+)
+def test_the_digits_give_the_check_value_of_the_catalogue(polynomial: Polynomial, expected: str) -> None:
+    assert computed(polynomial, b"123456789").hex() == expected
+
+
+@pytest.mark.parametrize("polynomial", POLYNOMIALS)
+@pytest.mark.parametrize("size", [0, 1, 7, 255, 256, 257, 4097, 20_001])
+def test_lanes_and_pieces_give_what_the_definition_gives(polynomial: Polynomial, size: int) -> None:
+    data, cut = BYTES[:size], size // 3
+    assert computed(polynomial, data) == computed(polynomial, data[:cut], data[cut:]) == bit_by_bit(polynomial, data)
+
+
+def test_more_than_a_block_gives_what_zlib_gives() -> None:
+    assert computed(CRC32, BYTES) == zlib.crc32(BYTES).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME"])
+def test_the_sum_of_a_whole_comes_from_the_sums_of_its_parts(algorithm: str) -> None:
+    parts = [BYTES[:70_000], b"", BYTES[70_000:70_001], BYTES[70_001:]]
+
+    def value(data: bytes) -> str:
+        digests = checksums.Digests([algorithm])
+        digests.update(data)
+        return digests.values()[algorithm]
+
+    assert checksums.of_whole(algorithm, [(value(part), len(part)) for part in parts]) == value(BYTES)
+
+
+def test_a_composite_sum_names_how_many_parts_there_were() -> None:
+    crcs = [zlib.crc32(part).to_bytes(4, "big") for part in (b"a", b"b")]
+    whole = base64.b64encode(zlib.crc32(b"".join(crcs)).to_bytes(4, "big")).decode()
+    assert checksums.composite("CRC32", [base64.b64encode(one).decode() for one in crcs]) == f"{whole}-2"
+
+
+def test_a_kind_that_is_not_computed_is_refused() -> None:
+    with pytest.raises(S3Error, match="XXHASH64") as error:
+        checksums.check_algorithm("XXHASH64")
+    assert (error.value.code, error.value.status) == ("NotImplemented", 501)
