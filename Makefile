@@ -4,14 +4,17 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 HOME_DIR ?= .demo
+CLIENTS := $(patsubst tests/clients/%.txt,.clients/%,$(wildcard tests/clients/*.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check clean
+.PHONY: help setup clients demo serve test check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.stamp  ## make .venv with all that tests need
+
+clients: $(CLIENTS:%=%/.stamp)  ## make .clients: the SageMaker SDKs that tests run, an environment for each
 
 demo: $(VENV)/.base  ## run an AutoML job on real data, deploy the best candidate, predict
 	$(BIN)/pilothouse demo --home $(HOME_DIR)
@@ -19,7 +22,7 @@ demo: $(VENV)/.base  ## run an AutoML job on real data, deploy the best candidat
 serve: $(VENV)/.base  ## start a server; its state is in ~/.local/share/pilothouse
 	$(BIN)/pilothouse serve
 
-test: setup  ## run the whole suite
+test: setup clients  ## run the whole suite
 	$(BIN)/pytest -n 2
 
 check: setup  ## ruff, mypy, import-linter and the fast tests
@@ -29,8 +32,8 @@ check: setup  ## ruff, mypy, import-linter and the fast tests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -m "not slow" -n 2
 
-clean:  ## remove .venv, the demo's home and caches
-	rm -rf $(VENV) $(HOME_DIR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+clean:  ## remove .venv, .clients, the demo's home and caches
+	rm -rf $(VENV) .clients $(HOME_DIR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 
 $(VENV)/.stamp: $(VENV)/.base  # PyTorch and what else the tests want
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
@@ -43,4 +46,9 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "The virtual environment could not be made. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+.clients/%/.stamp: tests/clients/%.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
