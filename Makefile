@@ -4,15 +4,17 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 HOME_DIR ?= .demo
-CLIENTS := .s3-clients
+CLIENTS := $(patsubst tests/clients/%.txt,.clients/%,$(wildcard tests/clients/*.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check docs clients clean
+.PHONY: help setup clients demo serve test check docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.stamp  ## make .venv with all that tests need
+
+clients: $(CLIENTS:%=%/.stamp)  ## make .clients: SageMaker SDKs and S3 libraries that tests run, an environment for each
 
 demo: $(VENV)/.base  ## run an AutoML job on real data, deploy the best candidate, predict
 	$(BIN)/pilothouse demo --home $(HOME_DIR)
@@ -20,7 +22,7 @@ demo: $(VENV)/.base  ## run an AutoML job on real data, deploy the best candidat
 serve: $(VENV)/.base  ## start a server; its state is in ~/.local/share/pilothouse
 	$(BIN)/pilothouse serve
 
-test: setup  ## run the whole suite
+test: setup clients  ## run the whole suite
 	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup  ## ruff, mypy, import-linter and the fast tests
@@ -33,13 +35,8 @@ check: setup  ## ruff, mypy, import-linter and the fast tests
 docs: $(VENV)/.base  ## write the reference pages from the code
 	$(BIN)/python -m docs.generate
 
-clients: setup  ## try the S3 door with s3fs and polars, in an environment of their own
-	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check s3fs==2026.9.0 polars==2.1.0
-	PILOTHOUSE_S3_CLIENTS=$(CLIENTS)/bin/python $(BIN)/pytest -q tests/acceptance/test_s3_clients.py
-
-clean:  ## remove .venv, the demo's home and caches
-	rm -rf $(VENV) $(CLIENTS) $(HOME_DIR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+clean:  ## remove .venv, .clients, the demo's home and caches
+	rm -rf $(VENV) .clients $(HOME_DIR) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 
 $(VENV)/.stamp: $(VENV)/.base  # PyTorch and what else the tests want
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
@@ -52,4 +49,9 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "The virtual environment could not be made. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+.clients/%/.stamp: tests/clients/%.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@

@@ -1,7 +1,7 @@
 """The S3 door as libraries of other makers meet it: pyarrow, and s3fs and polars where there is a Python with them.
 
-s3fs requires an older botocore than Pilothouse, and polars is large, so the two live in an environment of their own
-(`make clients`), which PILOTHOUSE_S3_CLIENTS names.
+s3fs requires an older botocore than Pilothouse, and polars is large, so the two live in an environment of their own, which
+`make clients` makes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
 TOYS = Path(__file__).parent / "toys"
-PYTHON = os.environ.get("PILOTHOUSE_S3_CLIENTS")
+PYTHON = Path(__file__).parents[2] / ".clients/s3/bin/python"
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_pyarrow_writes_and_reads_a_partitioned_data_set(arrow: fs.S3FileSystem)
     assert found.to_table(filter=ds.field("part") == 1)["n"].to_pylist() == list(range(1, 300, 3))
 
 
-@pytest.mark.skipif(PYTHON is None, reason="PILOTHOUSE_S3_CLIENTS names no Python with s3fs and polars")
+@pytest.mark.skipif(not PYTHON.exists(), reason="s3fs and polars are not installed: make clients")
 @pytest.mark.parametrize("client", ["s3fs", "polars"])
 def test_what_people_do_with_a_library_works(s3_door: Any, client: str) -> None:
     bucket = f"{client}-bucket"

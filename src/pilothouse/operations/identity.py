@@ -6,8 +6,10 @@ from typing import Any
 
 from pilothouse import names
 from pilothouse.operations.context import Context
+from pilothouse.wire import paging
 
 _SESSION = "pilothouse"
+_MOST_RESULTS = 100
 
 
 def get_caller_identity(context: Context, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
@@ -36,13 +38,16 @@ def get_role(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def simulate_principal_policy(context: Context, request: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG001
-    """SimulatePrincipalPolicy: every action is allowed, on each resource that the request names."""
+    """SimulatePrincipalPolicy: every action is allowed, on each resource that the request names; page by page."""
     results = [
         {"EvalActionName": action, "EvalResourceName": resource, "EvalDecision": "allowed"}
         for action in request["ActionNames"]
         for resource in request.get("ResourceArns", ["*"])
     ]
-    return {"EvaluationResults": results, "IsTruncated": False}
+    renamed = {"Marker": "NextToken", "MaxItems": "MaxResults"}
+    asked = {renamed.get(name, name): value for name, value in request.items()}
+    page, marker = paging.slice(results, asked, default_limit=_MOST_RESULTS)
+    return {"EvaluationResults": page, "IsTruncated": marker is not None, "Marker": marker}
 
 
 def _role_id(name: str) -> str:

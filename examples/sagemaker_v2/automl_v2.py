@@ -1,0 +1,72 @@
+"""The same with CreateAutoMLJobV2: data that lie in S3, chosen algorithms, and an endpoint that the job deploys itself.
+
+eval "$(pilothouse env)"
+python examples/sagemaker_v2/automl_v2.py train.csv price score.csv
+
+The last line printed is a summary in JSON.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from sagemaker import Session
+from sagemaker.automl.automlv2 import AutoMLDataChannel, AutoMLTabularConfig, AutoMLV2
+from sagemaker.deserializers import CSVDeserializer
+from sagemaker.predictor import Predictor
+from sagemaker.serializers import CSVSerializer
+
+train, target, score = sys.argv[1:]
+session = Session()
+uri = session.upload_data(train, key_prefix="sdk-v2/prices")
+
+automl = AutoMLV2(
+    problem_config=AutoMLTabularConfig(
+        target_attribute_name=target,
+        problem_type="Regression",
+        mode="ENSEMBLING",
+        algorithms_config=["lightgbm", "linear-learner"],
+        max_candidates=3,
+    ),
+    job_objective={"MetricName": "RMSE"},
+    auto_generate_endpoint_name=True,
+    base_job_name="sdk-v2",
+    sagemaker_session=session,
+)
+automl.fit(AutoMLDataChannel(s3_data_type="S3Prefix", s3_uri=uri, channel_type="training"), wait=False)
+while (job := automl.describe_auto_ml_job())["AutoMLJobStatus"] == "InProgress":
+    print(job["AutoMLJobSecondaryStatus"])
+    time.sleep(2)
+
+candidates = automl.list_candidates(sort_by="FinalObjectiveMetricValue", sort_order="Ascending")
+for candidate in candidates:
+    print(candidate["CandidateName"], candidate["FinalAutoMLJobObjectiveMetric"]["Value"])
+
+predictor = Predictor(
+    job["ModelDeployResult"]["EndpointName"],
+    sagemaker_session=session,
+    serializer=CSVSerializer(),
+    deserializer=CSVDeserializer(),
+)
+session.wait_for_endpoint(predictor.endpoint_name, poll=1)
+answers = predictor.predict(Path(score).read_text())
+print(answers)
+
+attached = AutoMLV2.attach(automl.current_job_name, sagemaker_session=session)
+model = attached.create_model(name=f"{automl.current_job_name}-again", candidate=candidates[0])
+model.create(instance_type="ml.m5.large")
+
+predictor.delete_model()
+predictor.delete_endpoint()
+model.delete_model()
+
+summary = {
+    "job": job["AutoMLJobStatus"],
+    "candidates": [candidate["CandidateName"] for candidate in candidates],
+    "best": automl.best_candidate()["CandidateName"],
+    "answers": answers,
+    "problem": attached.problem_config.to_request_dict(),
+    "channels": [channel.to_request_dict() for channel in attached.inputs],
+}
+print(json.dumps(summary))
