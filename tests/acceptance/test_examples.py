@@ -74,7 +74,10 @@ def create_job(sagemaker: Any) -> None:
             }
         ],
         OutputDataConfig={"S3OutputPath": "s3://data/output"},
-        AutoMLJobConfig={"CompletionCriteria": {"MaxCandidates": 3, "MaxAutoMLJobRuntimeInSeconds": 300}},
+        AutoMLJobConfig={
+            "CompletionCriteria": {"MaxCandidates": 3, "MaxAutoMLJobRuntimeInSeconds": 300},
+            "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": ["lightgbm", "xgboost"]}]},
+        },
         RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
     )
 

@@ -1,7 +1,7 @@
 """The S3 door as libraries of other makers meet it: pyarrow, and s3fs and polars where there is a Python with them.
 
-s3fs requires an older botocore than Pilothouse, and polars is large, so the two live in an environment of their own, which
-`make clients` makes.
+s3fs requires an older botocore than Pilothouse, and polars is large, so the two live in an environment of their own,
+which `make clients` makes.
 """
 
 from __future__ import annotations

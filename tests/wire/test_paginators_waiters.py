@@ -47,9 +47,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "ListObjects": {"Bucket": "pages"},
     "ListObjectsV2": {"Bucket": "pages"},
+    "ListObjectVersions": {"Bucket": "pages"},
     "ListMultipartUploads": {"Bucket": "pages"},
 }
 """What a List operation must be told."""
+AT_A_TIME = {"GetMetricData"}
+"""What is limited by datapoints and not by results, and answers with all of them."""
 
 DESCRIBED = {
     "DescribeEndpoint": ("endpoint", "EndpointName"),
@@ -84,7 +87,9 @@ class Case:
 def paginated() -> Iterator[tuple[str, str]]:
     for service, served in OPERATIONS.items():
         model = described("paginators-1", service)
-        yield from ((service, name) for name in sorted(model["pagination"] if model else ()) if name in served)
+        yield from (
+            (service, name) for name in sorted(model["pagination"] if model else ()) if name in served - AT_A_TIME
+        )
 
 
 def cases() -> Iterator[Case]:

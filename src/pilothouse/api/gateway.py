@@ -127,8 +127,9 @@ def _check_service(message: Message, signed_for: str) -> None:
     """`WrongScope` if a request is signed for another service than the one that its target belongs to."""
     target = message.header("x-amz-target")
     wanted = models.service_of_target(target) if target is not None else None
-    if wanted is not None and wanted != signed_for:
-        raise WrongScope(f"Credential should be scoped to correct service: '{wanted}'.")
+    if wanted is not None and wanted != models.signed(signed_for):
+        name = models.service(wanted).signing_name
+        raise WrongScope(f"Credential should be scoped to correct service: '{name}'.")
 
 
 def _scope_service(message: Message) -> str:

@@ -46,8 +46,9 @@ def simulate_principal_policy(context: Context, request: dict[str, Any]) -> dict
     ]
     renamed = {"Marker": "NextToken", "MaxItems": "MaxResults"}
     asked = {renamed.get(name, name): value for name, value in request.items()}
-    page, marker = paging.slice(results, asked, default_limit=_MOST_RESULTS)
-    return {"EvaluationResults": page, "IsTruncated": marker is not None, "Marker": marker}
+    numbered = list(enumerate(results))
+    page, marker = paging.slice(numbered, asked, lambda one: (one[0],), default_limit=_MOST_RESULTS)
+    return {"EvaluationResults": [result for _, result in page], "IsTruncated": marker is not None, "Marker": marker}
 
 
 def _role_id(name: str) -> str:
