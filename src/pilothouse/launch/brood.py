@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from pilothouse.launch import processes
+from pilothouse.launch import headcount, processes
 from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.child import become
 
@@ -102,6 +102,7 @@ class Brood:
         self._kill_strays()
         for child in ended:
             if child is not None:
+                headcount.remove(child.pid)
                 self._report(child)
 
     def _reaped(self) -> Iterable[Child | None]:

@@ -8,32 +8,41 @@ be written to) looking has to do.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 _NAME = "pilothouse-"
 _PROCESSES, _MOST = "cgroup.procs", "pids.max"
 
 
-@contextmanager
-def bounded(tasks: int) -> Iterator[bool]:
-    """In the block this process and all that it starts have at most so many tasks, threads counted; whether that is so.
+def bound(tasks: int) -> bool:
+    """From now on this process and all that it starts have at most so many tasks, threads counted; whether that is so.
 
-    What is beyond gets EAGAIN (`BlockingIOError`) from fork.
+    What is beyond gets EAGAIN (`BlockingIOError`) from fork. Whoever waits for this process `remove`s its group: it
+    can't leave, for the kernel takes milliseconds to move a process.
     """
-    proc = Path("/proc/self")
-    above = place(_text(proc / "cgroup"), _text(proc / "mountinfo"))
+    above = _own_place()
     group = None if above is None else _made(above, tasks)
-    if above is None or group is None:
-        yield False
-        return
-    try:
-        yield _enter(group)
-    finally:
-        _enter(above)
+    return group is not None and _enter(group)
+
+
+def remove(pid: int) -> None:
+    """Removes the group of a child that was in the same group as this process before it was `bound`, and has ended."""
+    above = _beside()
+    if above is not None:
         with suppress(OSError):
-            group.rmdir()
+            (above / f"{_NAME}{pid}").rmdir()
+
+
+@cache
+def _beside() -> Path | None:
+    return _own_place()
+
+
+def _own_place() -> Path | None:
+    proc = Path("/proc/self")
+    return place(_text(proc / "cgroup"), _text(proc / "mountinfo"))
 
 
 def place(own: str, mounts: str) -> Path | None:

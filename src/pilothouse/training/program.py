@@ -120,10 +120,9 @@ class End:
 def main(task: dict[str, Any]) -> None:
     """Runs a `Task`'s document to its end."""
     keeper = _Keeper(Task.of(task))
-    limits = keeper.task.limits
-    confined.limit(limits)
-    with headcount.bounded(limits.tasks):
-        end = keeper.run()
+    confined.limit(keeper.task.limits)
+    headcount.bound(keeper.task.limits.tasks)
+    end = keeper.run()
     path = Path(keeper.task.directory) / END
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(asdict(end)))
