@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +97,22 @@ def test_sigterm_reaches_the_descendants_too() -> None:
         os.waitpid(pid, 0)
     """)
     assert found["said"].endswith("inner\n")
+
+
+def test_sigterm_waits_for_a_program_that_its_wrapper_has_not_started_yet(tmp_path: Path) -> None:
+    (tmp_path / "bwrap").symlink_to(shutil.which("sleep") or "")
+    found = confined(f"""
+        pid = start("{tmp_path}/bwrap", "60")
+        while open(f"/proc/{{pid}}/comm").read() != "bwrap\\n":
+            time.sleep(0.01)
+        found["wrapper"] = confined.terminate(pid)
+        found["runs"] = os.waitpid(pid, os.WNOHANG) == (0, 0)
+        confined.destroy(pid, 5.0)
+        other = start("sleep", "60")
+        found["program"] = confined.terminate(other)
+        os.waitpid(other, 0)
+    """)
+    assert (found["wrapper"], found["runs"], found["program"]) == (False, True, True)
 
 
 def test_a_function_runs_in_a_child_as_a_program_does() -> None:

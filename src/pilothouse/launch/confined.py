@@ -132,12 +132,18 @@ def family(pid: int) -> list[int]:
     return processes.family(processes.table(), [pid, *processes.own_children()])
 
 
-def terminate(pid: int) -> None:
-    """SIGTERM to the program and its descendants, but not to what wraps them, which would take them along."""
+def terminate(pid: int) -> bool:
+    """SIGTERM to the program and its descendants, but not to what wraps them, which would take them along.
+
+    False if there was nothing but what wraps it: that may not have started it yet.
+    """
+    reached = False
     for member in family(pid):
         if _command(member) not in ("bwrap", "unshare"):
             with suppress(ProcessLookupError):
                 os.kill(member, signal.SIGTERM)
+                reached = True
+    return reached
 
 
 def destroy(pid: int, patience: float) -> bool:

@@ -141,6 +141,7 @@ class _Keeper:
         self._cut: str | None = None
         self._kill_at: float | None = None
         self._asked = False
+        self._is_told = True
         self._pid = 0
         self._command = Command()
         self._usual = confined.tasks()
@@ -241,6 +242,8 @@ class _Keeper:
             self._end("stop", moment)
         if self._cut is None and self._elapsed() >= self.task.seconds:
             self._end("time", moment)
+        if not self._is_told:
+            self._tell()
         if self._kill_at is not None and moment >= self._kill_at:
             self._kill_at = moment + 1.0
             self._destroy()
@@ -255,10 +258,15 @@ class _Keeper:
     def _end(self, cut: str, moment: float) -> None:
         self._cut = cut
         self._kill_at = moment + self.task.grace
+        self._is_told = False
+        self._tell()
+
+    def _tell(self) -> None:
         if self._command.removal:
             os.kill(self._pid, signal.SIGTERM)  # it is passed on
+            self._is_told = True
         else:
-            confined.terminate(self._pid)
+            self._is_told = confined.terminate(self._pid)
 
     def _destroy(self) -> None:
         """Ends all of the program that is left. What has ended by itself has left nothing elsewhere."""
