@@ -15,24 +15,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from beside_moto.calls import PATIENCE, Request, calls
+from beside_moto.servers import Peer, moto
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from peers_bench.environments import Environments
 from quick import server
 
@@ -42,110 +39,23 @@ BUSY_SECONDS, BUSY_PACE, BUSY_MOST = 60, 0.02, 0.1
 BUSY_ROWS, BUSY_COLUMNS = 60_000, 20
 BUCKET, ROLE = "bench", "arn:aws:iam::000000000000:role/PilothouseRole"
 
-_PATIENCE = 60  # seconds for an answer, and for all clients to be there
-
 Members = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Request:
-    """A POST that is ready to be sent."""
-
-    body: bytes
-    headers: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A server: where it listens and what requests to it are signed with."""
-
-    name: str
-    url: str
-    credentials: Any
-    region: str
-
-    def request(self, operation: str, members: Members) -> Request:
-        """A signed request."""
-        body = json.dumps(members).encode()
-        target = {"X-Amz-Target": f"SageMaker.{operation}", "Content-Type": "application/x-amz-json-1.1"}
-        unsigned = AWSRequest("POST", self.url, target, body)
-        SigV4Auth(self.credentials, "sagemaker", self.region).add_auth(unsigned)
-        return Request(body, dict(unsigned.headers.items()))
-
-
-# The servers.
+def signed(peer: Peer, operation: str, members: Members) -> Request:
+    """A request of an operation."""
+    body = json.dumps(members).encode()
+    target = {"X-Amz-Target": f"SageMaker.{operation}", "Content-Type": "application/x-amz-json-1.1"}
+    unsigned = AWSRequest("POST", f"{peer.url}/", target, body)
+    SigV4Auth(peer.credentials, "sagemaker", peer.region).add_auth(unsigned)
+    return Request("POST", "/", body, dict(unsigned.headers.items()))
 
 
 @contextlib.contextmanager
 def pilothouse(home: Path, *options: str) -> Iterator[tuple[Peer, Any]]:
     """A started Pilothouse, and what makes boto3 clients of it."""
     with server(home, *options) as client:
-        made = client("sagemaker")
-        signer = made._request_signer
-        yield Peer("pilothouse", made.meta.endpoint_url, signer._credentials, made.meta.region_name), client
-
-
-@contextlib.contextmanager
-def moto(python: Path) -> Iterator[Peer]:
-    """A started moto server."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [str(python), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _await(port, process)
-        yield Peer("moto", f"http://127.0.0.1:{port}", Credentials("AKIDEXAMPLE", "secret"), "us-east-1")
-    finally:
-        process.terminate()
-        process.wait(_PATIENCE)
-
-
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.1)
-    raise SystemExit(f"moto's server ended with exit code {process.returncode}.")
-
-
-# The calls.
-
-
-def calls(url: str, requests: Sequence[Request], clients: int) -> tuple[list[float], float]:
-    """Seconds of each request, and of all of them together, sent by so many processes at once."""
-    context = multiprocessing.get_context("fork")
-    begin = context.Barrier(clients + 1)
-    pipes = []
-    for number in range(clients):
-        reader, writer = context.Pipe(duplex=False)
-        context.Process(target=_send, args=(url, requests[number::clients], begin, writer), daemon=True).start()
-        writer.close()  # so that a client which fails is told by the end of its pipe
-        pipes.append(reader)
-    begin.wait(_PATIENCE)
-    started = time.perf_counter()
-    answers = [pipe.recv() for pipe in pipes]
-    whole = time.perf_counter() - started
-    for answer in answers:
-        if isinstance(answer, str):
-            raise SystemExit(answer)
-    return [seconds for answer in answers for seconds in answer], whole
-
-
-def _send(url: str, requests: Sequence[Request], begin: Any, writer: Any) -> None:
-    connection = HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=_PATIENCE)
-    connection.connect()
-    seconds = []
-    begin.wait(_PATIENCE)
-    for request in requests:
-        begun = time.perf_counter()
-        connection.request("POST", "/", request.body, request.headers)
-        answer = connection.getresponse()
-        text = answer.read()
-        seconds.append(time.perf_counter() - begun)
-        if answer.status != 200:
-            writer.send(f"{url} answered {answer.status}: {text[:500].decode(errors='replace')}")
-            return
-    writer.send(seconds)
+        yield Peer.pilothouse(client("sagemaker")), client
 
 
 def job(name: str, seconds: int = 600) -> Members:
@@ -198,12 +108,12 @@ def side_by_side(peers: Sequence[Peer], jobs: int) -> dict[Cell, tuple[list[floa
         count = jobs // (ROUNDS * len(CLIENTS))
         first = asked.members(operation, WARM)
         for peer in peers:
-            calls(peer.url, [peer.request(operation, each) for each in first], max(CLIENTS))
+            calls(peer.url, [signed(peer, operation, each) for each in first], max(CLIENTS))
         for turn in range(ROUNDS):
             for clients in CLIENTS:
                 members = asked.members(operation, count)
                 for peer in peers if turn % 2 else reversed(peers):
-                    requests = [peer.request(operation, each) for each in members]
+                    requests = [signed(peer, operation, each) for each in members]
                     seconds, whole = calls(peer.url, requests, clients)
                     before = found.get((operation, clients, peer.name), ([], 0.0))
                     found[operation, clients, peer.name] = (before[0] + seconds, before[1] + whole)
@@ -264,10 +174,10 @@ _EARLY = ("Starting", "PreTraining", "AnalyzingData", "FeatureEngineering")
 
 
 def _paced(peer: Peer) -> Iterator[float]:
-    connection = HTTPConnection(peer.url.removeprefix("http://").rstrip("/"), timeout=_PATIENCE)
+    connection = HTTPConnection(peer.url.removeprefix("http://").rstrip("/"), timeout=PATIENCE)
     until = time.monotonic() + BUSY_SECONDS
     while time.monotonic() < until:
-        request = peer.request("DescribeAutoMLJobV2", {"AutoMLJobName": "busy"})
+        request = signed(peer, "DescribeAutoMLJobV2", {"AutoMLJobName": "busy"})
         begun = time.perf_counter()
         connection.request("POST", "/", request.body, request.headers)
         answer = connection.getresponse()

@@ -10,23 +10,17 @@ environment of its own. Last, the peak memory of Pilothouse's server.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import multiprocessing
 import os
-import socket
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 
+from beside_moto.calls import Request, calls
+from beside_moto.servers import Peer, moto
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from peers_bench.environments import Environments
 from quick import server
 
@@ -37,30 +31,11 @@ KEYS = 1_000
 CLIENTS, ROUNDS, TARGET = (1, 4), 3, 2.0
 
 
-@dataclass(frozen=True)
-class Request:
-    """A request that is ready to be sent."""
-
-    method: str
-    path: str
-    body: bytes
-    headers: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A server: where it listens and what requests to it are signed with."""
-
-    name: str
-    url: str
-    credentials: Any
-    region: str
-
-    def request(self, method: str, path: str, body: bytes = b"") -> Request:
-        """A signed request."""
-        unsigned = AWSRequest(method, self.url + path, data=body)
-        S3SigV4Auth(self.credentials, "s3", self.region).add_auth(unsigned)
-        return Request(method, path, body, dict(unsigned.headers.items()))
+def signed(peer: Peer, method: str, path: str, body: bytes = b"") -> Request:
+    """A request with the SHA-256 of its body."""
+    unsigned = AWSRequest(method, peer.url + path, data=body)
+    S3SigV4Auth(peer.credentials, "s3", peer.region).add_auth(unsigned)
+    return Request(method, path, body, dict(unsigned.headers.items()))
 
 
 @dataclass(frozen=True)
@@ -79,11 +54,11 @@ def scenes() -> list[Scene]:
     small, large = os.urandom(SMALL), os.urandom(LARGE)
     listing = f"/{BUCKET}?list-type=2&max-keys={KEYS}&prefix=small%2F"
     return [
-        Scene("put 4 KiB", "objects/s", 1, SMALL_CALLS, lambda peer, n: peer.request("PUT", _small(n), small)),
-        Scene("get 4 KiB", "objects/s", 1, SMALL_CALLS, lambda peer, n: peer.request("GET", _small(n))),
-        Scene("list 1,000", "keys/s", KEYS, LISTS, lambda peer, _: peer.request("GET", listing)),
-        Scene("put 64 MiB", "MiB/s", 64, LARGE_CALLS, lambda peer, n: peer.request("PUT", _large(n), large)),
-        Scene("get 64 MiB", "MiB/s", 64, LARGE_CALLS, lambda peer, n: peer.request("GET", _large(n))),
+        Scene("put 4 KiB", "objects/s", 1, SMALL_CALLS, lambda peer, n: signed(peer, "PUT", _small(n), small)),
+        Scene("get 4 KiB", "objects/s", 1, SMALL_CALLS, lambda peer, n: signed(peer, "GET", _small(n))),
+        Scene("list 1,000", "keys/s", KEYS, LISTS, lambda peer, _: signed(peer, "GET", listing)),
+        Scene("put 64 MiB", "MiB/s", 64, LARGE_CALLS, lambda peer, n: signed(peer, "PUT", _large(n), large)),
+        Scene("get 64 MiB", "MiB/s", 64, LARGE_CALLS, lambda peer, n: signed(peer, "GET", _large(n))),
     ]
 
 
@@ -95,73 +70,21 @@ def _large(number: int) -> str:
     return f"/{BUCKET}/large/{number}"
 
 
-@contextlib.contextmanager
-def moto(python: Path) -> Iterator[Peer]:
-    """A started moto server."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [str(python), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _await(port, process)
-        yield Peer("moto", f"http://127.0.0.1:{port}", Credentials("AKIDEXAMPLE", "secret"), "us-east-1")
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _await(port: int, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.1)
-    raise SystemExit(f"moto's server ended with exit code {process.returncode}.")
-
-
 def seconds(url: str, requests: Sequence[Request], clients: int) -> float:
-    """How long the requests take, sent by so many processes at once."""
-    context = multiprocessing.get_context("fork")
-    begin = context.Barrier(clients + 1)
-    pipes = []
-    for number in range(clients):
-        reader, writer = context.Pipe(duplex=False)
-        context.Process(target=_send, args=(url, requests[number::clients], begin, writer), daemon=True).start()
-        writer.close()  # so that a client which fails is told by the end of its pipe
-        pipes.append(reader)
-    begin.wait()
-    started = time.perf_counter()
-    failures = [failure for pipe in pipes if (failure := pipe.recv()) is not None]
-    if failures:
-        raise SystemExit(failures[0])
-    return time.perf_counter() - started
-
-
-def _send(url: str, requests: Sequence[Request], begin: Any, writer: Any) -> None:
-    connection = HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=120)
-    connection.connect()
-    begin.wait()
-    for request in requests:
-        connection.request(request.method, request.path, request.body or None, request.headers)
-        answer = connection.getresponse()
-        first = answer.read(500)
-        while answer.read(1 << 20):
-            pass
-        if answer.status != 200:
-            writer.send(f"{request.method} {url}{request.path} answered {answer.status}: {first!r}")
-            return
-    writer.send(None)
+    """How long the requests take, sent by so many clients at once."""
+    return calls(url, requests, clients)[1]
 
 
 def side_by_side(peers: Sequence[Peer]) -> Iterator[tuple[Scene, int, dict[str, float]]]:
     """Each scene, its clients, and what each server moved a second in its best round."""
     for peer in peers:
-        seconds(peer.url, [peer.request("PUT", f"/{BUCKET}")], 1)
+        seconds(peer.url, [signed(peer, "PUT", f"/{BUCKET}")], 1)
     for scene in scenes():
         for peer in peers:
             seconds(peer.url, [scene.request(peer, n) for n in range(max(CLIENTS))], max(CLIENTS))  # warm
         if scene.unit == "keys/s":
             for peer in peers:
-                fill = [peer.request("PUT", _small(n), b"x") for n in range(KEYS)]
+                fill = [signed(peer, "PUT", _small(n), b"x") for n in range(KEYS)]
                 seconds(peer.url, fill, max(CLIENTS))
         for clients in CLIENTS:
             best = {peer.name: 0.0 for peer in peers}
@@ -206,12 +129,10 @@ def main() -> None:
         moto(python) as theirs,
         server(Path(name) / "home") as client,
     ):
-        made = client("s3")
-        url, region = made.meta.endpoint_url, made.meta.region_name
-        ours = Peer("pilothouse", url.rstrip("/"), made._request_signer._credentials, region)
+        ours = Peer.pilothouse(client("s3"))
         for line in report(side_by_side([ours, theirs])):
             print(line, flush=True)
-        print(f"\nPeak memory of Pilothouse's server: {peak(url)} MiB")
+        print(f"\nPeak memory of Pilothouse's server: {peak(ours.url)} MiB")
 
 
 if __name__ == "__main__":
