@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pilothouse.catalog.tabular_jobs import Document, TabularJob
 from pilothouse.errors import OperationNotServed, ResourceInUse, ResourceNotFound, ValidationError
-from pilothouse.operations import automl_rules, tags, views
+from pilothouse.operations import automl_rules, creation, views
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -37,20 +37,18 @@ def create_auto_ml_job_v2(context: Context, request: Document) -> Document:
 def _create(context: Context, request: Document) -> Document:
     name = request["AutoMLJobName"]
     automl_rules.check(context, TabularJob.of(request))
-    try:
-        row = context.store.insert(
-            KIND,
-            name,
-            {k: v for k, v in request.items() if k != "Tags"},
-            status="InProgress",
-            state={"AutoMLJobSecondaryStatus": "Starting"},
-            tags=tags.given(request),
-        )
-    except ResourceInUse as error:
-        raise ResourceInUse(
+    row = creation.insert(
+        context,
+        KIND,
+        name,
+        request,
+        ResourceInUse(
             f"AutoML job names must be unique, whatever their case, and an AutoML job named {name} already exists. "
             "Choose another AutoMLJobName."
-        ) from error
+        ),
+        status="InProgress",
+        state={"AutoMLJobSecondaryStatus": "Starting"},
+    )
     context.wake()
     return {"AutoMLJobArn": row.arn}
 

@@ -7,9 +7,9 @@ from collections import Counter
 from pilothouse.catalog import hosting
 from pilothouse.catalog.data_capture import Capture
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import ResourceInUse, ValidationError
+from pilothouse.errors import ValidationError
 from pilothouse.objects import uri
-from pilothouse.operations import models, tags
+from pilothouse.operations import creation, models
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -26,15 +26,7 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
     _check_features(request)
     _check_capture(context, request)
     _check_variants(context, request["ProductionVariants"])
-    try:
-        row = context.store.insert(
-            hosting.ENDPOINT_CONFIG,
-            name,
-            {k: v for k, v in request.items() if k != "Tags"},
-            tags=tags.given(request),
-        )
-    except ResourceInUse as error:
-        raise _exists(context, name) from error
+    row = creation.insert(context, hosting.ENDPOINT_CONFIG, name, request, _exists(context, name))
     return {"EndpointConfigArn": row.arn}
 
 

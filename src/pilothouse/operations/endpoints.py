@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pilothouse.catalog import data_capture, endpoint_updates, hosting
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import ResourceInUse, ValidationError
-from pilothouse.operations import endpoint_configs, models, tags
+from pilothouse.errors import ValidationError
+from pilothouse.operations import creation, endpoint_configs, models
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -20,17 +20,15 @@ def create_endpoint(context: Context, request: Document) -> Document:
     if context.store.get(hosting.ENDPOINT, name):
         raise _exists(context, name)
     check_deployment(request)
-    try:
-        row = context.store.insert(
-            hosting.ENDPOINT,
-            name,
-            {k: v for k, v in request.items() if k != "Tags"},
-            status=hosting.CREATING,
-            state=pinned(context, request["EndpointConfigName"]),
-            tags=tags.given(request),
-        )
-    except ResourceInUse as error:
-        raise _exists(context, name) from error
+    row = creation.insert(
+        context,
+        hosting.ENDPOINT,
+        name,
+        request,
+        _exists(context, name),
+        status=hosting.CREATING,
+        state=pinned(context, request["EndpointConfigName"]),
+    )
     context.wake()
     return {"EndpointArn": row.arn}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pilothouse.catalog import hosting, images, pipelines
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import ResourceInUse, S3Error, ValidationError
+from pilothouse.errors import S3Error, ValidationError
 from pilothouse.objects import uri
-from pilothouse.operations import tags
+from pilothouse.operations import creation
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -22,15 +22,7 @@ def create_model(context: Context, request: Document) -> Document:
     for title, container in zip(pipelines.names(containers), containers, strict=True):
         _check_container(context, container, f"{title}: " if len(containers) > 1 else "")
     _check_order(request, containers)
-    try:
-        row = context.store.insert(
-            hosting.MODEL,
-            name,
-            {k: v for k, v in request.items() if k != "Tags"},
-            tags=tags.given(request),
-        )
-    except ResourceInUse as error:
-        raise _exists(context, name) from error
+    row = creation.insert(context, hosting.MODEL, name, request, _exists(context, name))
     return {"ModelArn": row.arn}
 
 

@@ -6,7 +6,7 @@ from pilothouse import clock
 from pilothouse.catalog import training_jobs
 from pilothouse.catalog.training_jobs import KIND, Document
 from pilothouse.errors import ResourceInUse, ResourceNotFound, ValidationError
-from pilothouse.operations import tags, training_rules, training_views
+from pilothouse.operations import creation, training_rules, training_views
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -21,17 +21,15 @@ def create_training_job(context: Context, request: Document) -> Document:
     """CreateTrainingJob. The job is durable when this returns."""
     _must_be_new(context, request["TrainingJobName"])
     training_rules.check(context, request)
-    try:
-        row = context.store.insert(
-            KIND,
-            request["TrainingJobName"],
-            {k: v for k, v in request.items() if k != "Tags"},
-            status="InProgress",
-            state=training_jobs.first_state(clock.now()),
-            tags=tags.given(request),
-        )
-    except ResourceInUse as error:
-        raise _taken(context, request["TrainingJobName"]) from error
+    row = creation.insert(
+        context,
+        KIND,
+        request["TrainingJobName"],
+        request,
+        _taken(context, request["TrainingJobName"]),
+        status="InProgress",
+        state=training_jobs.first_state(clock.now()),
+    )
     context.wake()
     return {"TrainingJobArn": row.arn}
 

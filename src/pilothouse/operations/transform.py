@@ -5,7 +5,7 @@ from __future__ import annotations
 from pilothouse.catalog import hosting
 from pilothouse.catalog.transform_jobs import KIND, Document
 from pilothouse.errors import ResourceInUse, ValidationError
-from pilothouse.operations import models, tags, transform_rules, views
+from pilothouse.operations import creation, models, transform_rules, views
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -20,17 +20,15 @@ def create_transform_job(context: Context, request: Document) -> Document:
         raise _taken(context, name)
     model = models.existing(context, request["ModelName"]).request
     transform_rules.check(context, request, model)
-    try:
-        row = context.store.insert(
-            KIND,
-            name,
-            {k: v for k, v in request.items() if k != "Tags"},
-            status="InProgress",
-            state={"_containers": hosting.containers(model)},
-            tags=tags.given(request),
-        )
-    except ResourceInUse as error:
-        raise _taken(context, name) from error
+    row = creation.insert(
+        context,
+        KIND,
+        name,
+        request,
+        _taken(context, name),
+        status="InProgress",
+        state={"_containers": hosting.containers(model)},
+    )
     context.wake()
     return {"TransformJobArn": row.arn}
 

@@ -6,7 +6,7 @@ from pilothouse.catalog import training_jobs, tuning_trials
 from pilothouse.catalog.tuning_jobs import Document
 from pilothouse.catalog.tuning_trials import KIND
 from pilothouse.errors import ResourceInUse, ResourceNotFound, ValidationError
-from pilothouse.operations import tags, tuning_checks, tuning_views
+from pilothouse.operations import creation, tuning_checks, tuning_views
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 from pilothouse.wire import paging
@@ -21,17 +21,9 @@ def create_hyper_parameter_tuning_job(context: Context, request: Document) -> Do
     if context.store.get(KIND, name):
         raise _taken(context, name)
     tuning_checks.check(context, request)
-    try:
-        row = context.store.insert(
-            KIND,
-            name,
-            {k: v for k, v in request.items() if k != "Tags"},
-            status="InProgress",
-            state=tuning_trials.first_state(),
-            tags=tags.given(request),
-        )
-    except ResourceInUse as error:
-        raise _taken(context, name) from error
+    row = creation.insert(
+        context, KIND, name, request, _taken(context, name), status="InProgress", state=tuning_trials.first_state()
+    )
     context.wake()
     return {"HyperParameterTuningJobArn": row.arn}
 
