@@ -47,8 +47,10 @@ class Draft:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        try:
+            self._file.close()  # a full disk has no room for what is still held
+        finally:
+            self._path.unlink(missing_ok=True)
 
     def write(self, body: Body, digests: Digests) -> None:
         """Append `body`."""
