@@ -6,6 +6,8 @@ import json
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,3 +182,30 @@ def test_exit_codes_tell_what_went_wrong(aws: Aws, version: str) -> None:
     in_vain = aws("sagemaker", "wait", "endpoint-in-service", *missing, check=False)
     assert (in_vain.returncode, in_vain.stdout) == (WAITED_IN_VAIN, "")
     assert "terminal failure state" in in_vain.stderr
+
+
+def test_s3_rm_removes_one_object_or_all_beneath(aws: Aws, version: str, bucket: str, station: Any) -> None:
+    s3 = station.server.client("s3")
+    for key in ("rm/a", "rm/in/b", "rm/in/c/d", "rm/in/keep.csv", "rm/into"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    assert aws("s3", "rm", f"s3://{bucket}/rm/a") == f"delete: s3://{bucket}/rm/a\n"
+    removed = aws("s3", "rm", f"s3://{bucket}/rm/in/", "--recursive", "--exclude", "*.csv")
+    assert sorted(removed.split()[1::2]) == [f"s3://{bucket}/rm/in/b", f"s3://{bucket}/rm/in/c/d"]
+    left = [row["Key"] for row in s3.list_objects_v2(Bucket=bucket, Prefix="rm/")["Contents"]]
+    assert left == ["rm/in/keep.csv", "rm/into"]
+    aws("s3", "rm", f"s3://{bucket}/rm", "--recursive")
+    assert s3.list_objects_v2(Bucket=bucket, Prefix="rm/")["KeyCount"] == 0
+
+
+def test_s3_presign_makes_an_address_for_everybody(version: str, bucket: str, station: Any, tmp_path: Path) -> None:
+    station.server.client("s3").put_object(Bucket=bucket, Key="ü k", Body=b"hello")
+    (tmp_path / "config").write_text("[default]\ns3 =\n  signature_version = s3v4\n")  # version 1 presigns with 2 else
+    presign = ("s3", "presign", f"s3://{bucket}/ü k", "--expires-in", "3601")
+    endpoint = ("--endpoint-url", station.environment["AWS_ENDPOINT_URL"])
+    url = station.run(str(COMMANDS[version]), *endpoint, *presign, AWS_CONFIG_FILE=str(tmp_path / "config")).stdout
+    with urllib.request.urlopen(url.strip()) as answer:
+        assert answer.read() == b"hello"
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(url.strip().replace("=3601", "=3602"))
+    assert error.value.code == 403
+    error.value.close()
