@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=_default_home, description="The folder that holds all state.")
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8642, ge=0, le=65535, description="The port to listen on; 0 picks a free one.")
+    host_names: str | None = Field(
+        default=None, description="Names of this server, with commas; hosts of S3 addresses may be bucket.NAME."
+    )
     region: str = Field(default="us-east-1", description="The AWS region that ARNs and signatures name.")
     account_id: str = Field(default="000000000000", pattern=r"^\d{12}$", description="The account id that ARNs name.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite under the home.")

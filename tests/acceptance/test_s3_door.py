@@ -184,8 +184,8 @@ class TestObjects:
         s3.delete_object(Bucket=bucket, Key="none")
 
     def test_an_operation_that_is_not_served_says_so(self, s3: Any, bucket: str) -> None:
-        with pytest.raises(ClientError, match="GetBucketAcl") as error:
-            s3.get_bucket_acl(Bucket=bucket)
+        with pytest.raises(ClientError, match="PutBucketVersioning") as error:
+            s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         assert error.value.response["Error"]["Code"] == "NotImplemented"
         assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
 

@@ -223,6 +223,28 @@ class TestBucketSettings:
         blocked = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
         assert all(blocked.values())
 
+    def test_the_owner_may_do_everything_and_nobody_else_can_be_let_in(self, s3: Any, bucket: str) -> None:
+        s3.put_object(Bucket=bucket, Key="k", Body=b"x", ACL="bucket-owner-full-control")
+        for read, write, where in (
+            (s3.get_bucket_acl, s3.put_bucket_acl, {"Bucket": bucket}),
+            (s3.get_object_acl, s3.put_object_acl, {"Bucket": bucket, "Key": "k"}),
+        ):
+            found = read(**where)
+            (grant,) = found["Grants"]
+            assert grant == {"Grantee": {**found["Owner"], "Type": "CanonicalUser"}, "Permission": "FULL_CONTROL"}
+            write(**where, ACL="private")
+            write(**where, AccessControlPolicy={"Owner": found["Owner"], "Grants": found["Grants"]})
+            for refusal in (
+                {"ACL": "public-read"},
+                {"GrantRead": "id=1"},
+                {"AccessControlPolicy": {"Owner": found["Owner"], "Grants": [{**grant, "Permission": "READ"}]}},
+                {"AccessControlPolicy": {"Owner": found["Owner"], "Grants": []}},
+            ):
+                assert refused(write, **where, **refusal) == ("AccessControlListNotSupported", 400)
+            assert refused(write, **where) == ("MissingSecurityHeader", 400)
+            assert refused(read, **{**where, "Bucket": "no-such-bucket"}) == ("NoSuchBucket", 404)
+        assert refused(s3.get_object_acl, Bucket=bucket, Key="none") == ("NoSuchKey", 404)
+
     def test_every_object_has_the_one_version_null(self, s3: Any, bucket: str) -> None:
         for key in ("a", "b", "c/1"):
             s3.put_object(Bucket=bucket, Key=key, Body=b"x")

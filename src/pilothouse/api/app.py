@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pilothouse.api import bucket, invocation, router, runtime
+from pilothouse.api import bucket, invocation, router, runtime, upload_form
 from pilothouse.api.gateway import Gateway, Service, is_signed
 from pilothouse.api.health import health
 from pilothouse.operations.context import Context
@@ -35,7 +35,7 @@ def create_app(context: Context, keys: Keys) -> Starlette:
             "cloudwatch-query": Service(router.form, _FORM_LIMIT),
             "sts": Service(router.form, _FORM_LIMIT),
             "iam": Service(router.form, _FORM_LIMIT),
-            "s3": Service(bucket.handle, None),
+            "s3": Service(bucket.handle, None, upload_form.handle),
         },
     )
     return Starlette(
@@ -52,10 +52,8 @@ class Unsigned(Route):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """As `Route`, for unsigned requests only."""
-        if scope["type"] != "http" or is_signed(scope):
-            return Match.NONE, {}
         match, child = super().matches(scope)
-        return (match, child) if match is Match.FULL else (Match.NONE, {})
+        return (match, child) if match is Match.FULL and not is_signed(scope) else (Match.NONE, {})
 
 
 class Everything(BaseRoute):

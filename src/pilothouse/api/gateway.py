@@ -24,11 +24,12 @@ from pilothouse.errors import (
     WrongScope,
 )
 from pilothouse.operations.context import Context
-from pilothouse.wire import faults, models, sigv4
+from pilothouse.wire import faults, models, multipart, sigv4
 from pilothouse.wire.faults import Door
 from pilothouse.wire.sigv4 import Identity, Keys, Message
 
 Handler = Callable[[Request, Context, Identity], Awaitable[Response]]
+FormHandler = Callable[[Request, Context, Keys], Awaitable[Response]]
 
 BODY_PATIENCE = 30.0
 """How long a request's body may stand still while it is being read, in seconds."""
@@ -43,11 +44,13 @@ class Service:
     """What stands behind a door.
 
     `body_limit` is in bytes; such a body is read, hashed and verified before `handle` sees it. With None the body is
-    left on the wire for `handle` to stream, and to verify by `chunks.body`.
+    left on the wire for `handle` to stream, and to verify by `chunks.body`. `form` answers uploads whose signature is
+    in the body itself, and verifies it.
     """
 
     handle: Handler
     body_limit: int | None
+    form: FormHandler | None = None
 
 
 class Gateway:
@@ -83,9 +86,11 @@ class Gateway:
         return response
 
     async def _admit(self, request: Request, message: Message, door: Door) -> Response:
+        service, region = self._services[door], self._context.settings.region
+        if service.form is not None and _is_form(message):
+            return await service.form(request, self._context, self._keys)
         claimed = sigv4.claim(message)
         _check_service(message, claimed.service)
-        service, region = self._services[door], self._context.settings.region
         payload = None
         if service.body_limit is not None:
             sigv4.screen(message, self._keys, region=region)  # a stranger's body is not worth its memory
@@ -115,9 +120,10 @@ _RUNTIME_PATHS = "/endpoints/"  # SageMaker's two services sign with one name
 
 def door_of(message: Message) -> Door:
     """Where a request belongs: by its credential scope; by its looks when it carries none that can be read."""
-    if message.path.startswith(_RUNTIME_PATHS) and _scope_service(message) in ("sagemaker", ""):
+    service = _scope_service(message)
+    if message.path.startswith(_RUNTIME_PATHS) and service in ("sagemaker", ""):
         return "runtime"
-    door = _DOORS.get(_scope_service(message) or _apparent_service(message), "sagemaker")
+    door = _DOORS.get(service or _apparent_service(message), "sagemaker")
     if door == "cloudwatch" and message.header("x-amz-target") is None:
         return "cloudwatch-query"
     return door
@@ -145,6 +151,12 @@ def _apparent_service(message: Message) -> str:
         return models.service_of_target(target) or "sagemaker"
     form = "x-www-form-urlencoded" in (message.header("content-type") or "")
     return "sts" if form and message.method == "POST" else "s3"
+
+
+def _is_form(message: Message) -> bool:
+    """Whether a request is a form with a file, and nothing outside its body says who sends it."""
+    media_type = (message.header("content-type") or "").partition(";")[0].strip().lower()
+    return message.method == "POST" and media_type == multipart.MEDIA_TYPE and not sigv4.is_signed(message)
 
 
 def is_signed(scope: Scope) -> bool:

@@ -32,12 +32,17 @@ def check(context: Context, request: dict[str, Any]) -> None:
         raise S3Error("AccessDenied", "Access Denied: the bucket's owner is not the expected one.", 403)
     check_version(request.get("VersionId"))
     if request.get("ACL") not in _PRIVATE or any(name.startswith("Grant") for name in request):
-        raise S3Error("AccessControlListNotSupported", "The bucket does not allow ACLs: its owner owns all.", 400)
+        raise no_acls()
     if any(member in request for member in _LOCKS):
         raise S3Error("InvalidRequest", "Bucket is missing Object Lock Configuration", 400)
     for member, what in _NOT_SERVED.items():
         if request.get(member):
             raise S3Error("NotImplemented", f"{what} is not served. Leave {member} out.", 501)
+
+
+def no_acls() -> S3Error:
+    """AccessControlListNotSupported, as of a bucket whose Object Ownership is enforced."""
+    return S3Error("AccessControlListNotSupported", "The bucket does not allow ACLs: its owner owns all.", 400)
 
 
 def check_version(version: str | None) -> None:

@@ -7,11 +7,12 @@ where the model says. Bodies that are an object's bytes are not handled here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 from xml.parsers import expat
@@ -25,15 +26,18 @@ from pilothouse.wire.faults import xml_text
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 _DEEPEST = 16
+_HEADER_VALUE = re.compile("[ -~\x80-\xff]*")
 _ROOTS = {
     "CompleteMultipartUpload": "CompleteMultipartUploadResult",
     "CreateMultipartUpload": "InitiateMultipartUploadResult",
     "DeleteObjects": "DeleteResult",
+    "GetBucketAcl": "AccessControlPolicy",
     "GetBucketAccelerateConfiguration": "AccelerateConfiguration",
     "GetBucketLogging": "BucketLoggingStatus",
     "GetBucketNotification": "NotificationConfiguration",
     "GetBucketRequestPayment": "RequestPaymentConfiguration",
     "GetBucketVersioning": "VersioningConfiguration",
+    "GetObjectAcl": "AccessControlPolicy",
     "GetObjectAttributes": "GetObjectAttributesResponse",
     "GetObjectTagging": "Tagging",
     "ListBuckets": "ListAllMyBucketsResult",
@@ -58,6 +62,10 @@ class Incoming:
     headers: Mapping[str, str]
 
 
+Reader = Callable[[Incoming], Any]
+Writer = Callable[[Any], str]
+
+
 @dataclass(frozen=True)
 class Outgoing:
     """An answer without its streamed body."""
@@ -80,12 +88,16 @@ class Element:
         return [child for child in self.children if child.name == name]
 
 
-def incoming(method: str, raw_path: bytes, raw_query: bytes, headers: Iterable[tuple[str, str]]) -> Incoming:
-    """Take a path-style request apart; InvalidURI if it is not percent-encoded UTF-8.
+def incoming(
+    method: str, raw_path: bytes, raw_query: bytes, headers: Iterable[tuple[str, str]], host_bucket: str = ""
+) -> Incoming:
+    """Take a request apart; InvalidURI if it is not percent-encoded UTF-8.
 
+    The path begins with the bucket, unless the host does: then `host_bucket` is that, and the whole path the key.
     Some clients move x-amz-* headers into the query of a URL that they presign: such parameters are headers.
     """
-    bucket, _, key = raw_path.removeprefix(b"/").partition(b"/")
+    whole = raw_path.removeprefix(b"/")
+    bucket, _, key = (host_bucket.encode(), b"", whole) if host_bucket else whole.partition(b"/")
     try:
         query = dict(parse_qsl(raw_query.decode("ascii"), keep_blank_values=True, errors="strict"))
         name, path = unquote_to_bytes(bucket).decode(), unquote_to_bytes(key).decode()
@@ -108,9 +120,8 @@ def operation(request: Incoming) -> OperationModel:
 def parse(model: OperationModel, request: Incoming, body: bytes = b"") -> dict[str, Any]:
     """The members of a request, by botocore's names; `body` is the XML, if the operation has any."""
     members: dict[str, Any] = {}
-    shape = model.input_shape
-    for name, member in shape.members.items() if shape else ():
-        value = _located(member, request)
+    for name, read_one in _readers(model.input_shape) if model.input_shape else ():
+        value = read_one(request)
         if value is not None:
             members[name] = value
     payload = model.input_shape.serialization.get("payload") if model.input_shape else None
@@ -164,15 +175,15 @@ def read(document: bytes) -> Element:
 @dataclass(frozen=True)
 class _Candidate:
     name: str
-    fixed: tuple[tuple[str, str], ...]
-    query: tuple[str, ...]
-    headers: tuple[str, ...]
+    fixed: frozenset[tuple[str, str]]
+    query: frozenset[str]
+    headers: frozenset[str]
 
     def matches(self, request: Incoming) -> bool:
         return (
-            all(request.query.get(name) == value for name, value in self.fixed)
-            and all(name in request.query for name in self.query)
-            and all(name in request.headers for name in self.headers)
+            self.query <= request.query.keys()
+            and self.headers <= request.headers.keys()
+            and self.fixed <= request.query.items()
         )
 
 
@@ -191,27 +202,40 @@ def _candidate(model: OperationModel) -> tuple[str, str, _Candidate]:
     required = [shape.members[name].serialization for name in shape.required_members] if shape else []
     candidate = _Candidate(
         model.name,
-        tuple(pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "x-id"),
-        tuple(where["name"] for where in required if where.get("location") == "querystring"),
-        tuple(where["name"].lower() for where in required if where.get("location") == "header"),
+        frozenset(pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "x-id"),
+        frozenset(where["name"] for where in required if where.get("location") == "querystring"),
+        frozenset(where["name"].lower() for where in required if where.get("location") == "header"),
     )
     return model.http["method"], kind, candidate
 
 
-def _located(member: Shape, request: Incoming) -> Any:
+@cache
+def _readers(shape: Shape) -> list[tuple[str, Reader]]:
+    """What reads each member that lies outside the body; made once, as every request needs some forty."""
+    found = ((name, _reader(member)) for name, member in shape.members.items())
+    return [(name, reader) for name, reader in found if reader is not None]
+
+
+def _reader(member: Shape) -> Reader | None:
     where = member.serialization
     location, name = where.get("location"), where.get("name", "")
     if location == "uri":
-        return request.bucket if name == "Bucket" else request.key
+        return attrgetter("bucket" if name == "Bucket" else "key")
     if location == "headers":
-        prefix = name.lower()
-        return {k[len(prefix) :]: v for k, v in request.headers.items() if k.startswith(prefix)} or None
+        return partial(_prefixed, name.lower())
     if location == "header":
-        text = request.headers.get(name.lower())
-    elif location == "querystring" and member.type_name != "map":
-        text = request.query.get(name)
-    else:
-        return None
+        return partial(_given, member, "headers", name.lower())
+    if location == "querystring" and member.type_name != "map":
+        return partial(_given, member, "query", name)
+    return None
+
+
+def _prefixed(prefix: str, request: Incoming) -> dict[str, str] | None:
+    return {k[len(prefix) :]: v for k, v in request.headers.items() if k.startswith(prefix)} or None
+
+
+def _given(member: Shape, place: str, name: str, request: Incoming) -> Any:
+    text = (request.headers if place == "headers" else request.query).get(name)
     if text is None:
         return None
     return [item.strip() for item in text.split(",")] if member.type_name == "list" else _scalar(member, text)
@@ -259,7 +283,7 @@ def _headers(member: Shape, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _header(text: str) -> str:
-    if all(" " <= character <= "\xff" and character != "\x7f" for character in text):
+    if _HEADER_VALUE.fullmatch(text):
         return text
     raise S3Error("InvalidArgument", f"{text!r} cannot be sent as the value of a header.", 400)
 
@@ -270,44 +294,70 @@ def _body(model: OperationModel, shape: Shape, members: Mapping[str, Any]) -> by
         inner = shape.members[payload]
         if inner.type_name != "structure" or payload not in members:
             return b""
-        content, name = "".join(_children(inner, members[payload])), _ROOTS.get(model.name, inner.name)
+        root = _writer(_ROOTS.get(model.name, inner.name), inner, NAMESPACE)(members[payload])
     elif model.name == "GetBucketLocation":  # the one answer whose root element holds text
-        content, name = xml_text(str(members.get("LocationConstraint", ""))), "LocationConstraint"
+        region = xml_text(str(members.get("LocationConstraint", "")))
+        root = f'<LocationConstraint xmlns="{NAMESPACE}">{region}</LocationConstraint>'
     elif all("location" in member.serialization for member in shape.members.values()):
         return b""
     else:
-        content, name = "".join(_children(shape, members)), _ROOTS.get(model.name, shape.name)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<{name} xmlns="{NAMESPACE}">{content}</{name}>'.encode()
+        root = _writer(_ROOTS.get(model.name, shape.name), shape, NAMESPACE)(members)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{root}'.encode()
 
 
-def _children(shape: Shape, members: Mapping[str, Any]) -> Iterator[str]:
-    for name, member in shape.members.items():
-        value = members.get(name)
-        if value is None or "location" in member.serialization:
-            continue
-        yield from _elements(member.serialization.get("name", name), member, value)
-
-
-def _elements(name: str, shape: Shape, value: Any) -> Iterator[str]:
+@cache
+def _writer(name: str, shape: Shape, namespace: str = "") -> Writer:
+    """What writes a value of that shape as an element : of a flattened list, as several. Made once."""
     if shape.type_name == "list":
         flat = shape.serialization.get("flattened")
-        inner = name if flat else shape.member.serialization.get("name", "member")
-        items = "".join(text for item in value for text in _elements(inner, shape.member, item))
-        yield items if flat else f"<{name}>{items}</{name}>"
-    elif shape.type_name == "structure":
-        yield f"<{name}>{''.join(_children(shape, value))}</{name}>"
-    else:
-        yield f"<{name}>{xml_text(_text(shape, value))}</{name}>"
+        item = _writer(name if flat else shape.member.serialization.get("name", "member"), shape.member)
+        if flat:
+            return lambda value: "".join(map(item, value))
+        return lambda value: f"<{name}>{''.join(map(item, value))}</{name}>"
+    if shape.type_name == "structure":
+        return _structure_writer(name, shape, namespace)
+    text = _TEXTS.get(shape.type_name, str)
+    return lambda value: f"<{name}>{xml_text(text(value))}</{name}>"
+
+
+def _structure_writer(name: str, shape: Shape, namespace: str) -> Writer:
+    attributes, children = [], []
+    for member_name, member in shape.members.items():
+        where = member.serialization
+        if where.get("xmlAttribute"):
+            attributes.append((member_name, where["name"]))
+        elif "location" not in where:
+            children.append((member_name, _writer(where.get("name", member_name), member)))
+    declared = shape.serialization.get("xmlNamespace") if attributes else None
+    opening = f'<{name} xmlns="{namespace}"' if namespace else f"<{name}"
+    if declared:
+        opening += f' xmlns:{declared["prefix"]}="{declared["uri"]}"'
+
+    def write(value: Mapping[str, Any]) -> str:
+        inner = "".join([child(value[key]) for key, child in children if value.get(key) is not None])
+        given = "".join([f' {wire}="{xml_text(value[key])}"' for key, wire in attributes])
+        return f"{opening}{given}>{inner}</{name}>"
+
+    return write
 
 
 def _text(shape: Shape, value: Any) -> str:
-    if shape.type_name == "timestamp":
-        return _moment(value).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return str(value).lower() if shape.type_name == "boolean" else str(value)
+    return _TEXTS.get(shape.type_name, str)(value)
+
+
+def _timestamp_text(seconds: float) -> str:
+    return _moment(seconds).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _boolean_text(value: bool) -> str:
+    return str(value).lower()
+
+
+_TEXTS: Mapping[str, Callable[[Any], str]] = {"timestamp": _timestamp_text, "boolean": _boolean_text}
 
 
 def _malformed() -> S3Error:
