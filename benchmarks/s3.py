@@ -5,17 +5,24 @@ servers take turns and both run all the while. Requests are signed beforehand, w
 does without TLS, and sent over connections that stay open where the server lets them; a client is a process. Pilothouse
 verifies signature and SHA-256 and has the object on disk when it answers; moto does neither. moto comes into an
 environment of its own. Last, the peak memory of Pilothouse's server.
+
+`--large 5GiB` does something else: one object of that size comes to a Pilothouse in parts and goes back in ranges, and
+the peak memory of the server meanwhile is told.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
+import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from beside_moto.calls import Request, calls
 from beside_moto.servers import Peer, moto
@@ -29,6 +36,8 @@ SMALL, LARGE = 4 << 10, 64 << 20
 SMALL_CALLS, LARGE_CALLS, LISTS = 240, 4, 24
 KEYS = 1_000
 CLIENTS, ROUNDS, TARGET = (1, 4), 3, 2.0
+PART = 64 << 20
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def signed(peer: Peer, method: str, path: str, body: bytes = b"") -> Request:
@@ -108,21 +117,76 @@ def report(rows: Iterator[tuple[Scene, int, dict[str, float]]]) -> Iterator[str]
         yield f"| {scene.name} | {clients} | {scene.unit} | {moved} | {verdict} |"
 
 
-def peak(url: str) -> int:
-    """The most memory that the process which listens there has had, in MiB."""
+def process(url: str) -> Path:
+    """The folder in /proc of the process that listens there."""
     import psutil
 
     port = int(url.rsplit(":", 1)[1].rstrip("/"))
     listening = [c.pid for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.laddr.port == port]
-    status = Path(f"/proc/{listening[0]}/status").read_text().splitlines()
+    return Path(f"/proc/{listening[0]}")
+
+
+def peak(url: str) -> int:
+    """The most memory that the process which listens there has had, in MiB."""
+    status = (process(url) / "status").read_text().splitlines()
     return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) >> 10
+
+
+def size(text: str) -> int:
+    """A number of bytes, from "5GiB"."""
+    match = re.fullmatch(r"(\d+)(KiB|MiB|GiB)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text} is not like 5GiB")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def parts(length: int) -> Iterator[bytes]:
+    """Content of that length, part by part, no two alike."""
+    block = os.urandom(PART)
+    for number, start in enumerate(range(0, length, PART)):
+        yield number.to_bytes(8, "big") + block[8 : min(PART, length - start)]
+
+
+def one_large(client: Any, length: int) -> Iterator[str]:
+    """Moves one object of `length` bytes in and out again; lines about it."""
+    url, here = client.meta.endpoint_url, {"Bucket": BUCKET, "Key": "large"}
+    client.create_bucket(Bucket=BUCKET)
+    (process(url) / "clear_refs").write_text("5")  # so that the peak is that of what follows
+    sent, received, done = hashlib.sha256(), hashlib.sha256(), []
+    begun = time.perf_counter()
+    upload = {**here, "UploadId": client.create_multipart_upload(**here)["UploadId"]}
+    for number, part in enumerate(parts(length), 1):
+        sent.update(part)
+        done.append({"PartNumber": number, "ETag": client.upload_part(**upload, PartNumber=number, Body=part)["ETag"]})
+    yield f"{length >> 20} MiB in {len(done)} parts: {length / (time.perf_counter() - begun) / (1 << 20):.0f} MiB/s"
+    begun = time.perf_counter()
+    client.complete_multipart_upload(**upload, MultipartUpload={"Parts": done})
+    yield f"Completed after {time.perf_counter() - begun:.0f} s"
+    begun = time.perf_counter()
+    for start in range(0, length, 4 * PART):
+        body = client.get_object(**here, Range=f"bytes={start}-{start + 4 * PART - 1}")["Body"]
+        for piece in body.iter_chunks(1 << 20):
+            received.update(piece)
+    yield f"Back in ranges: {length / (time.perf_counter() - begun) / (1 << 20):.0f} MiB/s"
+    if received.digest() != sent.digest():
+        raise SystemExit("What came back is not what was sent.")
+    yield f"Peak memory of the server meanwhile: {peak(url)} MiB"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envs", type=Path, default=Path("~/.cache/pilothouse-peers"))
     parser.add_argument("--folder", type=Path, help="where Pilothouse keeps its objects (a temporary folder)")
+    parser.add_argument("--large", type=size, help="move one object of this size, such as 5GiB, and nothing else")
     options = parser.parse_args()
+    if options.large:
+        with (
+            tempfile.TemporaryDirectory(prefix="s3-", dir=options.folder) as name,
+            server(Path(name) / "home") as client,
+        ):
+            for line in one_large(client("s3"), options.large):
+                print(line, flush=True)
+        return
     python = Environments(options.envs.expanduser(), {}).python("moto")
     with (
         tempfile.TemporaryDirectory(prefix="s3-", dir=options.folder) as name,

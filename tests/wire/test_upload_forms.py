@@ -71,6 +71,15 @@ def test_a_form_stores_a_file_with_what_its_fields_say(s3: Any) -> None:
     assert s3.get_object_tagging(Bucket=BUCKET, Key="in/a.csv")["TagSet"] == [{"Key": "a", "Value": "b c"}]
 
 
+def test_what_no_header_could_carry_is_refused(s3: Any) -> None:
+    for value, code in (("日本 ☃", ""), ("a\nb", "InvalidArgument"), ("a\x00b", "InvalidArgument")):
+        fields = {"x-amz-meta-a": value}
+        answer = sent(s3, "headers", Fields=fields, Conditions=[fields])
+        assert (told(answer)[1] if code else answer[0]) == (code or 204)
+    answer = s3.head_object(Bucket=BUCKET, Key="headers")
+    assert answer["Metadata"]["a"].encode("latin-1").decode() == "日本 ☃"
+
+
 @pytest.mark.parametrize(
     ("filename", "name"),
     [("b c.csv", "b c.csv"), ("C:\\data\\ü.csv", "ü.csv"), ("/tmp/../x", "x"), ("", "")],

@@ -13,10 +13,11 @@ from typing import Any, BinaryIO
 
 from botocore.model import OperationModel
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from pilothouse.api import content, patience
 from pilothouse.api.gateway import refusal
+from pilothouse.api.zero_copy import FileResponse
 from pilothouse.errors import OperationNotServed, S3Error
 from pilothouse.objects.base import CHUNK
 from pilothouse.objects.checksums import CONTENT_MD5, Digests, check_algorithm, check_md5
@@ -151,15 +152,7 @@ def _response(model: OperationModel, context: Context, result: dict[str, Any], f
         if outgoing.body:
             headers["content-type"] = "application/xml"
         return Response(few if few is not None else outgoing.body, status, headers)
-    return StreamingResponse(_sent(stream), status, headers)
-
-
-async def _sent(stream: BinaryIO) -> AsyncIterator[bytes]:
-    try:
-        while piece := await content.in_thread(stream.read, CHUNK):
-            yield piece
-    finally:
-        stream.close()
+    return FileResponse(stream, status, headers)
 
 
 async def _content(body: chunks.Body, checksums: dict[str, str | None]) -> bytes | Generator[bytes, None, None]:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from pilothouse.api import zero_copy
+
+Send = Callable[[Any], Awaitable[None]]
 
 HEAD_LIMIT = 64 << 10
 """How many bytes a request's line and headers may take."""
@@ -44,7 +51,19 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop the clock."""
         self._stop_clock()
+        self.scope["extensions"] = {zero_copy.EXTENSION: {}}
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not None and self.cycle is not before:
+            self.cycle.send = partial(_send, self.cycle, self.cycle.send)  # type: ignore[method-assign]
+
+    def on_body(self, body: bytes) -> None:
+        """Keep the first piece as it is: an object's bytes are copied often enough."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.body and not cycle.response_complete:
+            cycle.body = body  # type: ignore[assignment]
+            body = b""
+        super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
@@ -60,3 +79,16 @@ class Connection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+async def _send(cycle: RequestResponseCycle, send: Send, message: Any) -> None:
+    """uvicorn's `send`, and files by the kernel."""
+    if message["type"] != zero_copy.EXTENSION:
+        await send(message)
+        if cycle.response_complete:
+            vars(cycle).pop("send", None)  # it refers to the cycle, which would wait for the garbage collector
+    elif await zero_copy.deliver(cycle.transport, message["file"], message["offset"], message["count"]):
+        cycle.expected_content_length -= message["count"]
+    else:
+        cycle.disconnected = True
+        cycle.transport.abort()

@@ -70,7 +70,11 @@ def _allowed(fields: Mapping[str, str], keys: Keys, region: str) -> Policy:
 def _headers(fields: Mapping[str, str]) -> dict[str, str]:
     """What a put with the same meaning has in its headers."""
     named = {_AS_HEADERS.get(name, name): value for name, value in fields.items()}
-    headers = {name: value for name, value in named.items() if name in _HEADERS or name.startswith("x-amz-")}
+    headers = {
+        name: restxml.header_value(value.encode().decode("latin-1"))  # as a header's bytes come in
+        for name, value in named.items()
+        if name in _HEADERS or name.startswith("x-amz-")
+    }
     if "tagging" in fields:
         model, nowhere = models.operation("s3", "PutObjectTagging"), restxml.Incoming("PUT", "", "", {}, {})
         read = restxml.parse(model, nowhere, fields["tagging"].encode())

@@ -80,7 +80,7 @@ class DirectoryObjects:
         shutil.rmtree(doomed, ignore_errors=True)
 
     def bucket_exists(self, bucket: str) -> bool:
-        return keys.is_bucket(bucket) and (self._root / bucket / "keys").is_dir()
+        return keys.is_bucket(bucket) and os.path.isdir(f"{self._root}/{bucket}/keys")  # noqa: PTH112 (made on each call)
 
     def buckets(self) -> list[Bucket]:
         found = sorted(path for path in self._root.glob("*/keys") if not path.parent.name.startswith("."))
@@ -281,10 +281,10 @@ class DirectoryObjects:
     def _keys(self, bucket: str) -> Path:
         if not self.bucket_exists(bucket):
             raise no_such_bucket(bucket)
-        return self._root / bucket / "keys"
+        return Path(f"{self._root}/{bucket}/keys")
 
     def _object(self, bucket: str, key: str) -> Path:
-        return self._keys(bucket).joinpath(*keys.names(key))
+        return Path(f"{self._keys(bucket)}/{'/'.join(keys.names(key))}")
 
     def _uploads(self, bucket: str) -> Uploads:
         home = self._keys(bucket).parent

@@ -26,13 +26,16 @@ _MAGIC = b"PHobj\x00\x001"
 _FOOTER = struct.Struct(">II8s")
 _TAIL = 2048
 _BUFFER = 1 << 18
+_LEAVE = 8 << 20
 
 
 class DamagedError(S3Error):
     """A file among the objects that this store did not write whole."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("InternalError", f'The stored file "{path.name}" is damaged. Restore it from a backup.', 500)
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            "InternalError", f'The stored file "{Path(path).name}" is damaged. Restore it from a backup.', 500
+        )
 
 
 class Draft:
@@ -42,6 +45,7 @@ class Draft:
         self._path = folder / token(32)
         self._file = self._path.open("xb")
         self.size = 0
+        self._leaving = 0
 
     def __enter__(self) -> Draft:
         return self
@@ -58,6 +62,14 @@ class Draft:
             digests.update(chunk)
             self._file.write(chunk)
             self.size += len(chunk)
+            if self.size - self._leaving >= _LEAVE:
+                self._start_writing_back()
+
+    def _start_writing_back(self) -> None:
+        """Let the kernel begin to write what has come, so that `seal` finds little left to wait for."""
+        self._file.flush()
+        os.posix_fadvise(self._file.fileno(), self._leaving, self.size - self._leaving, os.POSIX_FADV_DONTNEED)
+        self._leaving = self.size
 
     def append(self, descriptor: int, length: int) -> None:
         """Append `length` bytes of another file, from where it stands, without them passing through this process."""
@@ -95,6 +107,11 @@ class Content(io.RawIOBase):
         self._descriptor = descriptor
         self._start, self._end, self._at = start, max(start, end), start
 
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """The descriptor, and where in its file the content begins and how long it is."""
+        return self._descriptor, self._start, self._end - self._start
+
     def readable(self) -> bool:
         return True
 
@@ -118,7 +135,7 @@ class Content(io.RawIOBase):
         super().close()
 
 
-def facts_of(path: Path) -> tuple[dict[str, Any], int]:
+def facts_of(path: Path | str) -> tuple[dict[str, Any], int]:
     """What is known of the content of `path`, and its size; FileNotFoundError, or `DamagedError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -141,6 +158,12 @@ def window(descriptor: int, size: int, start: int = 0, length: int | None = None
     """A stream over part of the content; it owns the descriptor."""
     end = size if length is None else min(size, start + length)
     return cast(BinaryIO, io.BufferedReader(Content(descriptor, start, end), _BUFFER))
+
+
+def extent(stream: BinaryIO) -> tuple[int, int, int] | None:
+    """The descriptor, the offset and the length of what a `window` holds; None for a stream that is no such part."""
+    content = getattr(stream, "raw", None)
+    return content.extent if type(content) is Content else None  # a kind of it may hold other bytes than its file
 
 
 def chunks(body: Body) -> Iterator[bytes]:
@@ -172,7 +195,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _facts(descriptor: int, path: Path) -> tuple[dict[str, Any], int]:
+def _facts(descriptor: int, path: Path | str) -> tuple[dict[str, Any], int]:
     total = os.fstat(descriptor).st_size
     tail = os.pread(descriptor, _TAIL, max(0, total - _TAIL))
     if len(tail) < _FOOTER.size:

@@ -11,10 +11,10 @@ from pilothouse.objects.keys import Entry, Kind, entry
 
 
 class Found(NamedTuple):
-    """An object's key and its file."""
+    """An object's key and its file's path."""
 
     key: bytes
-    path: Path
+    path: str
 
 
 class Walk:
@@ -43,7 +43,7 @@ class Walk:
             if self._is_skipped(key):
                 continue
             if kind is Kind.OBJECT:
-                yield Found(key, Path(path))
+                yield Found(key, path)
             else:
                 levels.append(self._entries(path, key))
 

@@ -276,13 +276,14 @@ def _timestamp(text: str) -> float:
 def _headers(member: Shape, value: Any) -> Iterator[tuple[str, str]]:
     where = member.serialization
     if where.get("location") == "headers":
-        yield from ((where["name"] + name, _header(text)) for name, text in value.items())
+        yield from ((where["name"] + name, header_value(text)) for name, text in value.items())
     elif where.get("location") == "header":
         text = format_datetime(_moment(value), usegmt=True) if member.type_name == "timestamp" else _text(member, value)
-        yield where["name"], _header(text)
+        yield where["name"], header_value(text)
 
 
-def _header(text: str) -> str:
+def header_value(text: str) -> str:
+    """`text` if it can be sent as the value of a header; InvalidArgument if not."""
     if _HEADER_VALUE.fullmatch(text):
         return text
     raise S3Error("InvalidArgument", f"{text!r} cannot be sent as the value of a header.", 400)
