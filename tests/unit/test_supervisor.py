@@ -178,6 +178,31 @@ def test_a_new_job_is_claimed_when_the_supervisor_is_woken(
     eventually(lambda: launcher.processes)
 
 
+def test_a_job_that_another_process_created_is_claimed(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    supervise()
+    add(store, "new")
+    eventually(lambda: launcher.processes)
+
+
+def test_a_lease_that_ran_out_is_noticed_though_nobody_writes(
+    store: Store,
+    supervise: Callable[..., Supervisor],
+    launcher: PretendingLauncher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add(store, "job")
+    ends = threading.Event()
+    monkeypatch.setattr(store.database, "now", lambda _connection: time.time() + 3600 * ends.is_set())
+    assert Leases(store).claim([KIND], owner="another server", ttl=600) is not None
+    supervise()
+    time.sleep(0.5)
+    assert not launcher.processes
+    ends.set()
+    eventually(lambda: launcher.processes)
+
+
 def test_a_job_whose_server_died_with_it_names_the_server_in_its_reason() -> None:
     assert unexpected_end(5, None).startswith("The job process, or the server with it, ended unexpectedly 5 times")
     assert unexpected_end(5, Exit(signal=9)).startswith(

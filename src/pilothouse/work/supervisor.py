@@ -14,6 +14,7 @@ import structlog
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed, LeaseLost
 from pilothouse.launch.base import Exit, Launcher, Process, Program
+from pilothouse.store.changes import Changes
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
 from pilothouse.work.failure import fail
@@ -27,6 +28,7 @@ FRUITLESS = 5
 """How often a job's process may end unexpectedly without a new step recorded before the job fails."""
 
 _POLL = 0.2
+_LOOK_AGAIN = 1.0  # seconds after which a lease may have run out though nothing was written
 _LAUNCH_PAUSE = 1.0
 _PAUSE_AFTER_FAILURE = 1.0
 _KILL_RESERVE = 1.0
@@ -69,6 +71,8 @@ class Supervisor:
         self._running: list[Running] = []
         self._exits: dict[tuple[str, str], Exit] = {}
         self._launch_after = 0.0
+        self._changes = Changes(store)
+        self._look_at = 0.0
         self._claiming = True
         self._stopping = threading.Event()
         self._woken = threading.Event()
@@ -105,17 +109,26 @@ class Supervisor:
         self._end_jobs(deadline)
         for reconciler in self._reconcilers:
             reconciler.join(max(0.0, deadline - time.monotonic()))
+        self._changes.close()
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._settle_ended()
-                self._claim()
+                if self._may_find_work():
+                    self._claim()
             except Exception:  # a database that is away comes back; the loop must still be there then
                 journal.exception("the supervisor could not do its round")
                 self._stopping.wait(_PAUSE_AFTER_FAILURE)
             self._woken.wait(_POLL)
             self._woken.clear()
+
+    def _may_find_work(self) -> bool:
+        changed, now = self._changes.any(), time.monotonic()
+        if not changed and now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_AGAIN
+        return True
 
     def _claim(self) -> None:
         while self._may_claim():
