@@ -64,7 +64,9 @@ class Server:
             store = stack.enter_context(contextlib.closing(composition.store(self.settings)))
             store.migrate()
             supervisor = (
-                stack.enter_context(composition.worker(self.settings, drain=_WORKER_DRAIN)) if self._worker else None
+                stack.enter_context(composition.worker(self.settings, store, drain=_WORKER_DRAIN))
+                if self._worker
+                else None
             )
 
             def announce() -> None:
