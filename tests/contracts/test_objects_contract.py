@@ -1,4 +1,4 @@
-"""What every object store promises, held against the directory and against our own S3 door through botocore."""
+"""What every object store promises, held against the directory, plain and encrypted, and against our own S3 door."""
 
 from __future__ import annotations
 
@@ -64,10 +64,13 @@ def remote(s3_door: Any) -> RemoteObjects:
     return RemoteObjects(s3_door.url, "us-east-1", access_key=s3_door.KEY_ID, secret_key=s3_door.SECRET)
 
 
-@pytest.fixture(params=["directory", pytest.param("remote", marks=pytest.mark.slow)])
+@pytest.fixture(params=["directory", "encrypted", pytest.param("remote", marks=pytest.mark.slow)])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Objects]:
     if request.param == "directory":
         yield DirectoryObjects(tmp_path / "objects")
+        return
+    if request.param == "encrypted":
+        yield DirectoryObjects(tmp_path / "objects").keyed("alias/contract")
         return
     remote = request.getfixturevalue("remote")
     yield remote

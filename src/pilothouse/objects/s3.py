@@ -24,12 +24,14 @@ from pilothouse.objects.base import (
     Bucket,
     ChecksumType,
     Chosen,
+    Encryption,
     Listing,
     ObjectInfo,
     Part,
     PartList,
     Upload,
     UploadList,
+    by_kms,
 )
 from pilothouse.objects.refusals import bucket_exists_already, no_such_bucket, no_such_key
 from pilothouse.objects.s3_client import S3Client
@@ -52,8 +54,11 @@ class RemoteObjects:
         self._client = S3Client(endpoint, region, access_key, secret_key)
 
     def keyed(self, kms_key: str | None) -> RemoteObjects:
+        return self.encrypting(by_kms(kms_key))
+
+    def encrypting(self, encryption: Encryption | None) -> RemoteObjects:
         view = copy.copy(self)
-        view._client = self._client.keyed(kms_key)
+        view._client = self._client.encrypting(encryption)
         return view
 
     def create_bucket(self, bucket: str) -> None:
@@ -216,7 +221,8 @@ class RemoteObjects:
         with _gathered(body, checksums, algorithm) as gathered:
             members = s3_shapes.sum_members(gathered.sums)
             answer = self._client.call("upload_part", Body=gathered.file, **asked, **members)
-            return Part(number, gathered.size, answer["ETag"].strip('"'), clock.now(), s3_shapes.sums_of(members))
+            told = s3_shapes.sums_of(members), s3_shapes.encryption(answer)
+            return Part(number, gathered.size, answer["ETag"].strip('"'), clock.now(), *told)
 
     def complete(
         self,
