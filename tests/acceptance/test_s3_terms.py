@@ -278,6 +278,49 @@ class TestEncryption:
         assert refused(s3.create_multipart_upload, Bucket=bucket, Key="k", **asked)[0] == code
         assert refused(s3.head_object, Bucket=bucket, Key="k")[1] == 404
 
+    @pytest.mark.parametrize(
+        ("default", "answered"),
+        [
+            ({"SSEAlgorithm": "AES256"}, ("AES256", None, None)),
+            ({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "alias/a"}, ("aws:kms", ARN + "alias/a", None)),
+        ],
+    )
+    def test_a_bucket_says_how_objects_are_encrypted_whose_writers_do_not(
+        self, s3: Any, bucket: str, default: dict[str, str], answered: tuple[Any, Any, Any]
+    ) -> None:
+        here = {"Bucket": bucket, "Key": "k"}
+        s3.put_object(**here, Body=b"before")
+        rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": False}]}
+        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=rules)
+        assert s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"] == rules
+        assert self.told(s3.head_object(**here)) == (None, None, None)
+        assert self.told(s3.put_object(**here, Body=b"after")) == answered
+        copied = s3.copy_object(Bucket=bucket, Key="copy", CopySource=here)
+        assert (self.told(copied), self.told(in_parts(s3, bucket, "parts"))) == (answered, answered)
+        asked = s3.put_object(**here, Body=b"asked", ServerSideEncryption="aws:kms", SSEKMSKeyId="alias/b")
+        assert self.told(asked)[1] == self.ARN + "alias/b"
+        s3.delete_bucket_encryption(Bucket=bucket)
+        assert refused(s3.get_bucket_encryption, Bucket=bucket)[1] == 404
+        assert self.told(s3.put_object(**here, Body=b"plain")) == (None, None, None)
+        assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == b"after"
+
+    @pytest.mark.parametrize(
+        ("default", "code"),
+        [
+            ({"SSEAlgorithm": "aws:kms:dsse"}, "NotImplemented"),
+            ({"SSEAlgorithm": "rot13"}, "InvalidEncryptionAlgorithmError"),
+            ({"SSEAlgorithm": "AES256", "KMSMasterKeyID": "alias/a"}, "InvalidArgument"),
+            ({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "no key"}, "KMS.NotFoundException"),
+            (None, "MalformedXML"),
+        ],
+    )
+    def test_a_default_that_cannot_be_is_refused(self, s3: Any, bucket: str, default: Any, code: str) -> None:
+        rule = {"ApplyServerSideEncryptionByDefault": default} if default else {"BucketKeyEnabled": True}
+        wanted = {"ServerSideEncryptionConfiguration": {"Rules": [rule]}}
+        assert refused(s3.put_bucket_encryption, Bucket=bucket, **wanted)[0] == code
+        assert refused(s3.get_bucket_encryption, Bucket=bucket)[1] == 404
+        assert refused(s3.delete_bucket_encryption, Bucket="no-such-bucket") == ("NoSuchBucket", 404)
+
     def test_an_object_whose_key_is_lost_is_an_error_in_words(self, s3_door: Any, s3: Any, bucket: str) -> None:
         here = {"Bucket": bucket, "Key": "k"}
         s3.put_object(**here, Body=FIRST, ServerSideEncryption="AES256")

@@ -131,9 +131,9 @@ class Objects(Protocol):
         """This store for one writer, whose objects it encrypts with this KMS key; as `encrypting` does with None."""
 
     def encrypting(self, encryption: Encryption | None) -> Objects:
-        """This store for one writer, whose objects and uploads it encrypts so; readers need no view of their own.
+        """This store for one writer, whose objects and uploads it encrypts so, or by None as their bucket says.
 
-        None: it leaves them as they are; an S3 does what its bucket says.
+        Readers need no view of their own.
         """
 
     def create_bucket(self, bucket: str) -> None:
@@ -147,6 +147,12 @@ class Objects(Protocol):
 
     def buckets(self) -> list[Bucket]:
         """All buckets, by name."""
+
+    def bucket_encryption(self, bucket: str) -> Encryption | None:
+        """How a bucket has objects encrypted whose writers don't say; None: not at all."""
+
+    def set_bucket_encryption(self, bucket: str, encryption: Encryption | None) -> None:
+        """Change that, for what is written from now on."""
 
     def put(
         self,

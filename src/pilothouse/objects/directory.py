@@ -24,7 +24,7 @@ from pilothouse import clock
 from pilothouse.errors import S3Error
 from pilothouse.names import token
 from pilothouse.objects import checksums as sums
-from pilothouse.objects import facts, keys, transfer, tree
+from pilothouse.objects import defaults, facts, keys, transfer, tree
 from pilothouse.objects.base import (
     Attributes,
     Body,
@@ -100,6 +100,12 @@ class DirectoryObjects:
         found = sorted(path for path in self._root.glob("*/keys") if not path.parent.name.startswith("."))
         return [Bucket(path.parent.name, _created(path)) for path in found]
 
+    def bucket_encryption(self, bucket: str) -> Encryption | None:
+        return defaults.read(self._keys(bucket).parent)
+
+    def set_bucket_encryption(self, bucket: str, encryption: Encryption | None) -> None:
+        defaults.write(self._keys(bucket).parent, encryption)
+
     def put(
         self,
         bucket: str,
@@ -117,12 +123,13 @@ class DirectoryObjects:
         expected = checksums if checksums is not None else {}
         digests = sums.Digests(expected)
         keys.check_key(key)
-        with self._draft(bucket, self._encryption) as draft:
+        encryption = self._encryption or self.bucket_encryption(bucket)
+        with self._draft(bucket, encryption) as draft:
             draft.write(body, digests)
             digests.verify(expected)
             what = Attributes(content_type, metadata or {}, headers or {}, tags or {})
             known = facts.of_new(what, digests.md5, digests.values())
-            known = self._sealed(draft, known, self._encryption, bucket, key)
+            known = self._sealed(draft, known, encryption, bucket, key)
             self._publish(draft, bucket, key, replace, if_match)
             return facts.info(bucket, key, known, draft.size)
 
@@ -221,8 +228,8 @@ class DirectoryObjects:
         checksum_type: ChecksumType = "COMPOSITE",
     ) -> str:
         keys.check_key(key)
-        what = attributes or Attributes()
-        return self._uploads(bucket).create(key, what, checksum_algorithm, checksum_type, self._encryption)
+        what, encryption = attributes or Attributes(), self._encryption or self.bucket_encryption(bucket)
+        return self._uploads(bucket).create(key, what, checksum_algorithm, checksum_type, encryption)
 
     def put_part(
         self,

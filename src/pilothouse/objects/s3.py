@@ -41,6 +41,7 @@ _IN_MEMORY = 16 << 20
 _LARGEST_PUT = 1 << 30
 _PART = 128 << 20
 _PAGE = 1000
+_NO_ENCRYPTION = "ServerSideEncryptionConfigurationNotFoundError"
 _BUFFER = 1 << 18
 
 
@@ -85,6 +86,22 @@ class RemoteObjects:
     def buckets(self) -> list[Bucket]:
         rows = self._client.call("list_buckets")["Buckets"]
         return sorted((Bucket(r["Name"], r["CreationDate"].timestamp()) for r in rows), key=lambda b: b.name)
+
+    def bucket_encryption(self, bucket: str) -> Encryption | None:
+        try:
+            answer = self._client.call("get_bucket_encryption", Bucket=bucket)
+        except S3Error as error:
+            if error.code == _NO_ENCRYPTION:
+                return None
+            raise
+        return s3_shapes.default_encryption(answer)
+
+    def set_bucket_encryption(self, bucket: str, encryption: Encryption | None) -> None:
+        if encryption is None:
+            self._client.call("delete_bucket_encryption", Bucket=bucket)
+        else:
+            rules = s3_shapes.encryption_rules(encryption)
+            self._client.call("put_bucket_encryption", Bucket=bucket, ServerSideEncryptionConfiguration=rules)
 
     def put(
         self,

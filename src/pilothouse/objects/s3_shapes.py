@@ -95,6 +95,23 @@ def encryption(answer: Mapping[str, Any]) -> Encryption | None:
     return Encryption(answer["ServerSideEncryption"], answer.get("SSEKMSKeyId"), answer.get("BucketKeyEnabled", False))
 
 
+def default_encryption(answer: Mapping[str, Any]) -> Encryption | None:
+    """What GetBucketEncryption tells, whose one rule is about what writers don't say."""
+    rules = answer["ServerSideEncryptionConfiguration"].get("Rules", [])
+    rule = next((rule for rule in rules if "ApplyServerSideEncryptionByDefault" in rule), None)
+    if rule is None:
+        return None
+    told = rule["ApplyServerSideEncryptionByDefault"]
+    return Encryption(told["SSEAlgorithm"], told.get("KMSMasterKeyID"), rule.get("BucketKeyEnabled", False))
+
+
+def encryption_rules(encryption: Encryption) -> dict[str, Any]:
+    """The configuration that says so."""
+    wanted = {"SSEAlgorithm": encryption.algorithm, "KMSMasterKeyID": encryption.kms_key}
+    default = {name: value for name, value in wanted.items() if value is not None}
+    return {"Rules": [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": encryption.bucket_key}]}
+
+
 def sums_of(row: Mapping[str, Any]) -> dict[str, str]:
     """The checksums among an answer's members."""
     return {name: row[f"Checksum{name}"] for name in _ALGORITHMS if f"Checksum{name}" in row}
