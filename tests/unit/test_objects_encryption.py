@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from pilothouse import composition
+from pilothouse.config import Settings
 from pilothouse.errors import S3Error
 from pilothouse.objects import ciphertext, stored, uploads
 from pilothouse.objects.base import Encryption
@@ -286,6 +288,17 @@ class TestMasterKeys:
         document = json.loads(masters.read_text())
         masters.write_text(json.dumps({"version": 1, "keys": backup["keys"] + document["keys"]}))
         assert keyed.read(BUCKET, "old") == keyed.read(BUCKET, "new") == SECRET
+
+    def test_they_can_be_kept_apart_from_the_objects(self, objects: DirectoryObjects, tmp_path: Path) -> None:
+        settings = Settings(home=tmp_path, master_keys=tmp_path / "disk/keys")
+        keyed = composition.objects(settings).keyed(KEY)
+        assert refused(keyed.put, BUCKET, "k", SECRET) == "KMS.NotFoundException"  # the disk is not there
+        settings.master_keys_file.parent.mkdir(parents=True)
+        keyed.put(BUCKET, "k", SECRET)
+        assert keyed.read(BUCKET, "k") == SECRET
+        assert [path.name for path in tmp_path.rglob("*.json")].count("master-keys.json") == 1
+        assert settings.master_keys_file.exists()
+        assert refused(objects.read, BUCKET, "k") == "KMS.NotFoundException"
 
     def test_another_secret_under_the_same_id_decrypts_nothing(self, keyed: DirectoryObjects, masters: Path) -> None:
         keyed.put(BUCKET, "k", SECRET)

@@ -54,11 +54,11 @@ _MASTER_KEYS = "master-keys.json"
 
 
 class DirectoryObjects:
-    """`Objects` under one directory, which is made when first needed, with the master keys in a file beside it."""
+    """`Objects` under one directory, which is made when first needed. Without `master_keys` that file is beside it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, master_keys: Path | None = None) -> None:
         self._root = root
-        self._envelopes = Envelopes(MasterKeys(root.with_name(_MASTER_KEYS)))
+        self._envelopes = Envelopes(MasterKeys(master_keys or root.with_name(_MASTER_KEYS)))
         self._encryption: Encryption | None = None
 
     def keyed(self, kms_key: str | None) -> DirectoryObjects:

@@ -39,15 +39,11 @@ class MasterKeys:
 
     def newest(self) -> MasterKey:
         """The one to encrypt with; made now if there is no file."""
-        keys = self._all()
-        if not keys:
-            with locked(self._path):
-                keys = self._all() or [self._make()]
-        return keys[-1]
+        return (self.all() or self._made())[-1]
 
     def find(self, identifier: str) -> MasterKey:
         """The one of that id. `S3Error` if it isn't there."""
-        for key in self._all():
+        for key in self.all():
             if key.id == identifier:
                 return key
         raise _unusable(
@@ -55,13 +51,21 @@ class MasterKeys:
             "Put that file back from a backup."
         )
 
+    def _made(self) -> list[MasterKey]:
+        try:
+            with locked(self._path):
+                return self.all() or [self._make()]
+        except OSError as error:
+            raise _unusable(f"No master key can be made in {self._path.parent}: {error.strerror}.") from error
+
     def _make(self) -> MasterKey:
         key = MasterKey(token(16), os.urandom(_SIZE), clock.now())
         entry = {"id": key.id, "secret": base64.b64encode(key.secret).decode(), "created_at": key.created_at}
         write_private(self._path, json.dumps({"version": 1, "keys": [entry]}, indent=2) + "\n")
         return key
 
-    def _all(self) -> list[MasterKey]:
+    def all(self) -> list[MasterKey]:
+        """All of them, the newest last; none if there is no file. `S3Error` if it is not one of master keys."""
         try:
             entries = json.loads(self._path.read_text())["keys"]
             keys = [MasterKey(e["id"], base64.b64decode(e["secret"], validate=True), e["created_at"]) for e in entries]
