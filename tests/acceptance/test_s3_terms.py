@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
 
 pytestmark = pytest.mark.slow
 
@@ -320,6 +320,18 @@ class TestEncryption:
         assert refused(s3.put_bucket_encryption, Bucket=bucket, **wanted)[0] == code
         assert refused(s3.get_bucket_encryption, Bucket=bucket)[1] == 404
         assert refused(s3.delete_bucket_encryption, Bucket="no-such-bucket") == ("NoSuchBucket", 404)
+
+    def test_a_large_object_that_was_changed_on_the_disk_breaks_off(self, s3_door: Any, s3: Any, bucket: str) -> None:
+        here = {"Bucket": bucket, "Key": "k"}
+        s3.put_object(**here, Body=FIRST, ServerSideEncryption="AES256")
+        with (s3_door.home / "objects" / bucket / "keys" / "k").open("r+b") as file:
+            file.seek(3 * MIB)
+            file.write(b"changed")
+        body = s3.get_object(**here)["Body"]
+        assert body.read(2 * MIB) == FIRST[: 2 * MIB]
+        with pytest.raises((ResponseStreamingError, IncompleteReadError)):
+            body.read()
+        assert refused(s3.get_object, **here, Range=f"bytes={3 * MIB - 100}-{3 * MIB}") == ("InternalError", 500)
 
     def test_an_object_whose_key_is_lost_is_an_error_in_words(self, s3_door: Any, s3: Any, bucket: str) -> None:
         here = {"Bucket": bucket, "Key": "k"}
