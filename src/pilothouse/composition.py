@@ -90,4 +90,4 @@ def objects(settings: Settings) -> Objects:
         return RemoteObjects(settings.s3_endpoint, settings.region)
     from pilothouse.objects.directory import DirectoryObjects
 
-    return DirectoryObjects(settings.objects_root)
+    return DirectoryObjects(settings.objects_root, settings.master_keys_file)

@@ -401,12 +401,27 @@ def test_a_container_entry_point_runs(either: Trainer) -> None:
     assert either.unpacked(job["ModelArtifacts"]["S3ModelArtifacts"]) == {"m": b""}
 
 
-def test_files_are_uploaded_unpacked_if_the_request_says_so(trainer: Trainer) -> None:
-    output = {"S3OutputPath": f"s3://{BUCKET}/out", "CompressionType": "NONE"}
-    script = "import os; os.chdir(os.environ['SM_MODEL_DIR']); os.mkdir('a'); open('a/b', 'w').write('c')"
-    job = trainer.ended("unpacked", script, OutputDataConfig=output)
+def test_files_are_uploaded_unpacked_and_encrypted_if_the_request_says_so(trainer: Trainer) -> None:
+    output = {"S3OutputPath": f"s3://{BUCKET}/out", "CompressionType": "NONE", "KmsKeyId": "alias/ours"}
+    script = (
+        "import os\n"
+        "for folder in 'SM_MODEL_DIR', 'SM_OUTPUT_DATA_DIR', 'SAGEMAKER_BASE_DIR':\n"
+        "    os.chdir(os.environ[folder]); os.makedirs('checkpoints/a', exist_ok=True)\n"
+        "    open('checkpoints/a/b', 'w').write('secret' * 9)\n"
+    )
+    config = {"S3Uri": f"s3://{BUCKET}/checkpoints/unpacked"}
+    job = trainer.ended("unpacked", script, OutputDataConfig=output, CheckpointConfig=config)
     assert job["ModelArtifacts"]["S3ModelArtifacts"] == f"s3://{BUCKET}/out/unpacked/output/model/"
-    assert trainer.s3.get_object(Bucket=BUCKET, Key="out/unpacked/output/model/a/b")["Body"].read() == b"c"
+    assert job["OutputDataConfig"]["KmsKeyId"] == "alias/ours"
+    below = ["out/unpacked/output/model/checkpoints", "out/unpacked/output/output/checkpoints", "checkpoints/unpacked"]
+    for key in (f"{folder}/a/b" for folder in below):
+        answer = trainer.s3.get_object(Bucket=BUCKET, Key=key)
+        assert answer["Body"].read() == b"secret" * 9
+        assert answer["ServerSideEncryption"] == "aws:kms"
+        assert answer["SSEKMSKeyId"] == "arn:aws:kms:us-east-1:000000000000:alias/ours"
+    stored = [path for path in (trainer.server.home / "objects").rglob("*") if path.is_file()]
+    assert len(stored) > 3
+    assert not [path for path in stored if b"secret" * 9 in path.read_bytes()]
 
 
 def test_the_aws_command_runs_a_job(trainer: Trainer, aws_for: Callable[[Any], Callable[..., Any]]) -> None:

@@ -67,7 +67,7 @@ def create(
     sagemaker.create_auto_ml_job(
         AutoMLJobName=name,
         InputDataConfig=[{"DataSource": source, "TargetAttributeName": "y"}],
-        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out"},
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out", "KmsKeyId": "alias/ours"},
         AutoMLJobConfig={
             "Mode": mode,
             "CompletionCriteria": {"MaxCandidates": candidates},
@@ -95,7 +95,9 @@ def listed(sagemaker: Any, name: str) -> list[dict[str, Any]]:
 
 def unpacked(s3: Any, uri: str, folder: Path) -> Path:
     key = uri.removeprefix(f"s3://{BUCKET}/")
-    body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    answer = s3.get_object(Bucket=BUCKET, Key=key)
+    assert answer["ServerSideEncryption"] == "aws:kms"
+    body = answer["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         archive.extractall(folder, filter="data")
     return folder

@@ -15,6 +15,7 @@ from pilothouse.config import Settings
 from pilothouse.credentials import Credentials
 from pilothouse.errors import ConfigurationError
 from pilothouse.home import Home
+from pilothouse.objects.master_keys import MasterKeys
 from pilothouse.server import connections, listen, raise_descriptors, refuse_open_door
 
 
@@ -68,6 +69,24 @@ def test_the_doctor_names_an_open_home_and_an_open_credentials_file(tmp_path: Pa
     assert set(faults) == {"home", "access keys"}
     assert "0700" in faults["home"]
     assert "0600" in faults["access keys"]
+
+
+def test_the_doctor_names_master_keys_that_are_lost_damaged_or_open(tmp_path: Path) -> None:
+    home, keys = tmp_path / "home", tmp_path / "keys"
+    settings = Settings(home=home, master_keys=keys, port=0)
+
+    def faults() -> list[str]:
+        return [f.seen for f in examine(settings) if f.subject == "master keys" and not f.good]
+
+    assert "is no folder" in faults()[0]
+    keys.mkdir()
+    assert faults() == []
+    MasterKeys(settings.master_keys_file).newest()
+    assert faults() == []
+    settings.master_keys_file.chmod(0o644)
+    assert "should be 0600" in faults()[0]
+    settings.master_keys_file.write_text("{}")
+    assert "does not hold master keys" in faults()[0]
 
 
 def test_the_doctor_names_a_port_in_use_and_ends_with_exit_code_1(tmp_path: Path) -> None:

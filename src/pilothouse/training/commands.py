@@ -125,9 +125,10 @@ class Commands:
         return Command(tuple(argv), shown, folder, variables, purpose=purpose)
 
     def _hidden(self) -> tuple[Path, ...]:
-        """The home, and where the nursery listens: who talks to it can run anything outside."""
+        """The home, the master keys, and where the nursery listens: who talks to it can run anything outside."""
         nursery = os.environ.get(ADDRESS)
-        return (self._settings.home.resolve(), *([Path(nursery).parent] if nursery else []))
+        others = [self._settings.master_keys, Path(nursery).parent if nursery else None]
+        return (self._settings.home.resolve(), *(folder for folder in others if folder and folder.is_dir()))
 
     @property
     def _root(self) -> str:
