@@ -58,8 +58,9 @@ def peak(candidate: CandidatePlan, facts: Facts) -> int:
         learnt = 0 if candidate.algorithm == "xgboost" else min(rows, _LEARNT_ROWS) * _bytes_per_row(candidate, facts)
         return _PROCESS + _BLOCKS + learnt + rows * _streamed_bytes_per_row(candidate, facts) + sparse + outputs
     copied = rows if is_large(facts.rows, facts.columns) else facts.rows
-    cells = copied * (max(facts.columns, 1) + crossed(candidate)) * _COPIES + rows * _bytes_per_row(candidate, facts)
-    return _PROCESS + trees + cells + sparse + outputs
+    learnt, blocks = (_LEARNT_ROWS, _BLOCKS) if _learns_from_some(candidate, rows) else (rows, 0)
+    cells = copied * (max(facts.columns, 1) + crossed(candidate)) * _COPIES + learnt * _bytes_per_row(candidate, facts)
+    return _PROCESS + trees + blocks + cells + sparse + outputs
 
 
 def _is_streamed(candidate: CandidatePlan, facts: Facts, rows: int) -> bool:
@@ -91,9 +92,16 @@ def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan |
         if candidate.algorithm == "xgboost" and peak(paged, facts) <= room:
             return paged
         candidate = _on(candidate, min(_trained(candidate, facts), _LEARNT_ROWS))
+    if _learns_from_some(candidate, _trained(candidate, facts)):
+        candidate = _on(candidate, _LEARNT_ROWS)
     over = max(0, peak(candidate, facts) - room)
     fewer = _trained(candidate, facts) - -(-over // _bytes_per_row(candidate, facts))
     return None if fewer < _LEAST_ROWS else _on(candidate, fewer)
+
+
+def _learns_from_some(candidate: CandidatePlan, rows: int) -> bool:
+    """Whether the engine itself takes so many rows block by block, though they are in memory."""
+    return candidate.algorithm == "linear-learner" and rows > _LEARNT_ROWS
 
 
 def _trained(candidate: CandidatePlan, facts: Facts) -> int:
