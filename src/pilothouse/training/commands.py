@@ -24,9 +24,9 @@ from pilothouse.launch.orphans import MARK
 from pilothouse.launch.slots import memory_share
 from pilothouse.store.store import Resource
 from pilothouse.training import containers, source
+from pilothouse.training.documents import Command
 from pilothouse.training.environments import Environment
 from pilothouse.training.instances import Instance
-from pilothouse.training.program import Command
 
 ENVIRONMENTS = "environments"
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS")

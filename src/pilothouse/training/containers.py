@@ -16,7 +16,7 @@ from pilothouse.launch import engine as engines
 from pilothouse.launch.confined import MOST_PROCESSES
 from pilothouse.launch.engine import Box, Engine
 from pilothouse.launch.orphans import MARK
-from pilothouse.training.program import Command
+from pilothouse.training.documents import Command
 
 VARIABLES = "variables.env"
 _TRAIN = ("train",)
