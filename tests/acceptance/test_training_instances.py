@@ -89,8 +89,9 @@ pathlib.Path(os.environ["SM_MODEL_DIR"], me).write_text(json.dumps(report))
 class Fleet:
     """A server and a bucket."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, archive: Callable[..., bytes]) -> None:
         self.server = server
+        self.archive = archive
         self.s3, self.sagemaker, self.logs = (server.client(name) for name in ("s3", "sagemaker", "logs"))
         if all(bucket["Name"] != BUCKET for bucket in self.s3.list_buckets()["Buckets"]):
             self.s3.create_bucket(Bucket=BUCKET)
@@ -100,7 +101,7 @@ class Fleet:
         return f"s3://{BUCKET}/{key}"
 
     def create(self, name: str, script: str, hosts: int = 2, **changes: Any) -> None:
-        source = self.put(f"{name}.tar.gz", archive({"train.py": script}))
+        source = self.put(f"{name}.tar.gz", self.archive({"train.py": script}))
         self.sagemaker.create_training_job(
             **{
                 "TrainingJobName": name,
@@ -144,25 +145,15 @@ class Fleet:
             return {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}  # type: ignore[union-attr]
 
 
-def archive(files: dict[str, str]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text.encode())
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return out.getvalue()
-
-
 @pytest.fixture(params=["auto", "process", "unshare"])
-def either(request: pytest.FixtureRequest, isolating: Callable[[str], Any]) -> Fleet:
+def either(request: pytest.FixtureRequest, isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Fleet:
     """At whatever level of isolation works here, at the lowest, and without bubblewrap."""
-    return Fleet(isolating(request.param))
+    return Fleet(isolating(request.param), archive)
 
 
 @pytest.fixture
-def fleet(isolating: Callable[[str], Any]) -> Fleet:
-    return Fleet(isolating("auto"))
+def fleet(isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Fleet:
+    return Fleet(isolating("auto"), archive)
 
 
 def source(uri: str, distribution: str = "FullyReplicated") -> dict[str, Any]:
