@@ -53,8 +53,8 @@ class Commands:
             if self._spec.instances > 1:
                 yield f"The built-in {self._mode} does on one host what {self._spec.instances} were asked for."
             return
-        if instances.has_gpus(self._spec.instance_type) and not gpus():
-            yield f"{self._spec.instance_type} has GPUs, and this machine has none of NVIDIA's: the program has none."
+        if instances.has_gpus(self._type) and not gpus():
+            yield f"{self._type} has GPUs, and this machine has none of NVIDIA's: the program has none."
         if not self._host.is_alone:
             yield f"Pilothouse runs {self._host.of} hosts on this machine, which share one trial's memory."
         if self._mode == "container":
@@ -156,8 +156,12 @@ class Commands:
     @property
     def _gpus(self) -> int:
         """How many the program can use: a container's are none unless its instance type has some."""
-        shut_out = self._mode == "container" and not instances.has_gpus(self._spec.instance_type)
+        shut_out = self._mode == "container" and not instances.has_gpus(self._type)
         return 0 if shut_out else gpus()
+
+    @property
+    def _type(self) -> str:
+        return self._spec.group(self._host.number).type
 
     def _access(self) -> dict[str, str]:
         """What an AWS client in the program needs to reach this installation, as its role lets it in AWS."""
