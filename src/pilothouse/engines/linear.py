@@ -29,13 +29,12 @@ _CLIP = 0.005
 
 _WIDEST = 1e9
 
-_ROWS_IN_MEMORY = 200_000
-"""Rows whose columns are in memory at once. Of more than those the others come into it block by block."""
+_ROWS_IN_MEMORY, _CELLS_IN_MEMORY, _LEAST_IN_MEMORY = 200_000, 16 << 20, 20_000
 
 _WATCHED_ROWS = 20_000
 
-_STREAMED_CELLS = 8 << 20
-"""Cells of a design matrix that is made for some of the rows: 64 MB."""
+_STREAMED_CELLS = 4 << 20
+"""Cells of a design matrix that is made for some of the rows: 32 MB."""
 
 _MOST_KNOTS = 7
 _SAMPLE = 5000
@@ -201,7 +200,7 @@ class LinearLearner:
         deadline: float | None = None,
     ) -> Model:
         x, y, w = capped(x, y, w, params, seed)
-        few, few_y, few_w = capped(x, y, w, {"max_rows": _ROWS_IN_MEMORY}, seed)
+        few, few_y, few_w = capped(x, y, w, {"max_rows": rows_in_memory(x.columns)}, seed)
         few = few.whole()
         design = Design.fit(few, int(params.get("knots", _MOST_KNOTS)))
         a = Columns.of(design.matrix(few), few.sparse)
@@ -232,6 +231,11 @@ class LinearLearner:
         coefficients, intercept = arrays.pop("coefficients"), arrays.pop("intercept")
         terms = arrays.pop("terms", None)
         return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"], terms)
+
+
+def rows_in_memory(columns: int) -> int:
+    """So many rows are in memory at once, several times over; of more than those the others come block by block."""
+    return min(_ROWS_IN_MEMORY, max(_LEAST_IN_MEMORY, _CELLS_IN_MEMORY // max(columns, 1)))
 
 
 def _counts(y: Array, w: Array | None) -> Array:
