@@ -70,7 +70,7 @@ class Server:
             )
 
             def announce() -> None:
-                self.home.announce(url)
+                self.home.announce(url, self.settings.region, self.settings.account_id)
                 ready(url)
 
             leaving = _end_process_once_leaving(_EXIT)

@@ -34,21 +34,12 @@ DEFINITIONS = [
 ]
 
 
-def archive(files: dict[str, str]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text.encode())
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return out.getvalue()
-
-
 class Trainer:
     """A server with a bucket, and what a test does with it."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, archive: Callable[..., bytes]) -> None:
         self.server = server
+        self.archive = archive
         self.s3 = server.client("s3")
         self.sagemaker = server.client("sagemaker")
         self.logs = server.client("logs")
@@ -61,7 +52,9 @@ class Trainer:
     def request(self, name: str, script: str | None = None, **changes: Any) -> dict[str, Any]:
         given = changes.pop("HyperParameters", {})
         if script is not None:
-            source = self.put(f"{name}/sourcedir.tar.gz", archive({"train.py": script, **changes.pop("files", {})}))
+            source = self.put(
+                f"{name}/sourcedir.tar.gz", self.archive({"train.py": script, **changes.pop("files", {})})
+            )
             given = {"sagemaker_program": "train.py", "sagemaker_submit_directory": source, **given}
         specification = {"TrainingImage": IMAGE, "TrainingInputMode": "File", **changes.pop("Algorithm", {})}
         request = {
@@ -121,18 +114,18 @@ class Trainer:
 
 
 @pytest.fixture(scope="module")
-def trainer(isolating: Callable[[str], Any]) -> Trainer:
-    return Trainer(isolating("auto"))
+def trainer(isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Trainer:
+    return Trainer(isolating("auto"), archive)
 
 
 @pytest.fixture(scope="module")
-def plain(isolating: Callable[[str], Any]) -> Trainer:
-    return Trainer(isolating("process"))
+def plain(isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Trainer:
+    return Trainer(isolating("process"), archive)
 
 
 @pytest.fixture(scope="module")
-def unshared(isolating: Callable[[str], Any]) -> Trainer:
-    return Trainer(isolating("unshare"))
+def unshared(isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Trainer:
+    return Trainer(isolating("unshare"), archive)
 
 
 @pytest.fixture(params=["trainer", "plain", "unshared"])

@@ -101,7 +101,7 @@ def test_the_doctor_names_a_server_that_does_not_answer(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
     with home.serving():
-        home.announce("http://127.0.0.1:1")
+        home.announce("http://127.0.0.1:1", "us-east-1", "000000000000")
         faults = [finding.seen for finding in examine(Settings(home=tmp_path)) if not finding.good]
     assert len(faults) == 1
     assert "does not answer" in faults[0]

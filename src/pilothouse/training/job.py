@@ -169,7 +169,7 @@ class Training:
     def _fetch(self, instance: Instance) -> None:
         piped = training_images.piped(self.spec)
         for channel in self.spec.channels:
-            if channel in piped:
+            if channel in piped or not instance.host.gets(channel):
                 continue
             folder = instance.folders.channel(channel.name)
             if self._inputs is None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
+from pilothouse import clock
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed, LeaseLost
 from pilothouse.launch.base import Exit, Launcher, Process, Program
@@ -32,6 +33,8 @@ _LOOK_AGAIN = 1.0  # seconds after which a lease may have run out though nothing
 _LAUNCH_PAUSE = 1.0
 _PAUSE_AFTER_FAILURE = 1.0
 _KILL_RESERVE = 1.0
+_PAUSE = LEASE_TTL / 3
+"""Seconds between two claims after which leases may be about to run out unheard."""
 
 journal = structlog.get_logger()
 
@@ -73,6 +76,7 @@ class Supervisor:
         self._launch_after = 0.0
         self._changes = Changes(store)
         self._look_at = 0.0
+        self._held_at = clock.now()
         self._claiming = True
         self._stopping = threading.Event()
         self._woken = threading.Event()
@@ -132,10 +136,21 @@ class Supervisor:
 
     def _claim(self) -> None:
         while self._may_claim():
+            self._hold()
             lease = self._leases.claim(list(self._kinds), owner=self._owner, ttl=LEASE_TTL)
             if lease is None:
                 return
             self._take_on(lease)
+
+    def _hold(self) -> None:
+        """Renews the leases of live processes after a pause in which these could not: while the machine was suspended,
+        or while this thread waited for a process to be started, as for a nursery that still loads its libraries.
+        """
+        now = clock.now()
+        paused, self._held_at = now - self._held_at > _PAUSE, now
+        for running in self._running if paused else ():
+            if running.process.poll() is None:
+                self._leases.renew(running.lease, LEASE_TTL)
 
     def _may_claim(self) -> bool:
         has_room = len(self._running) < self._settings.jobs
@@ -158,7 +173,7 @@ class Supervisor:
         self._running.append(Running(lease, process))
 
     def _displace(self, lease: Lease) -> None:
-        """Kills an own process whose lease ran out, as on a suspended machine, before another takes its job."""
+        """Kills an own process whose lease was lost to others for a while, before another takes its job."""
         for running in [r for r in self._running if (r.lease.kind, r.lease.name) == (lease.kind, lease.name)]:
             running.process.kill()
             running.process.wait()
