@@ -23,14 +23,14 @@ serve: $(VENV)/.base  ## start a server; its state is in ~/.local/share/pilothou
 	$(BIN)/pilothouse serve
 
 test: setup clients  ## run the whole suite
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## ruff, mypy, import-linter and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile
+	$(BIN)/pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/.base  ## write the reference pages from the code
 	$(BIN)/python -m docs.generate

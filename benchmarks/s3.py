@@ -4,7 +4,8 @@ Puts and gets of small objects, listings of 1,000 keys, puts and gets of large o
 servers take turns and both run all the while. Requests are signed beforehand, with the SHA-256 of the body as boto3
 does without TLS, and sent over connections that stay open where the server lets them; a client is a process. Pilothouse
 verifies signature and SHA-256 and has the object on disk when it answers; moto does neither. moto comes into an
-environment of its own. Last, the peak memory of Pilothouse's server.
+environment of its own. Last, the peak memory of Pilothouse's server. With --encrypted the puts ask for encryption at
+rest, which moto only notes.
 
 `--large 5GiB` does something else: one object of that size comes to a Pilothouse in parts and goes back in ranges, and
 the peak memory of the server meanwhile is told.
@@ -19,9 +20,10 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from beside_moto.calls import Request, calls
@@ -38,11 +40,12 @@ KEYS = 1_000
 CLIENTS, ROUNDS, TARGET = (1, 4), 3, 2.0
 PART = 64 << 20
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+Headers = Mapping[str, str]
 
 
-def signed(peer: Peer, method: str, path: str, body: bytes = b"") -> Request:
+def signed(peer: Peer, method: str, path: str, body: bytes = b"", headers: Headers = MappingProxyType({})) -> Request:
     """A request with the SHA-256 of its body."""
-    unsigned = AWSRequest(method, peer.url + path, data=body)
+    unsigned = AWSRequest(method, peer.url + path, dict(headers), body)
     S3SigV4Auth(peer.credentials, "s3", peer.region).add_auth(unsigned)
     return Request(method, path, body, dict(unsigned.headers.items()))
 
@@ -58,15 +61,15 @@ class Scene:
     request: Callable[[Peer, int], Request]
 
 
-def scenes() -> list[Scene]:
-    """What is measured, in an order in which gets and lists find what puts have stored."""
+def scenes(how: Headers) -> list[Scene]:
+    """What is measured, in an order in which gets and lists find what puts have stored; `how` goes with the puts."""
     small, large = os.urandom(SMALL), os.urandom(LARGE)
     listing = f"/{BUCKET}?list-type=2&max-keys={KEYS}&prefix=small%2F"
     return [
-        Scene("put 4 KiB", "objects/s", 1, SMALL_CALLS, lambda peer, n: signed(peer, "PUT", _small(n), small)),
+        Scene("put 4 KiB", "objects/s", 1, SMALL_CALLS, lambda peer, n: signed(peer, "PUT", _small(n), small, how)),
         Scene("get 4 KiB", "objects/s", 1, SMALL_CALLS, lambda peer, n: signed(peer, "GET", _small(n))),
         Scene("list 1,000", "keys/s", KEYS, LISTS, lambda peer, _: signed(peer, "GET", listing)),
-        Scene("put 64 MiB", "MiB/s", 64, LARGE_CALLS, lambda peer, n: signed(peer, "PUT", _large(n), large)),
+        Scene("put 64 MiB", "MiB/s", 64, LARGE_CALLS, lambda peer, n: signed(peer, "PUT", _large(n), large, how)),
         Scene("get 64 MiB", "MiB/s", 64, LARGE_CALLS, lambda peer, n: signed(peer, "GET", _large(n))),
     ]
 
@@ -84,11 +87,11 @@ def seconds(url: str, requests: Sequence[Request], clients: int) -> float:
     return calls(url, requests, clients)[1]
 
 
-def side_by_side(peers: Sequence[Peer]) -> Iterator[tuple[Scene, int, dict[str, float]]]:
+def side_by_side(peers: Sequence[Peer], how: Headers) -> Iterator[tuple[Scene, int, dict[str, float]]]:
     """Each scene, its clients, and what each server moved a second in its best round."""
     for peer in peers:
         seconds(peer.url, [signed(peer, "PUT", f"/{BUCKET}")], 1)
-    for scene in scenes():
+    for scene in scenes(how):
         for peer in peers:
             seconds(peer.url, [scene.request(peer, n) for n in range(max(CLIENTS))], max(CLIENTS))  # warm
         if scene.unit == "keys/s":
@@ -178,6 +181,7 @@ def main() -> None:
     parser.add_argument("--envs", type=Path, default=Path("~/.cache/pilothouse-peers"))
     parser.add_argument("--folder", type=Path, help="where Pilothouse keeps its objects (a temporary folder)")
     parser.add_argument("--large", type=size, help="move one object of this size, such as 5GiB, and nothing else")
+    parser.add_argument("--encrypted", action="store_true", help="the puts ask for encryption at rest")
     options = parser.parse_args()
     if options.large:
         with (
@@ -187,6 +191,7 @@ def main() -> None:
             for line in one_large(client("s3"), options.large):
                 print(line, flush=True)
         return
+    how = {"x-amz-server-side-encryption": "AES256"} if options.encrypted else {}
     python = Environments(options.envs.expanduser(), {}).python("moto")
     with (
         tempfile.TemporaryDirectory(prefix="s3-", dir=options.folder) as name,
@@ -194,7 +199,7 @@ def main() -> None:
         server(Path(name) / "home") as client,
     ):
         ours = Peer.pilothouse(client("s3"))
-        for line in report(side_by_side([ours, theirs])):
+        for line in report(side_by_side([ours, theirs], how)):
             print(line, flush=True)
         print(f"\nPeak memory of Pilothouse's server: {peak(ours.url)} MiB")
 

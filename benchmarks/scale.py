@@ -125,14 +125,14 @@ def followed(sagemaker: Any) -> tuple[tuple[float, float, float], dict[str, Any]
         time.sleep(POLL)
 
 
-def config(mode: str, algorithm: str, candidates: int, seconds: int | None) -> dict[str, Any]:
-    """The TabularJobConfig: so many candidates of one algorithm."""
+def config(mode: str, algorithms: list[str], candidates: int, seconds: int | None) -> dict[str, Any]:
+    """The TabularJobConfig: so many candidates of these algorithms, which take turns."""
     criteria = {"MaxCandidates": candidates} | ({} if seconds is None else {"MaxAutoMLJobRuntimeInSeconds": seconds})
     return {
         "Mode": mode,
         "TargetAttributeName": TARGET,
         "ProblemType": "BinaryClassification",
-        "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": [algorithm]}]},
+        "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": algorithms}]},
         "CompletionCriteria": criteria,
     }
 
@@ -158,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--mode", default="ENSEMBLING", choices=("ENSEMBLING", "HYPERPARAMETER_TUNING"))
-    parser.add_argument("--algorithm", default="xgboost")
+    parser.add_argument("--algorithm", nargs="+", default=["xgboost"])
     parser.add_argument("--candidates", type=int, default=1)
     parser.add_argument("--seconds", type=int, help="the job's time limit; without it the folds' own losses end it")
     parser.add_argument("--folder", type=Path, help="where the homes are, if not in the temporary folder")

@@ -1,7 +1,8 @@
 """Back up a home while its server runs: python backup.py HOME TARGET
 
-The database comes first, as one consistent snapshot; then the objects. A row is written after the objects that it
-names, so each object that the snapshot names is there to be copied. TARGET must not exist.
+The database comes first, as one consistent snapshot; then the objects; then the keys. A row is written after the
+objects that it names, and an object after the key that it is encrypted with, so what is copied first finds what it
+needs among what is copied later. TARGET must not exist.
 """
 
 import os
@@ -11,6 +12,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+KEYS = ("credentials.json", "master-keys.json")
 UNFINISHED = ("incoming", "uploads")  # folders of a bucket whose files are still being written
 
 
@@ -22,10 +24,12 @@ def back_up(home: Path, target: Path) -> None:
         closing(sqlite3.connect(target / "pilothouse.sqlite")) as copy,
     ):
         source.backup(copy)
-    shutil.copy2(home / "credentials.json", target)
     for bucket in sorted((home / "objects").iterdir()):
         if (bucket / "keys").is_dir():
             copy_bucket(bucket, target / "objects" / bucket.name)
+    for name in KEYS:
+        if (home / name).exists():  # without an encrypted object there are no master keys
+            shutil.copy2(home / name, target)
 
 
 def copy_bucket(bucket: Path, target: Path) -> None:

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from pilothouse.errors import PilothouseError, S3Error
+from pilothouse.objects.base import Objects
 from pilothouse.objects.directory import DirectoryObjects
 
 
@@ -78,6 +79,8 @@ class _Scope:
         if function is None:
             return called if inspect.isclass(called) else None
         named = vars(inspect.getmodule(function)).get(str(function.__annotations__.get("return")))
+        if named is Objects:
+            return DirectoryObjects
         return named if inspect.isclass(named) else None
 
 

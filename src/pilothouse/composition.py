@@ -38,7 +38,7 @@ def front(settings: Settings, store: Store, wake: Callable[[], None]) -> Context
 
 
 def back(settings: Settings) -> Back:
-    """What a supervisor or a job process works on."""
+    """What a job process works on."""
     from pilothouse.store.leases import Leases
 
     opened = store(settings)
@@ -46,10 +46,14 @@ def back(settings: Settings) -> Back:
 
 
 @contextmanager
-def worker(settings: Settings, *, drain: float) -> Iterator[Supervisor]:
-    """A started supervisor of jobs and endpoints with its nursery; both end with the block, within `drain` seconds."""
+def worker(settings: Settings, opened: Store, *, drain: float) -> Iterator[Supervisor]:
+    """A started supervisor of jobs and endpoints with its nursery; both end with the block, within `drain` seconds.
+
+    It shares the server's store: threads that write to one `Database` queue, where SQLite lets two sleep and try again.
+    """
     from pilothouse.launch.local import LocalLauncher
     from pilothouse.objects.directory import DirectoryObjects
+    from pilothouse.store.leases import Leases
     from pilothouse.work.hosting import HostingReconciler
     from pilothouse.work.supervisor import Supervisor
 
@@ -57,19 +61,18 @@ def worker(settings: Settings, *, drain: float) -> Iterator[Supervisor]:
         from pilothouse.launch.engine import engine
 
         engine()  # or its reason why there is none
-    parts = back(settings)
-    if isinstance(parts.objects, DirectoryObjects):
-        parts.objects.sweep()
+    stored = objects(settings)
+    if isinstance(stored, DirectoryObjects):
+        stored.sweep()
     launcher = LocalLauncher(settings)
-    hosting = HostingReconciler(parts.store, parts.objects, launcher, settings)
-    supervisor = Supervisor(parts.store, parts.leases, launcher, settings, reconcilers=[hosting])
+    hosting = HostingReconciler(opened, stored, launcher, settings)
+    supervisor = Supervisor(opened, Leases(opened), launcher, settings, reconcilers=[hosting])
     try:
         supervisor.start()
         yield supervisor
     finally:
         supervisor.stop(drain)
         launcher.close()
-        parts.store.close()
 
 
 def store(settings: Settings) -> Store:
@@ -87,4 +90,4 @@ def objects(settings: Settings) -> Objects:
         return RemoteObjects(settings.s3_endpoint, settings.region)
     from pilothouse.objects.directory import DirectoryObjects
 
-    return DirectoryObjects(settings.objects_root)
+    return DirectoryObjects(settings.objects_root, settings.master_keys_file)

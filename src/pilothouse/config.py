@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     account_id: str = Field(default="000000000000", pattern=r"^\d{12}$", description="The account id that ARNs name.")
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite under the home.")
     s3_endpoint: str | None = Field(default=None, description="A real S3 to keep objects in, in place of the home.")
+    master_keys: Path | None = Field(default=None, description="The folder of `master-keys.json`; default: the home.")
     slots: int = Field(default_factory=_default_slots, ge=1, description="Trials that run at the same time.")
     jobs: int = Field(default=2, ge=1, description="Jobs that run at the same time; more wait in order.")
     min_rows: int = Field(default=500, ge=2, description="Fewest usable training rows that an AutoML job accepts.")
@@ -67,6 +68,11 @@ class Settings(BaseSettings):
     def credentials_file(self) -> Path:
         """The access keys, readable by the owner only."""
         return self.home / "credentials.json"
+
+    @property
+    def master_keys_file(self) -> Path:
+        """What encrypted objects in the home are encrypted under, readable by the owner only."""
+        return (self.master_keys or self.home) / "master-keys.json"
 
     @property
     def default_bucket(self) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
-import os
 import secrets
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pilothouse.clock import now
 from pilothouse.errors import ConfigurationError
-from pilothouse.private_file import write_private
+from pilothouse.private_file import locked, write_private
 
 _PREFIX = "PHKA"  # as long as AWS's own AKIA…, and never mistaken for one by a secret scanner
 
@@ -77,7 +74,7 @@ class Credentials:
 
     def ensure(self) -> AccessKey:
         """The oldest key; made now if there is none."""
-        with self._locked():
+        with locked(self.path):
             keys = self.all()
             if not keys:
                 keys = [generate()]
@@ -86,14 +83,14 @@ class Credentials:
 
     def create(self) -> AccessKey:
         """A further valid key."""
-        with self._locked():
+        with locked(self.path):
             key = generate()
             self._write([*self.all(), key])
             return key
 
     def revoke(self, access_key_id: str) -> None:
         """End a key's validity, at once. `ConfigurationError` if there is no such key or no other one."""
-        with self._locked():
+        with locked(self.path):
             keys = self.all()
             rest = [key for key in keys if key.id != access_key_id]
             if len(rest) == len(keys):
@@ -102,22 +99,6 @@ class Credentials:
                 raise ConfigurationError("This is the only access key. Make another first: `pilothouse keys create`.")
             self._write(rest)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        lock = self.path.with_suffix(".lock")
-        with _open_private(lock) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
     def _write(self, keys: Iterable[AccessKey]) -> None:
         document = {"version": 1, "keys": [asdict(key) for key in keys]}
         write_private(self.path, json.dumps(document, indent=2) + "\n")
-
-
-@contextmanager
-def _open_private(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

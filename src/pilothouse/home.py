@@ -19,10 +19,16 @@ _LOCK_PATIENCE = 1.0  # seconds; `running` holds the lock for an instant, which 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """Where the server of a home answers."""
+    """Where the server of a home answers, and the region and account that it serves as."""
 
     url: str
     pid: int
+    region: str
+    account_id: str
+
+    def names(self) -> dict[str, str]:
+        """Its region and account, as settings have them."""
+        return {"region": self.region, "account_id": self.account_id}
 
 
 class Home:
@@ -57,9 +63,10 @@ class Home:
         finally:
             os.close(descriptor)
 
-    def announce(self, url: str) -> None:
-        """Tell other commands where the server that holds this home answers."""
-        write_private(self._running_file, json.dumps(asdict(RunningServer(url, os.getpid()))) + "\n")
+    def announce(self, url: str, region: str, account_id: str) -> None:
+        """Tell other commands where the server that holds this home answers, and what it serves as."""
+        server = RunningServer(url, os.getpid(), region, account_id)
+        write_private(self._running_file, json.dumps(asdict(server)) + "\n")
 
     def running(self) -> RunningServer | None:
         """The server that holds this home now and has announced itself, else None."""

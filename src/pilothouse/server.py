@@ -64,11 +64,13 @@ class Server:
             store = stack.enter_context(contextlib.closing(composition.store(self.settings)))
             store.migrate()
             supervisor = (
-                stack.enter_context(composition.worker(self.settings, drain=_WORKER_DRAIN)) if self._worker else None
+                stack.enter_context(composition.worker(self.settings, store, drain=_WORKER_DRAIN))
+                if self._worker
+                else None
             )
 
             def announce() -> None:
-                self.home.announce(url)
+                self.home.announce(url, self.settings.region, self.settings.account_id)
                 ready(url)
 
             leaving = _end_process_once_leaving(_EXIT)

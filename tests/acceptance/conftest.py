@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,23 @@ from pilothouse.problems.tabular.verdict import Verdict
 SLOTS = 2
 _VARIABLES = {"PILOTHOUSE_SLOTS": str(SLOTS), "PILOTHOUSE_STOP_GRACE": "3"}
 _LITTLE_MEMORY = {"PILOTHOUSE_MEMORY_FRACTION": "0.15"}
+
+
+@pytest.fixture(scope="session")
+def archive() -> Callable[..., bytes]:
+    """Packs files, texts or bytes by their names, as the source archive of a script."""
+
+    def packed(files: dict[str, Any]) -> bytes:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w:gz") as tar:
+            for name, content in files.items():
+                data = content.encode() if isinstance(content, str) else content
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+        return out.getvalue()
+
+    return packed
 
 
 @pytest.fixture(scope="session")

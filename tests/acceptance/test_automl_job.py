@@ -172,8 +172,18 @@ def test_one_click_deployment_answers_with_the_labels_asked_for(shared_server: A
     assert sum(a == b for a, b in zip(labels, truth, strict=True)) >= 18
 
 
-def test_the_containers_of_any_candidate_can_be_deployed_by_hand(shared_server: Any, sagemaker: Any) -> None:
-    job = finished(sagemaker, request("by-hand", "data/multiclass.csv", "kind"))
+def test_the_containers_of_any_candidate_can_be_deployed_by_hand_though_they_are_encrypted(
+    shared_server: Any, sagemaker: Any
+) -> None:
+    output = {"S3OutputPath": f"s3://{BUCKET}/out", "KmsKeyId": "alias/ours"}
+    job = finished(sagemaker, request("by-hand", "data/multiclass.csv", "kind", OutputDataConfig=output))
+    assert job["OutputDataConfig"] == output
+    s3 = shared_server.client("s3")
+    made = [row["Key"] for row in s3.list_objects_v2(Bucket=BUCKET, Prefix="out/by-hand/")["Contents"]]
+    assert len(made) >= 3
+    assert {s3.head_object(Bucket=BUCKET, Key=key).get("SSEKMSKeyId") for key in made} == {
+        "arn:aws:kms:us-east-1:000000000000:alias/ours"
+    }
     candidate = sagemaker.list_candidates_for_auto_ml_job(AutoMLJobName="by-hand")["Candidates"][0]
     container = candidate["InferenceContainers"][0]
     container["Environment"]["SAGEMAKER_INFERENCE_OUTPUT"] = "predicted_label, probability, probabilities, labels"

@@ -48,6 +48,7 @@ def test_a_backup_of_a_running_server_goes_on_in_another_home(start_server: Call
     s3, sagemaker = server.client("s3"), server.client("sagemaker")
     s3.create_bucket(Bucket="data")
     s3.put_object(Bucket="data", Key="train/rows.csv", Body="\n".join(["a,b,y", *ROWS]))
+    s3.put_object(Bucket="data", Key="secret", Body=b"secret", ServerSideEncryption="aws:kms")
     create_job(sagemaker)
     wait(lambda: completed_candidates(sagemaker))
     before = completed_candidates(sagemaker)
@@ -55,6 +56,7 @@ def test_a_backup_of_a_running_server_goes_on_in_another_home(start_server: Call
     server.kill()
 
     restored = start_server(home=tmp_path / "backup")
+    assert restored.client("s3").get_object(Bucket="data", Key="secret")["Body"].read() == b"secret"
     sagemaker = restored.client("sagemaker")
     assert before <= completed_candidates(sagemaker)
     wait(lambda: sagemaker.describe_auto_ml_job(AutoMLJobName="job")["AutoMLJobStatus"] != "InProgress")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
 
 pytestmark = pytest.mark.slow
 
@@ -190,6 +190,162 @@ class TestTags:
     def test_tags_against_the_rules_store_nothing(self, s3: Any, bucket: str, tags: str, code: str) -> None:
         assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"x", Tagging=tags) == (code, 400)
         assert refused(s3.head_object, Bucket=bucket, Key="k")[1] == 404
+
+
+class TestEncryption:
+    ARN = "arn:aws:kms:us-east-1:000000000000:"
+
+    @staticmethod
+    def told(answer: dict[str, Any]) -> tuple[Any, Any, Any]:
+        return answer.get("ServerSideEncryption"), answer.get("SSEKMSKeyId"), answer.get("BucketKeyEnabled")
+
+    @pytest.mark.parametrize(
+        ("asked", "answered"),
+        [
+            ({}, (None, None, None)),
+            ({"ServerSideEncryption": "AES256"}, ("AES256", None, None)),
+            ({"ServerSideEncryption": "aws:kms"}, ("aws:kms", ARN + "alias/aws/s3", None)),
+            ({"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "12ab-34"}, ("aws:kms", ARN + "key/12ab-34", None)),
+            (
+                {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": ARN + "alias/a", "BucketKeyEnabled": True},
+                ("aws:kms", ARN + "alias/a", True),
+            ),
+        ],
+    )
+    def test_an_object_is_encrypted_as_its_writer_asks(
+        self, s3_door: Any, s3: Any, bucket: str, asked: dict[str, Any], answered: tuple[Any, Any, Any]
+    ) -> None:
+        here, body = {"Bucket": bucket, "Key": "k"}, b"0123456789" * 200_000
+        assert self.told(s3.put_object(**here, Body=body, **asked)) == answered
+        assert self.told(s3.head_object(**here)) == answered
+        whole = s3.get_object(**here)
+        assert (whole["Body"].read(), self.told(whole)) == (body, answered)
+        part = s3.get_object(**here, Range="bytes=1000005-1000014")
+        assert (part["Body"].read(), self.told(part)) == (b"5678901234", answered)
+        on_disk = (s3_door.home / "objects" / bucket / "keys" / "k").read_bytes()
+        assert (body[:1000] in on_disk) == (answered[0] is None)
+
+    def test_parts_are_encrypted_as_their_upload_asks(self, s3_door: Any, s3: Any, bucket: str) -> None:
+        asked = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/a"}
+        answered = ("aws:kms", self.ARN + "alias/a", None)
+        here = {"Bucket": bucket, "Key": "k"}
+        s3.put_object(**here, Body=FIRST)
+        begun = s3.create_multipart_upload(**here, **asked)
+        upload = {**here, "UploadId": begun["UploadId"]}
+        copied = s3.upload_part_copy(**upload, PartNumber=1, CopySource=here)
+        sent = s3.upload_part(**upload, PartNumber=2, Body=SECOND)
+        parts = [{"PartNumber": 1, "ETag": copied["CopyPartResult"]["ETag"]}, {"PartNumber": 2, "ETag": sent["ETag"]}]
+        done = s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        assert {self.told(answer) for answer in (begun, copied, sent, done)} == {answered}
+        whole = s3.get_object(**here)
+        assert (whole["Body"].read(), self.told(whole)) == (FIRST + SECOND, answered)
+        assert s3.get_object(**here, PartNumber=2)["Body"].read() == SECOND
+        assert SECOND not in (s3_door.home / "objects" / bucket / "keys" / "k").read_bytes()
+
+    def test_a_copy_is_encrypted_as_asked_and_never_less_than_its_source_by_default(self, s3: Any, bucket: str) -> None:
+        source = {"Bucket": bucket, "Key": "k"}
+        kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/a"}
+        s3.put_object(**source, Body=b"x", **kms, Tagging="a=1")
+        copy = {"Bucket": bucket, "Key": "copy", "CopySource": source}
+        for asked, answered in [
+            ({}, ("AES256", None, None)),
+            (kms, ("aws:kms", self.ARN + "alias/a", None)),
+            ({"ServerSideEncryption": "AES256"}, ("AES256", None, None)),
+        ]:
+            assert self.told(s3.copy_object(**copy, **asked)) == answered
+            assert self.told(s3.head_object(Bucket=bucket, Key="copy")) == answered
+            assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == b"x"
+        s3.put_object(Bucket=bucket, Key="plain", Body=b"y")
+        plain = {"Bucket": bucket, "Key": "plain"}
+        assert self.told(s3.copy_object(**copy | {"CopySource": plain})) == (None, None, None)
+        assert self.told(s3.copy_object(**plain, CopySource=plain, **kms))[0] == "aws:kms"
+        s3.put_object_tagging(**plain, Tagging={"TagSet": [{"Key": "a", "Value": "2"}]})
+        assert s3.get_object(**plain)["Body"].read() == b"y"
+
+    @pytest.mark.parametrize(
+        ("asked", "code"),
+        [
+            ({"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "no key"}, "KMS.NotFoundException"),
+            ({"ServerSideEncryption": "AES256", "SSEKMSKeyId": "alias/a"}, "InvalidArgument"),
+            ({"SSEKMSKeyId": "alias/a"}, "InvalidArgument"),
+            ({"ServerSideEncryption": "aws:kms:dsse"}, "NotImplemented"),
+            ({"ServerSideEncryption": "rot13"}, "InvalidEncryptionAlgorithmError"),
+            ({"ServerSideEncryption": "aws:kms", "SSEKMSEncryptionContext": "e30="}, "NotImplemented"),
+        ],
+    )
+    def test_encryption_that_cannot_be_is_refused(self, s3: Any, bucket: str, asked: Any, code: str) -> None:
+        assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"x", **asked)[0] == code
+        assert refused(s3.create_multipart_upload, Bucket=bucket, Key="k", **asked)[0] == code
+        assert refused(s3.head_object, Bucket=bucket, Key="k")[1] == 404
+
+    @pytest.mark.parametrize(
+        ("default", "answered"),
+        [
+            ({"SSEAlgorithm": "AES256"}, ("AES256", None, None)),
+            ({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "alias/a"}, ("aws:kms", ARN + "alias/a", None)),
+        ],
+    )
+    def test_a_bucket_says_how_objects_are_encrypted_whose_writers_do_not(
+        self, s3: Any, bucket: str, default: dict[str, str], answered: tuple[Any, Any, Any]
+    ) -> None:
+        here = {"Bucket": bucket, "Key": "k"}
+        s3.put_object(**here, Body=b"before")
+        rules = {"Rules": [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": False}]}
+        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=rules)
+        assert s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"] == rules
+        assert self.told(s3.head_object(**here)) == (None, None, None)
+        assert self.told(s3.put_object(**here, Body=b"after")) == answered
+        copied = s3.copy_object(Bucket=bucket, Key="copy", CopySource=here)
+        assert (self.told(copied), self.told(in_parts(s3, bucket, "parts"))) == (answered, answered)
+        asked = s3.put_object(**here, Body=b"asked", ServerSideEncryption="aws:kms", SSEKMSKeyId="alias/b")
+        assert self.told(asked)[1] == self.ARN + "alias/b"
+        s3.delete_bucket_encryption(Bucket=bucket)
+        assert refused(s3.get_bucket_encryption, Bucket=bucket)[1] == 404
+        assert self.told(s3.put_object(**here, Body=b"plain")) == (None, None, None)
+        assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == b"after"
+
+    @pytest.mark.parametrize(
+        ("default", "code"),
+        [
+            ({"SSEAlgorithm": "aws:kms:dsse"}, "NotImplemented"),
+            ({"SSEAlgorithm": "rot13"}, "InvalidEncryptionAlgorithmError"),
+            ({"SSEAlgorithm": "AES256", "KMSMasterKeyID": "alias/a"}, "InvalidArgument"),
+            ({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "no key"}, "KMS.NotFoundException"),
+            (None, "MalformedXML"),
+        ],
+    )
+    def test_a_default_that_cannot_be_is_refused(self, s3: Any, bucket: str, default: Any, code: str) -> None:
+        rule = {"ApplyServerSideEncryptionByDefault": default} if default else {"BucketKeyEnabled": True}
+        wanted = {"ServerSideEncryptionConfiguration": {"Rules": [rule]}}
+        assert refused(s3.put_bucket_encryption, Bucket=bucket, **wanted)[0] == code
+        assert refused(s3.get_bucket_encryption, Bucket=bucket)[1] == 404
+        assert refused(s3.delete_bucket_encryption, Bucket="no-such-bucket") == ("NoSuchBucket", 404)
+
+    def test_a_large_object_that_was_changed_on_the_disk_breaks_off(self, s3_door: Any, s3: Any, bucket: str) -> None:
+        here = {"Bucket": bucket, "Key": "k"}
+        s3.put_object(**here, Body=FIRST, ServerSideEncryption="AES256")
+        with (s3_door.home / "objects" / bucket / "keys" / "k").open("r+b") as file:
+            file.seek(3 * MIB)
+            file.write(b"changed")
+        body = s3.get_object(**here)["Body"]
+        assert body.read(2 * MIB) == FIRST[: 2 * MIB]
+        with pytest.raises((ResponseStreamingError, IncompleteReadError)):
+            body.read()
+        assert refused(s3.get_object, **here, Range=f"bytes={3 * MIB - 100}-{3 * MIB}") == ("InternalError", 500)
+
+    def test_an_object_whose_key_is_lost_is_an_error_in_words(self, s3_door: Any, s3: Any, bucket: str) -> None:
+        here = {"Bucket": bucket, "Key": "k"}
+        s3.put_object(**here, Body=FIRST, ServerSideEncryption="AES256")
+        keys = s3_door.home / "master-keys.json"
+        keys.rename(keys.with_suffix(".away"))
+        try:
+            with pytest.raises(ClientError, match=r"Put that file back from a backup") as error:
+                s3.get_object(**here)
+            assert error.value.response["Error"]["Code"] == "KMS.NotFoundException"
+            assert s3.head_object(**here)["ContentLength"] == len(FIRST)
+        finally:
+            keys.with_suffix(".away").rename(keys)
+        assert s3.get_object(**here)["Body"].read() == FIRST
 
 
 class TestBucketSettings:

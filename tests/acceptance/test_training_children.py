@@ -19,6 +19,7 @@ from pilothouse.clock import now
 from pilothouse.config import Settings
 from pilothouse.errors import LeaseLost
 from pilothouse.launch.local import LocalLauncher
+from pilothouse.objects.base import Encryption
 from pilothouse.training.job import Training
 from pilothouse.training.outcome import Outcome
 from pilothouse.work.job import Job
@@ -91,7 +92,7 @@ class Search:
                 "lr": "1.0",
                 "epochs": str(epochs),
             },
-            "OutputDataConfig": {"S3OutputPath": "s3://search/out"},
+            "OutputDataConfig": {"S3OutputPath": "s3://search/out", "KmsKeyId": "alias/ours"},
             "StoppingCondition": {"MaxRuntimeInSeconds": 600},
         }
         state = first_state(now())
@@ -125,7 +126,8 @@ def test_trials_run_side_by_side_and_leave_their_rows_and_nothing_else(search: S
         assert (outcome.status, outcome.metrics["loss"][0]) == ("Completed", pytest.approx(1 / (i + 1)))
         row = search.row(f"side-{i}")
         assert (row.status, row.state["FinalMetricDataList"][0]["Value"]) == ("Completed", pytest.approx(1 / (i + 1)))
-        assert search.back.objects.head("search", f"out/side-{i}/output/model.tar.gz").size > 0
+        model = search.back.objects.head("search", f"out/side-{i}/output/model.tar.gz")
+        assert (model.size > 0, model.encryption) == (True, Encryption("aws:kms", "alias/ours"))
         assert [path.name for path in (search.job.directory / f"side-{i}").iterdir() if path.is_dir()] == []
 
 

@@ -89,8 +89,9 @@ pathlib.Path(os.environ["SM_MODEL_DIR"], me).write_text(json.dumps(report))
 class Fleet:
     """A server and a bucket."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, archive: Callable[..., bytes]) -> None:
         self.server = server
+        self.archive = archive
         self.s3, self.sagemaker, self.logs = (server.client(name) for name in ("s3", "sagemaker", "logs"))
         if all(bucket["Name"] != BUCKET for bucket in self.s3.list_buckets()["Buckets"]):
             self.s3.create_bucket(Bucket=BUCKET)
@@ -100,7 +101,7 @@ class Fleet:
         return f"s3://{BUCKET}/{key}"
 
     def create(self, name: str, script: str, hosts: int = 2, **changes: Any) -> None:
-        source = self.put(f"{name}.tar.gz", archive({"train.py": script}))
+        source = self.put(f"{name}.tar.gz", self.archive({"train.py": script}))
         self.sagemaker.create_training_job(
             **{
                 "TrainingJobName": name,
@@ -144,25 +145,15 @@ class Fleet:
             return {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}  # type: ignore[union-attr]
 
 
-def archive(files: dict[str, str]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text.encode())
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return out.getvalue()
-
-
 @pytest.fixture(params=["auto", "process", "unshare"])
-def either(request: pytest.FixtureRequest, isolating: Callable[[str], Any]) -> Fleet:
+def either(request: pytest.FixtureRequest, isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Fleet:
     """At whatever level of isolation works here, at the lowest, and without bubblewrap."""
-    return Fleet(isolating(request.param))
+    return Fleet(isolating(request.param), archive)
 
 
 @pytest.fixture
-def fleet(isolating: Callable[[str], Any]) -> Fleet:
-    return Fleet(isolating("auto"))
+def fleet(isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Fleet:
+    return Fleet(isolating("auto"), archive)
 
 
 def source(uri: str, distribution: str = "FullyReplicated") -> dict[str, Any]:
@@ -199,6 +190,56 @@ def test_each_host_has_its_own_world_and_the_model_is_of_all(either: Fleet) -> N
         assert second["heard"] == "algo-1"
     assert [stream.rsplit("-", 1)[0] for stream in either.streams("world")] == ["world/algo-1", "world/algo-2"]
     assert {m["MetricName"] for m in job["FinalMetricDataList"]} == {"score"}
+
+
+GROUPS = [
+    {"InstanceGroupName": name, "InstanceType": type, "InstanceCount": count}
+    for name, type, count in (("makers", "ml.c5.xlarge", 1), ("takers", "ml.m5.large", 2))
+]
+GROUPED = """
+import json, os, pathlib
+base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
+told = "CHANNELS", "CURRENT_INSTANCE_GROUP_HOSTS", "IS_HETERO"
+report = {name: json.loads(os.environ[f"SM_{name}"]) for name in told}
+report["resources"] = json.loads((base / "input/config/resourceconfig.json").read_text())
+report["group"] = os.environ["SM_CURRENT_INSTANCE_GROUP"]
+report["files"] = sorted(path.name for path in (base / "input/data").rglob("*") if path.is_file())
+pathlib.Path(os.environ["SM_MODEL_DIR"], os.environ["SM_CURRENT_HOST"]).write_text(json.dumps(report))
+"""
+
+
+def test_groups_of_instances_have_channels_of_their_own(fleet: Fleet) -> None:
+    for key in ("raw/r", "made/a", "made/b", "made/c", "all/x"):
+        fleet.put(f"grouped/{key}", b"1")
+    channels = [
+        {"ChannelName": "raw", **source(f"s3://{BUCKET}/grouped/raw/")},
+        {"ChannelName": "made", **source(f"s3://{BUCKET}/grouped/made/", "ShardedByS3Key")},
+        {"ChannelName": "all", **source(f"s3://{BUCKET}/grouped/all/")},
+    ]
+    for channel, group in zip(channels, ("makers", "takers"), strict=False):
+        channel["DataSource"]["S3DataSource"]["InstanceGroupNames"] = [group]
+    resources = {"InstanceGroups": GROUPS, "VolumeSizeInGB": 1}
+    fleet.create("grouped", GROUPED, ResourceConfig=resources, InputDataConfig=channels)
+    job = fleet.wait("grouped")
+    assert job["TrainingJobStatus"] == "Completed", (job.get("FailureReason"), fleet.log("grouped"))
+    assert job["ResourceConfig"] == resources
+    hosts = {host: json.loads(report) for host, report in fleet.files("grouped").items()}
+    assert {host: report["group"] for host, report in hosts.items()} == {
+        "algo-1": "makers",
+        "algo-2": "takers",
+        "algo-3": "takers",
+    }
+    assert [hosts[f"algo-{number}"]["files"] for number in (1, 2, 3)] == [["r", "x"], ["a", "c", "x"], ["b", "x"]]
+    assert [hosts[f"algo-{number}"]["CHANNELS"] for number in (1, 2)] == [["all", "raw"], ["all", "made"]]
+    second = hosts["algo-2"]
+    assert (second["IS_HETERO"], second["CURRENT_INSTANCE_GROUP_HOSTS"]) == (True, ["algo-2", "algo-3"])
+    assert second["resources"]["hosts"] == ["algo-1", "algo-2", "algo-3"]
+    assert second["resources"]["current_group_name"] == "takers"
+    assert second["resources"]["current_instance_type"] == "ml.m5.large"
+    assert second["resources"]["instance_groups"] == [
+        {"instance_group_name": "makers", "instance_type": "ml.c5.xlarge", "hosts": ["algo-1"]},
+        {"instance_group_name": "takers", "instance_type": "ml.m5.large", "hosts": ["algo-2", "algo-3"]},
+    ]
 
 
 def test_a_host_that_fails_fails_the_job_and_ends_the_others(fleet: Fleet) -> None:

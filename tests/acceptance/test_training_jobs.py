@@ -34,21 +34,12 @@ DEFINITIONS = [
 ]
 
 
-def archive(files: dict[str, str]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text.encode())
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return out.getvalue()
-
-
 class Trainer:
     """A server with a bucket, and what a test does with it."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, archive: Callable[..., bytes]) -> None:
         self.server = server
+        self.archive = archive
         self.s3 = server.client("s3")
         self.sagemaker = server.client("sagemaker")
         self.logs = server.client("logs")
@@ -61,7 +52,9 @@ class Trainer:
     def request(self, name: str, script: str | None = None, **changes: Any) -> dict[str, Any]:
         given = changes.pop("HyperParameters", {})
         if script is not None:
-            source = self.put(f"{name}/sourcedir.tar.gz", archive({"train.py": script, **changes.pop("files", {})}))
+            source = self.put(
+                f"{name}/sourcedir.tar.gz", self.archive({"train.py": script, **changes.pop("files", {})})
+            )
             given = {"sagemaker_program": "train.py", "sagemaker_submit_directory": source, **given}
         specification = {"TrainingImage": IMAGE, "TrainingInputMode": "File", **changes.pop("Algorithm", {})}
         request = {
@@ -121,18 +114,18 @@ class Trainer:
 
 
 @pytest.fixture(scope="module")
-def trainer(isolating: Callable[[str], Any]) -> Trainer:
-    return Trainer(isolating("auto"))
+def trainer(isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Trainer:
+    return Trainer(isolating("auto"), archive)
 
 
 @pytest.fixture(scope="module")
-def plain(isolating: Callable[[str], Any]) -> Trainer:
-    return Trainer(isolating("process"))
+def plain(isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Trainer:
+    return Trainer(isolating("process"), archive)
 
 
 @pytest.fixture(scope="module")
-def unshared(isolating: Callable[[str], Any]) -> Trainer:
-    return Trainer(isolating("unshare"))
+def unshared(isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Trainer:
+    return Trainer(isolating("unshare"), archive)
 
 
 @pytest.fixture(params=["trainer", "plain", "unshared"])
@@ -401,12 +394,27 @@ def test_a_container_entry_point_runs(either: Trainer) -> None:
     assert either.unpacked(job["ModelArtifacts"]["S3ModelArtifacts"]) == {"m": b""}
 
 
-def test_files_are_uploaded_unpacked_if_the_request_says_so(trainer: Trainer) -> None:
-    output = {"S3OutputPath": f"s3://{BUCKET}/out", "CompressionType": "NONE"}
-    script = "import os; os.chdir(os.environ['SM_MODEL_DIR']); os.mkdir('a'); open('a/b', 'w').write('c')"
-    job = trainer.ended("unpacked", script, OutputDataConfig=output)
+def test_files_are_uploaded_unpacked_and_encrypted_if_the_request_says_so(trainer: Trainer) -> None:
+    output = {"S3OutputPath": f"s3://{BUCKET}/out", "CompressionType": "NONE", "KmsKeyId": "alias/ours"}
+    script = (
+        "import os\n"
+        "for folder in 'SM_MODEL_DIR', 'SM_OUTPUT_DATA_DIR', 'SAGEMAKER_BASE_DIR':\n"
+        "    os.chdir(os.environ[folder]); os.makedirs('checkpoints/a', exist_ok=True)\n"
+        "    open('checkpoints/a/b', 'w').write('secret' * 9)\n"
+    )
+    config = {"S3Uri": f"s3://{BUCKET}/checkpoints/unpacked"}
+    job = trainer.ended("unpacked", script, OutputDataConfig=output, CheckpointConfig=config)
     assert job["ModelArtifacts"]["S3ModelArtifacts"] == f"s3://{BUCKET}/out/unpacked/output/model/"
-    assert trainer.s3.get_object(Bucket=BUCKET, Key="out/unpacked/output/model/a/b")["Body"].read() == b"c"
+    assert job["OutputDataConfig"]["KmsKeyId"] == "alias/ours"
+    below = ["out/unpacked/output/model/checkpoints", "out/unpacked/output/output/checkpoints", "checkpoints/unpacked"]
+    for key in (f"{folder}/a/b" for folder in below):
+        answer = trainer.s3.get_object(Bucket=BUCKET, Key=key)
+        assert answer["Body"].read() == b"secret" * 9
+        assert answer["ServerSideEncryption"] == "aws:kms"
+        assert answer["SSEKMSKeyId"] == "arn:aws:kms:us-east-1:000000000000:alias/ours"
+    stored = [path for path in (trainer.server.home / "objects").rglob("*") if path.is_file()]
+    assert len(stored) > 3
+    assert not [path for path in stored if b"secret" * 9 in path.read_bytes()]
 
 
 def test_the_aws_command_runs_a_job(trainer: Trainer, aws_for: Callable[[Any], Callable[..., Any]]) -> None:

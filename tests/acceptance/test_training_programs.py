@@ -29,8 +29,9 @@ XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 class Shop:
     """A server and a bucket."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, archive: Callable[..., bytes]) -> None:
         self.server = server
+        self.archive = archive
         self.s3 = server.client("s3")
         self.sagemaker = server.client("sagemaker")
         if all(bucket["Name"] != BUCKET for bucket in self.s3.list_buckets()["Buckets"]):
@@ -77,24 +78,14 @@ class Shop:
 
 
 @pytest.fixture(scope="module", params=["auto", "process", "unshare"])
-def shop(request: pytest.FixtureRequest, isolating: Callable[[str], Any]) -> Shop:
-    return Shop(isolating(request.param))
+def shop(request: pytest.FixtureRequest, isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Shop:
+    return Shop(isolating(request.param), archive)
 
 
 @pytest.fixture(scope="module")
-def once(isolating: Callable[[str], Any]) -> Shop:
+def once(isolating: Callable[[str], Any], archive: Callable[..., bytes]) -> Shop:
     """For the built-in algorithms, which are not wrapped."""
-    return Shop(isolating("auto"))
-
-
-def archive(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return out.getvalue()
+    return Shop(isolating("auto"), archive)
 
 
 def wheel(name: str, code: str) -> bytes:
@@ -123,7 +114,7 @@ def test_requirements_are_installed_once_beside_what_is_here(shop: Shop) -> None
         "requirements.txt": b"./tiny-1.0-py3-none-any.whl\n",
         "tiny-1.0-py3-none-any.whl": wheel("tiny", "WORD = 'hello'\n"),
     }
-    source = shop.put("requirements.tar.gz", archive(files))
+    source = shop.put("requirements.tar.gz", shop.archive(files))
     given = {"sagemaker_program": '"train.py"', "sagemaker_submit_directory": f'"{source}"', "epochs": "2"}
     for name in ("first", "second"):
         job = shop.ended(name, "sagemaker-scikit-learn:1.2-1", given)
@@ -136,7 +127,7 @@ def test_requirements_are_installed_once_beside_what_is_here(shop: Shop) -> None
 
 
 def test_requirements_that_cannot_be_installed_fail_the_job_in_words(shop: Shop) -> None:
-    source = shop.put("broken.tar.gz", archive({"train.py": b"", "requirements.txt": b"./not-there.whl\n"}))
+    source = shop.put("broken.tar.gz", shop.archive({"train.py": b"", "requirements.txt": b"./not-there.whl\n"}))
     job = shop.ended(
         "broken",
         "pytorch-training:2.1-cpu-py310",
@@ -149,7 +140,7 @@ def test_requirements_that_cannot_be_installed_fail_the_job_in_words(shop: Shop)
 
 def test_shell_scripts_and_channels_of_source_run(shop: Shop) -> None:
     files = {"run.sh": b'#!/bin/sh\necho "args $*"\necho "niceness $(nice)"\n'}
-    shop.put("channel/sourcedir.tar.gz", archive(files))
+    shop.put("channel/sourcedir.tar.gz", shop.archive(files))
     channel = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/channel/"}
     given = {
         "sagemaker_program": "run.sh",
@@ -240,7 +231,9 @@ def test_the_built_in_xgboost_says_what_is_wrong(once: Shop, name: str, changes:
 
 
 def test_an_xgboost_image_runs_a_script_too(shop: Shop) -> None:
-    source = shop.put("script.tar.gz", archive({"entry.py": b"import xgboost; print('version', xgboost.__version__)"}))
+    source = shop.put(
+        "script.tar.gz", shop.archive({"entry.py": b"import xgboost; print('version', xgboost.__version__)"})
+    )
     given = {"sagemaker_program": "entry.py", "sagemaker_submit_directory": source}
     definitions = {"MetricDefinitions": [{"Name": "v", "Regex": r"version ([0-9]+)\."}]}
     job = shop.ended("script", XGBOOST, given, Algorithm=definitions)

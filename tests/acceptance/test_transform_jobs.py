@@ -101,8 +101,11 @@ def test_rows_are_filtered_joined_and_filtered(batch: Any) -> None:
     processing = {"InputFilter": "$[1:]", "JoinSource": "Input", "OutputFilter": "$[0,3]"}
     start(batch, "joined", "joined", DataProcessing=processing, BatchStrategy="SingleRecord")
     assert ended(batch, "joined")["TransformJobStatus"] == "Completed"
-    start(batch, "plain", "joined", DataProcessing={"InputFilter": "$[1:]"})
+    keyed = {"KmsKeyId": "alias/ours"}
+    start(batch, "plain", "joined", DataProcessing={"InputFilter": "$[1:]"}, target=keyed)
     assert ended(batch, "plain")["TransformJobStatus"] == "Completed"
+    told = batch.s3.head_object(Bucket=BUCKET, Key="out/plain/joined.out")
+    assert told["SSEKMSKeyId"] == "arn:aws:kms:us-east-1:000000000000:alias/ours"
     expected = labels(output(batch, "plain")["joined.out"])
     assert output(batch, "joined")["joined.out"] == "".join(f"id-{n},{label}\n" for n, label in enumerate(expected))
 

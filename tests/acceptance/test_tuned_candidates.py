@@ -67,7 +67,7 @@ def create(
     sagemaker.create_auto_ml_job(
         AutoMLJobName=name,
         InputDataConfig=[{"DataSource": source, "TargetAttributeName": "y"}],
-        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out"},
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out", "KmsKeyId": "alias/ours"},
         AutoMLJobConfig={
             "Mode": mode,
             "CompletionCriteria": {"MaxCandidates": candidates},
@@ -95,7 +95,9 @@ def listed(sagemaker: Any, name: str) -> list[dict[str, Any]]:
 
 def unpacked(s3: Any, uri: str, folder: Path) -> Path:
     key = uri.removeprefix(f"s3://{BUCKET}/")
-    body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    answer = s3.get_object(Bucket=BUCKET, Key=key)
+    assert answer["ServerSideEncryption"] == "aws:kms"
+    body = answer["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         archive.extractall(folder, filter="data")
     return folder
@@ -215,6 +217,55 @@ def test_a_regression_is_two_containers_that_predict(clients: tuple[Any, Any], t
     y = np.array([float(row[-1]) for row in rows])
     errors = second.predict(first.transform([row[:-1] for row in rows])) - y
     assert (errors**2).mean() < 0.2 * y.var()
+
+
+def waves() -> list[list[str]]:
+    """Rows of a sequence, which alone tells the label, a number, and the label."""
+    rng = np.random.default_rng(5)
+    rows = []
+    for number in range(520):
+        fast = number % 2 == 0
+        turns = np.arange(24) * (0.4 if fast else 0.1) + rng.random()
+        values = rng.uniform(0.5, 3) * np.sin(2 * np.pi * turns) + 0.1 * rng.normal(size=24)
+        rows.append([",".join(f"{value:.3f}" for value in values), f"{rng.normal():.3f}", "fast" if fast else "slow"])
+    return rows
+
+
+def written(rows: list[list[str]]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue()
+
+
+def test_a_column_that_is_declared_a_sequence_is_learnt_from_and_predicted_with(
+    clients: tuple[Any, Any], user: Any
+) -> None:
+    sagemaker, s3 = clients
+    rows, specification = waves(), {"FeatureDataTypes": {"wave": "sequence"}}
+    s3.put_object(Bucket=BUCKET, Key="data/waves.csv", Body=written([["wave", "x", "y"], *rows]).encode())
+    s3.put_object(Bucket=BUCKET, Key="features.json", Body=json.dumps(specification).encode())
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/data/waves.csv"}}
+    sagemaker.create_auto_ml_job_v2(
+        AutoMLJobName="tuned-waves",
+        AutoMLJobInputDataConfig=[{"ChannelType": "training", "DataSource": source}],
+        OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out"},
+        RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
+        AutoMLProblemTypeConfig={
+            "TabularJobConfig": {
+                "Mode": "HYPERPARAMETER_TUNING",
+                "TargetAttributeName": "y",
+                "FeatureSpecificationS3Uri": f"s3://{BUCKET}/features.json",
+                "CompletionCriteria": {"MaxCandidates": 1},
+                "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": ["linear-learner"]}]},
+            }
+        },
+    )
+    job = wait(sagemaker, "tuned-waves")
+    assert job["AutoMLJobStatus"] == "Completed", job.get("FailureReason")
+    assert job["BestCandidate"]["FinalAutoMLJobObjectiveMetric"]["Value"] > 0.95
+    user.wait(user.serve("waves", job["BestCandidate"]["InferenceContainers"]))
+    answers = user.ask("waves", written([row[:-1] for row in rows[:100]])).split()
+    assert np.mean([answer == row[-1] for answer, row in zip(answers, rows, strict=False)]) > 0.95
 
 
 def asked_for(containers: list[dict[str, Any]], keys: str) -> list[dict[str, Any]]:

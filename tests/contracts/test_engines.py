@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from pilothouse import engines
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
@@ -270,6 +272,22 @@ class TestForests:
         x, y = make(REGRESSION)
         engines.engine(name).fit(x, y, None, TASKS[REGRESSION], {"n_estimators": 50}).save(tmp_path)
         assert (tmp_path / "forest.safetensors").stat().st_size < 60_000
+
+    @pytest.mark.parametrize(("limit", "trees"), [(6_000, 15), (4_000, 20)])
+    def test_a_folds_forest_is_grown_as_the_refit_will_be(
+        self, name: str, limit: int, trees: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("pilothouse.engines.forest._MOST_LEAVES", limit)
+        x, y = make(REGRESSION)
+        half, task = np.arange(len(y) // 2), replace(TASKS[REGRESSION], rows=len(y))
+        rows_a_leaf = []
+        for rows in (half, np.arange(len(y))):
+            params = {"n_estimators": 20, "min_samples_leaf": 1}
+            engines.engine(name).fit(x.take(rows), y[rows], None, task, params).save(tmp_path)
+            forest = load_file(tmp_path / "forest.safetensors")
+            assert len(forest["root"]) == trees
+            rows_a_leaf.append(trees * len(rows) / np.count_nonzero(forest["feature"] < 0))
+        assert rows_a_leaf[0] == pytest.approx(rows_a_leaf[1], rel=0.2)
 
 
 def test_an_unknown_engine_is_named_in_the_error() -> None:

@@ -1,4 +1,4 @@
-"""What every object store promises, held against the directory and against our own S3 door through botocore."""
+"""What every object store promises, held against the directory, plain and encrypted, and against our own S3 door."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pilothouse.errors import S3Error
-from pilothouse.objects.base import Attributes, Objects
+from pilothouse.objects.base import Attributes, Encryption, Objects
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.objects.s3 import RemoteObjects
 
@@ -64,10 +64,13 @@ def remote(s3_door: Any) -> RemoteObjects:
     return RemoteObjects(s3_door.url, "us-east-1", access_key=s3_door.KEY_ID, secret_key=s3_door.SECRET)
 
 
-@pytest.fixture(params=["directory", pytest.param("remote", marks=pytest.mark.slow)])
+@pytest.fixture(params=["directory", "encrypted", pytest.param("remote", marks=pytest.mark.slow)])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Objects]:
     if request.param == "directory":
         yield DirectoryObjects(tmp_path / "objects")
+        return
+    if request.param == "encrypted":
+        yield DirectoryObjects(tmp_path / "objects").keyed("alias/contract")
         return
     remote = request.getfixturevalue("remote")
     yield remote
@@ -122,6 +125,32 @@ class TestBuckets:
         assert (code_of(error), error.value.status) == ("NoSuchBucket", 404)
         store.create_bucket(BUCKET)
         assert store.list(BUCKET).objects == []
+
+
+class TestEncryption:
+    def test_an_object_tells_how_it_is_encrypted(self, store: Objects) -> None:
+        encryption = Encryption("aws:kms", "arn:aws:kms:us-east-1:000000000000:key/1", True)
+        info = store.encrypting(encryption).put(BUCKET, "k", b"hello")
+        assert info == store.head(BUCKET, "k")
+        assert (info.encryption, info.size, info.etag) == (encryption, 5, hashlib.md5(b"hello").hexdigest())
+        assert store.read(BUCKET, "k") == b"hello"
+
+    def test_a_bucket_encrypts_what_its_writers_say_nothing_of(self, store: Objects) -> None:
+        assert store.bucket_encryption(BUCKET) is None
+        encryption = Encryption("AES256")
+        store.set_bucket_encryption(BUCKET, encryption)
+        assert store.bucket_encryption(BUCKET) == encryption
+        store.encrypting(None).put(BUCKET, "k", b"hello")
+        upload = store.keyed(None).create_upload(BUCKET, "parts")
+        part = store.put_part(BUCKET, "parts", upload, 1, b"hello")
+        assert store.complete(BUCKET, "parts", upload, [(1, part.etag)]).encryption == encryption
+        store.set_bucket_encryption(BUCKET, None)
+        store.encrypting(None).put(BUCKET, "plain", b"hello")
+        assert [store.head(BUCKET, key).encryption for key in ("k", "plain")] == [encryption, None]
+        for call in (store.bucket_encryption, lambda name: store.set_bucket_encryption(name, None)):
+            with pytest.raises(S3Error) as error:
+                call("no-bucket")
+            assert code_of(error) == "NoSuchBucket"
 
 
 class TestContent:

@@ -284,7 +284,7 @@ def test_reports_are_read_line_by_line_as_they_come(tmp_path: Path) -> None:
         stream.write('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
         stream.flush()
         assert listener.cut() is None
-        stream.write('ss": 0.4}\n')
+        stream.write('ss": 0.4}\n{"step": 3, "loss": 0.3}\n')
     assert listener.cut() is not None
     assert heard == [(1, 0.5), (2, 0.4)]
     assert listener.losses == [0.5, 0.4]

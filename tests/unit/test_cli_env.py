@@ -66,10 +66,20 @@ def test_without_a_server_the_configured_port_is_used_and_said(home: Home) -> No
 
 def test_a_running_server_is_found(home: Home) -> None:
     with home.serving():
-        home.announce("http://127.0.0.1:40001")
+        home.announce("http://127.0.0.1:40001", "us-east-1", "000000000000")
         result = CliRunner().invoke(main, ["env", "--home", str(home.root)])
     assert exported(result.stdout)["AWS_ENDPOINT_URL"] == "http://127.0.0.1:40001"
     assert result.stderr == ""
+
+
+def test_what_a_running_server_was_started_with_counts_not_what_is_set_here(home: Home) -> None:
+    with home.serving():
+        home.announce("http://127.0.0.1:40001", "eu-west-1", "111122223333")
+        here = {"PILOTHOUSE_REGION": "us-west-2", "PILOTHOUSE_ACCOUNT_ID": "444455556666"}
+        variables = exported(CliRunner().invoke(main, ["env", "--home", str(home.root)], env=here).stdout)
+    assert variables["AWS_DEFAULT_REGION"] == variables["AWS_REGION"] == "eu-west-1"
+    assert variables["PILOTHOUSE_ROLE_ARN"] == "arn:aws:iam::111122223333:role/PilothouseRole"
+    assert "sagemaker-eu-west-1-111122223333" in (home.root / "sagemaker-config.yaml").read_text()
 
 
 def test_a_home_without_a_key_is_an_error_and_prints_nothing_to_evaluate(tmp_path: Path) -> None:

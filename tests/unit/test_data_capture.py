@@ -16,6 +16,7 @@ from pilothouse.api.capture import Recorder
 from pilothouse.catalog import data_capture
 from pilothouse.catalog.data_capture import Capture, Exchange
 from pilothouse.config import Settings
+from pilothouse.objects.base import Encryption
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Store
@@ -95,13 +96,14 @@ def test_what_waits_is_bounded_and_hours_have_files_of_their_own(
     objects = Slow(settings.objects_root)
     objects.create_bucket("bucket")
     recorder = Recorder(Context(settings, store, objects))
-    recorder.offer(capture(), exchange(b'"0123456789"'))
+    keyed = capture(KmsKeyId="alias/ours")
+    recorder.offer(keyed, exchange(b'"0123456789"'))
     assert objects.begun.wait(30)
     for hour in range(4):
-        recorder.offer(capture(), exchange(f'"{hour}12345678"'.encode(), at=AT + 3600 * hour))
+        recorder.offer(keyed, exchange(f'"{hour}12345678"'.encode(), at=AT + 3600 * hour))
     objects.may_go_on.set()
     recorder.close()
     told = {record["captureData"]["endpointInput"]["data"] for record in lines(objects)}
     assert told == {'"0123456789"', '"012345678"', '"112345678"'}
-    assert len(list(objects.walk("bucket"))) == 3
+    assert [info.encryption for info in objects.walk("bucket")] == [Encryption("aws:kms", "alias/ours")] * 3
     store.close()

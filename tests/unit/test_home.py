@@ -19,7 +19,7 @@ import sys, time, pathlib
 from pilothouse.home import Home
 home = Home(pathlib.Path(sys.argv[1]))
 with home.serving():
-    home.announce("http://127.0.0.1:1")
+    home.announce("http://127.0.0.1:1", "us-east-1", "000000000000")
     print("held", flush=True)
     time.sleep(600)
 """
@@ -50,7 +50,7 @@ def test_a_home_that_is_a_file_is_refused_in_words(tmp_path: Path) -> None:
 
 def test_a_second_server_is_refused_and_the_first_one_named(home: Home) -> None:
     with home.serving():
-        home.announce("http://127.0.0.1:8642")
+        home.announce("http://127.0.0.1:8642", "us-east-1", "000000000000")
         with (
             pytest.raises(ConfigurationError, match=f"process {os.getpid()} at http://127.0.0.1:8642"),
             Home(home.root).serving(),
@@ -61,7 +61,7 @@ def test_a_second_server_is_refused_and_the_first_one_named(home: Home) -> None:
 
 def test_a_home_can_be_served_again_after_a_stop(home: Home) -> None:
     with home.serving():
-        home.announce("http://127.0.0.1:8642")
+        home.announce("http://127.0.0.1:8642", "us-east-1", "000000000000")
     assert home.running() is None
     with home.serving():
         assert home.running() is None

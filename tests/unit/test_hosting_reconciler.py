@@ -184,6 +184,23 @@ def test_an_endpoint_is_in_service_once_all_its_replicas_answer(house: Installat
     assert (house.launcher.alive[0].models[0] / "manifest.json").is_file()
 
 
+def test_endpoints_are_read_again_only_when_something_was_written(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.deploy()
+    house.until_status("InService")
+    house.reconciler.tick()
+    reads: list[str] = []
+    find = house.store.find
+    monkeypatch.setattr(house.store, "find", lambda kind, **how: reads.append(kind) or find(kind, **how))
+    for _ in range(3):
+        house.reconciler.tick()
+    assert not reads
+    house.launcher.alive[0].crash()
+    house.until(lambda: bool(house.replicas()) and len(house.launcher.started) == 2)
+    assert reads
+
+
 def test_a_replica_runs_all_containers_of_its_variant(house: Installation) -> None:
     house.objects.put("bucket", "second.tar.gz", house.objects.read("bucket", "model.tar.gz"))
     house.deploy(archives=["model.tar.gz", "second.tar.gz"])

@@ -1,4 +1,4 @@
-"""KMS keys: what names one, and what a real S3 is asked for on its account."""
+"""KMS keys: what names one, whose they are, and what a real S3 is asked for on their account."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pilothouse.catalog.data_capture import Capture
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.objects import s3
 from pilothouse.objects.base import Attributes
-from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.objects.s3 import RemoteObjects
 
 KEY = "arn:aws:kms:us-east-1:000000000000:key/1234"
@@ -82,11 +81,18 @@ def test_without_a_key_nothing_is_said_of_encryption(remote: tuple[RemoteObjects
     assert recorder.encryption()["put_object"] == {}
 
 
-def test_a_directory_stores_as_ever(tmp_path: Path) -> None:
-    objects = DirectoryObjects(tmp_path)
-    objects.create_bucket("bucket")
-    objects.keyed(KEY).put("bucket", "key", b"content")
-    assert objects.read("bucket", "key") == b"content"
+@pytest.mark.parametrize("prefix", ["", "arn:aws:kms:us-east-1:000000000000:", "arn:aws-cn:kms:cn-1:111111111111:"])
+@pytest.mark.parametrize("name", ["key/12ab34cd-12ab-34cd-56ef-1234567890ab", "key/mrk-1234", "alias/our/key_1"])
+def test_ids_aliases_and_their_arns_name_a_key(prefix: str, name: str) -> None:
+    text = prefix + name if prefix else name.removeprefix("key/")
+    assert kms.names_key(text)
+    full = prefix + name if prefix else f"arn:aws:kms:us-east-1:000000000000:{name}"
+    assert kms.arn(text, "us-east-1", "000000000000") == full
+
+
+@pytest.mark.parametrize("text", ["", "key/1", "a b", "alias/", "a/b", "arn:aws:s3:::b", "1234\n", "x" * 2049, "é"])
+def test_other_texts_name_none(text: str) -> None:
+    assert not kms.names_key(text)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pilothouse.launch.engine import Box, Engine
 
 ENGINE = Engine("podman", "/usr/bin/podman", "4.3.1")
@@ -36,6 +38,17 @@ def test_one_of_several_is_called_by_its_name_and_knows_the_others(tmp_path: Pat
     known = ["--add-host", "algo-1:127.9.9.1", "--add-host", "algo-2:127.9.9.2"]
     assert made.named() == ["--hostname", "algo-2", *known]
     assert box(tmp_path).named() == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "option"), [("docker", ["--gpus", "all"]), ("podman", ["--device", "nvidia.com/gpu=all"])]
+)
+def test_gpus_are_passed_on_as_each_engine_wants_them(tmp_path: Path, engine: str, option: list[str]) -> None:
+    by = replace(ENGINE, name=engine)
+    words, without = (by.running(replace(box(tmp_path), gpus=gpus), (), ("train",)) for gpus in (True, False))
+    place = words.index(option[0])
+    assert words[place : place + 2] == option
+    assert [*words[:place], *words[place + 2 :]] == without
 
 
 def test_without_a_network_it_has_none(tmp_path: Path) -> None:

@@ -52,6 +52,17 @@ def test_one_hot_columns_and_n_grams_need_memory_in_linear_models_alone() -> Non
     assert memory.peak(smaller, wide) <= 1 << 30
 
 
+def test_a_linear_model_has_no_more_than_some_rows_in_memory_at_once() -> None:
+    linear = CandidatePlan("linear-learner-1", "linear-learner")
+    some, more = (Facts(rows, 20, BINARY, 2) for rows in (250_000, 2_500_000))
+    kept = memory.peak(CandidatePlan("xgboost-1", "xgboost"), more) - memory.peak(OTHER, some)
+    assert memory.peak(linear, more) - memory.peak(linear, some) < kept
+    room = memory.peak(linear, more) - (64 << 20)
+    fewer = memory.fitted(linear, more, room)
+    assert fewer is not None
+    assert memory.peak(fewer, more) <= room
+
+
 def test_a_trial_that_fits_is_left_as_it_is() -> None:
     assert memory.fitted(BOOSTER, BIG, 16 << 30) == BOOSTER
 

@@ -121,6 +121,15 @@ def test_a_further_candidate_is_near_its_model_and_the_same_under_its_seed() -> 
     assert one == again != other
 
 
+def test_a_further_forest_looks_at_another_number_of_columns_than_those_there_are() -> None:
+    model = CandidatePlan("extra-trees-1", "extra-trees", {"max_features": 0.5})
+    others = [model]
+    while (drawn := further(model, len(others) + 1, 100 * len(others), others, columns=6)) is not None:
+        others.append(drawn)
+    counts = [int(plan.params["max_features"] * 6) for plan in others]
+    assert 3 <= len(counts) == len(set(counts)) <= 6
+
+
 def test_what_has_nothing_to_vary_has_no_further_candidates() -> None:
     assert further(CandidatePlan("x", "fastai"), 2, 0) is None
 

@@ -25,7 +25,7 @@ TASKS = [Task(REGRESSION, 0, "MSE"), Task(BINARY, 2, "F1"), Task(MULTICLASS, 3, 
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "LARGE_CELLS", 1000)
     monkeypatch.setattr(selection, "BLOCK_CELLS", 5 * 400)
-    monkeypatch.setattr("pilothouse.engines.linear._DESIGN_ROWS", 1000)
+    monkeypatch.setattr("pilothouse.engines.linear._ROWS_IN_MEMORY", 1000)
     monkeypatch.setattr("pilothouse.engines.linear._STREAMED_CELLS", 40_000)
     monkeypatch.setattr("pilothouse.engines.nets.streamed._PIECE", 64)
     monkeypatch.setattr("pilothouse.engines.nets.streamed._CELLS", 64 * 20 * 8)
@@ -103,6 +103,48 @@ def test_a_linear_model_whose_time_is_over_has_learnt_from_some_rows(
     model = _fitted("linear-learner", mapped, tmp_path, task, {}, deadline=0.0)
     prediction = model.predict(mapped)
     assert np.isfinite(prediction).all()
+
+
+LINEAR = [*((task, {"l1": l1}) for task in TASKS for l1 in (0.0, 5.0)), (TASKS[0], {"loss": "huber"})]
+
+
+@pytest.mark.parametrize(("task", "params"), LINEAR)
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_a_linear_model_of_rows_that_come_block_by_block_is_that_of_all_rows(
+    mapped: Features, monkeypatch: pytest.MonkeyPatch, task: Task, params: dict[str, Any], on_disk: bool
+) -> None:
+    y, w = _targets(mapped, task), np.random.default_rng(2).random(ROWS)
+    engine = engines.engine("linear-learner")
+    few = engine.fit(*capped(mapped, y, w, {"max_rows": 1000}, 0), task, {"knots": 0, **params})
+    streamed = engine.fit(Selection(mapped) if on_disk else mapped, y, w, task, {"knots": 0, **params})
+    monkeypatch.setattr("pilothouse.engines.linear._ROWS_IN_MEMORY", ROWS)
+    whole = engine.fit(mapped, y, w, task, {"knots": 0, **params})
+
+    def distance(model: Model) -> float:
+        return float(np.abs(model.predict(mapped) - whole.predict(mapped)).mean())
+
+    # What is left is that the design's means are those of fewer rows, and that solvers end when they are close.
+    assert distance(streamed) < 0.15 * distance(few)
+
+
+def test_a_linear_model_sees_every_row_and_has_few_in_memory(mapped: Features, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks: list[tuple[int, int]] = []
+    part = Selection._part
+
+    def counted(self: Selection, start: int, stop: int) -> Features:
+        blocks.append((start, stop))
+        return part(self, start, stop)
+
+    monkeypatch.setattr(Selection, "_part", counted)
+    monkeypatch.setattr("pilothouse.engines.linear._STREAMED_CELLS", 7_000)
+    engines.engine("linear-learner").fit(Selection(mapped), _targets(mapped, TASKS[1]), None, TASKS[1], {"l1": 1.0})
+    assert max(stop - start for start, stop in blocks) == 1000  # those that the start is learnt from
+    walked = [(start, stop) for start, stop in blocks if stop - start not in (0, 1, 1000)]
+    walk = walked[: walked.index((walked[0][0], walked[0][1]), 1)]
+    assert [start for start, _ in walk] == [0, *(stop for _, stop in walk[:-1])]
+    assert walk[-1][1] == ROWS
+    assert len(walk) > 10
+    assert len(walked) % len(walk) == 0
 
 
 def test_a_linear_model_of_n_grams_is_solved_block_by_block(tmp_path: Path) -> None:

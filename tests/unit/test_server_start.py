@@ -15,6 +15,7 @@ from pilothouse.config import Settings
 from pilothouse.credentials import Credentials
 from pilothouse.errors import ConfigurationError
 from pilothouse.home import Home
+from pilothouse.objects.master_keys import MasterKeys
 from pilothouse.server import connections, listen, raise_descriptors, refuse_open_door
 
 
@@ -70,6 +71,24 @@ def test_the_doctor_names_an_open_home_and_an_open_credentials_file(tmp_path: Pa
     assert "0600" in faults["access keys"]
 
 
+def test_the_doctor_names_master_keys_that_are_lost_damaged_or_open(tmp_path: Path) -> None:
+    home, keys = tmp_path / "home", tmp_path / "keys"
+    settings = Settings(home=home, master_keys=keys, port=0)
+
+    def faults() -> list[str]:
+        return [f.seen for f in examine(settings) if f.subject == "master keys" and not f.good]
+
+    assert "is no folder" in faults()[0]
+    keys.mkdir()
+    assert faults() == []
+    MasterKeys(settings.master_keys_file).newest()
+    assert faults() == []
+    settings.master_keys_file.chmod(0o644)
+    assert "should be 0600" in faults()[0]
+    settings.master_keys_file.write_text("{}")
+    assert "does not hold master keys" in faults()[0]
+
+
 def test_the_doctor_names_a_port_in_use_and_ends_with_exit_code_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -82,7 +101,7 @@ def test_the_doctor_names_a_server_that_does_not_answer(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.create()
     with home.serving():
-        home.announce("http://127.0.0.1:1")
+        home.announce("http://127.0.0.1:1", "us-east-1", "000000000000")
         faults = [finding.seen for finding in examine(Settings(home=tmp_path)) if not finding.good]
     assert len(faults) == 1
     assert "does not answer" in faults[0]

@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 
 from pilothouse.errors import ConfigurationError, ServiceUnavailable
 from pilothouse.store import engine, schema, statements
+from pilothouse.store.changes import Changes
 from pilothouse.store.store import Store
 from pilothouse.store.tables import SCHEMA_VERSION, metadata
 
@@ -155,3 +156,32 @@ def assert_indexed(store: Store, query) -> str:
     assert "USING INDEX" in plan
     assert "TEMP B-TREE" not in plan
     return plan
+
+
+def test_a_look_finds_what_anybody_committed_since_the_last(store: Store, tmp_path: Path) -> None:
+    changes = Changes(store)
+    assert changes.any()
+    assert not changes.any()
+    store.insert("model", "here", {})
+    assert changes.any()
+    elsewhere = opened(tmp_path / "store.sqlite")
+    elsewhere.get("model", "here")
+    assert not changes.any()
+    elsewhere.insert("model", "there", {})
+    elsewhere.close()
+    assert changes.any()
+    assert not changes.any()
+    changes.close()
+    assert store.database.engine.pool.checkedout() == 0
+
+
+def test_a_store_that_cannot_be_read_may_have_changed(tmp_path: Path) -> None:
+    changes = Changes(opened(tmp_path / "nowhere" / "store.sqlite"))
+    assert changes.any()
+    assert changes.any()
+
+
+def test_every_look_finds_something_on_a_database_that_does_not_tell() -> None:
+    changes = Changes(Store("postgresql://user@127.0.0.1:1/db", region="us-east-1", account="000000000000"))
+    assert changes.any()
+    assert changes.any()

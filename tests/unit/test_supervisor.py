@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pilothouse import clock
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed
 from pilothouse.launch.base import Exit, Program
@@ -18,6 +19,7 @@ from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
 from pilothouse.work.kinds import JobKind
 from pilothouse.work.supervisor import FRUITLESS, Supervisor, unexpected_end
+from pilothouse.work.watchdog import LEASE_TTL
 
 KIND = "toy-job"
 CHILD = "toy-child"
@@ -178,6 +180,31 @@ def test_a_new_job_is_claimed_when_the_supervisor_is_woken(
     eventually(lambda: launcher.processes)
 
 
+def test_a_job_that_another_process_created_is_claimed(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    supervise()
+    add(store, "new")
+    eventually(lambda: launcher.processes)
+
+
+def test_a_lease_that_ran_out_is_noticed_though_nobody_writes(
+    store: Store,
+    supervise: Callable[..., Supervisor],
+    launcher: PretendingLauncher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add(store, "job")
+    ends = threading.Event()
+    monkeypatch.setattr(store.database, "now", lambda _connection: time.time() + 3600 * ends.is_set())
+    assert Leases(store).claim([KIND], owner="another server", ttl=600) is not None
+    supervise()
+    time.sleep(0.5)
+    assert not launcher.processes
+    ends.set()
+    eventually(lambda: launcher.processes)
+
+
 def test_a_job_whose_server_died_with_it_names_the_server_in_its_reason() -> None:
     assert unexpected_end(5, None).startswith("The job process, or the server with it, ended unexpectedly 5 times")
     assert unexpected_end(5, Exit(signal=9)).startswith(
@@ -195,6 +222,74 @@ def test_a_job_whose_process_dies_is_started_again_at_once(
     attempts = [process.program.arguments["attempt"] for process in launcher.processes]
     assert attempts == [1, 2]
     assert not Leases(store).renew(launcher.processes[0].lease, 15)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock that leases are measured by so many seconds on."""
+    moved: list[float] = []
+    now = clock.now
+    monkeypatch.setattr(clock, "now", lambda: now() + sum(moved))
+    return moved.append
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> list[Lease | None]:
+    """What each look for a job has found."""
+    claim, found = Leases.claim, list[Lease | None]()
+
+    def looked(self: Leases, *arguments: Any, **options: Any) -> Lease | None:
+        found.append(claim(self, *arguments, **options))
+        return found[-1]
+
+    monkeypatch.setattr(Leases, "claim", looked)
+    return found
+
+
+def test_a_launch_that_takes_longer_than_a_lease_starts_one_process(
+    store: Store,
+    supervise: Callable[..., Supervisor],
+    launcher: PretendingLauncher,
+    later: Callable[[float], None],
+    rounds: list[Lease | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launch = launcher.launch
+
+    def slowly(program: Program) -> PretendedProcess:
+        later(4 * LEASE_TTL)
+        return launch(program)
+
+    monkeypatch.setattr(launcher, "launch", slowly)
+    add(store, "job")
+    supervise()
+    eventually(lambda: rounds.count(None) > 2)
+    assert [process.lease.attempt for process in launcher.processes] == [1]
+    assert Leases(store).renew(launcher.processes[0].lease, LEASE_TTL)
+
+
+def test_a_machine_that_was_suspended_goes_on_with_the_processes_that_it_had(
+    store: Store,
+    supervise: Callable[..., Supervisor],
+    launcher: PretendingLauncher,
+    later: Callable[[float], None],
+    rounds: list[Lease | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = Leases.claim
+
+    def suspended_after_the_second(self: Leases, *arguments: Any, **options: Any) -> Lease | None:
+        found = looked(self, *arguments, **options)
+        if len(rounds) == 2:
+            later(4 * LEASE_TTL)
+        return found
+
+    monkeypatch.setattr(Leases, "claim", suspended_after_the_second)
+    add(store, "job")
+    supervise()
+    eventually(lambda: len(rounds) > 4)
+    assert [process.lease.attempt for process in launcher.processes] == [1]
+    assert launcher.processes[0].poll() is None
 
 
 def test_a_job_that_has_ended_is_not_started_again(

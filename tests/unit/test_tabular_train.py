@@ -14,10 +14,11 @@ from scipy.sparse import csr_matrix
 
 from pilothouse.errors import TrialTimeout
 from pilothouse.problems.evaluate import evaluate
-from pilothouse.problems.tabular import bag, threshold
+from pilothouse.problems.tabular import bag, stack, threshold
 from pilothouse.problems.tabular import train as training
 from pilothouse.problems.tabular.bag import Bag, others_choose
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
+from pilothouse.problems.tabular.finished import Finished
 from pilothouse.problems.tabular.predictor import TabularPredictor
 from pilothouse.problems.tabular.read import Reading, prepare
 from pilothouse.problems.tabular.train import train
@@ -180,8 +181,16 @@ def test_rows_with_copies_are_also_predicted_by_a_model_that_saw_one_but_not_mea
     assert right[copied].mean() > 0.95
     assert result["metrics"]["Train"]["Accuracy"] < 0.45
 
-    run(tmp_path, data, "top", inputs=[str(tmp_path / "trial")])
-    assert not (tmp_path / "top" / "familiar.npy").exists()
+    fed = [Finished.load(tmp_path / "trial")]
+    honest, as_met = stack.stacked(prepared, fed).features.numeric, stack.as_met(prepared, fed)
+    assert as_met is not None
+    changed = np.flatnonzero((honest != as_met.numeric).any(axis=1))
+    assert set(changed) <= set(rows[copied])
+    assert len(changed) > 0.7 * copied.sum()
+    run(tmp_path, data, "top", algorithm="extra-trees", inputs=[str(tmp_path / "trial")])
+    second_oof, second_familiar = (np.load(tmp_path / "top" / f"{name}.npy") for name in ("oof", "familiar"))
+    np.testing.assert_array_equal(second_oof[~copied], second_familiar[~copied])
+    assert (second_oof[copied] != second_familiar[copied]).any(axis=1).mean() > 0.7
 
 
 def test_the_same_seed_gives_the_same_candidate(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def context(tmp_path: Path) -> Iterator[Context]:
     context.store.close()
 
 
-def channel(name: str = "train", **source: str) -> dict[str, Any]:
+def channel(name: str = "train", **source: Any) -> dict[str, Any]:
     return {
         "ChannelName": name,
         "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://box/data/", **source}},
@@ -62,6 +62,16 @@ def algorithm(image: str = "pytorch-training:2.1", **changes: Any) -> dict[str, 
 def resources(**changes: Any) -> dict[str, Any]:
     merged = {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, **changes}
     return {name: value for name, value in merged.items() if value is not None}
+
+
+GROUPS = [
+    {"InstanceGroupName": name, "InstanceType": "ml.m5.large", "InstanceCount": count}
+    for name, count in (("a", 1), ("b", 2))
+]
+
+
+def grouped(*groups: dict[str, Any]) -> dict[str, Any]:
+    return resources(InstanceType=None, InstanceCount=None, InstanceGroups=list(groups))
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -130,7 +140,23 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ResourceConfig": resources(VolumeSizeInGB=None)}, "ResourceConfig needs VolumeSizeInGB"),
     ({"ResourceConfig": resources(InstanceCount=0)}, "Set it to between 1 and 100"),
     ({"ResourceConfig": resources(InstanceCount=2), "EnableNetworkIsolation": True}, "could not reach each other"),
-    ({"ResourceConfig": resources(InstanceGroups=[{}])}, "InstanceGroups are not served"),
+    ({"ResourceConfig": resources(InstanceGroups=GROUPS)}, "has both InstanceGroups and InstanceType"),
+    ({"ResourceConfig": grouped(*GROUPS[:1] * 2)}, "two groups named a"),
+    ({"ResourceConfig": grouped({**GROUPS[0], "InstanceCount": 0})}, "Set it to between 1 and 100"),
+    (
+        {"ResourceConfig": grouped(*GROUPS), "InputDataConfig": [channel(InstanceGroupNames=["c"])]},
+        "for the instance group c, which is none",
+    ),
+    ({"InputDataConfig": [channel(InstanceGroupNames=["a"])]}, "for the instance group a, which is none"),
+    ({"ResourceConfig": grouped(*GROUPS), "EnableNetworkIsolation": True}, "the hosts could not reach"),
+    (
+        {
+            "AlgorithmSpecification": algorithm("xgboost:1"),
+            "HyperParameters": {},
+            "ResourceConfig": grouped(*GROUPS),
+        },
+        "A built-in algorithm has no InstanceGroups",
+    ),
     ({"OutputDataConfig": {"S3OutputPath": "s3://none/out"}}, 'The bucket "none" of S3OutputPath does not exist'),
     ({"CheckpointConfig": {"S3Uri": "s3://none/c"}}, 'The bucket "none" of CheckpointConfig.S3Uri'),
     ({"CheckpointConfig": {"S3Uri": "s3://box/c", "LocalPath": "/etc"}}, "must lie below /opt/ml"),

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pilothouse.launch.base import Exit
+from pilothouse.training.documents import End
 from pilothouse.training.outcome import LATE, STOPPED, Verdict, judged, lost, together
-from pilothouse.training.program import End
 
 SHOWN = "python train.py --lr 1"
 

@@ -15,6 +15,7 @@ from pilothouse.errors import LaunchFailed
 from pilothouse.launch import engine
 from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.slots import memory_share
+from pilothouse.training import commands
 from pilothouse.training.instances import Instance, instances
 from pilothouse.training.run import Run
 from pilothouse.training.runs import Runs
@@ -57,14 +58,14 @@ class Running:
         self.terminate()
 
 
-def spec(count: int, image: str = "pilothouse/script:1") -> TrainingJob:
+def spec(count: int, image: str = "pilothouse/script:1", type: str = "ml.m5.large") -> TrainingJob:
     return TrainingJob.of(
         {
             "TrainingJobName": "one",
             "AlgorithmSpecification": {"TrainingImage": image, "TrainingInputMode": "File"},
             "HyperParameters": {"sagemaker_program": "t.py", "sagemaker_submit_directory": "s3://b/s.tar.gz"},
             "OutputDataConfig": {"S3OutputPath": "s3://b/out"},
-            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": count, "VolumeSizeInGB": 1},
+            "ResourceConfig": {"InstanceType": type, "InstanceCount": count, "VolumeSizeInGB": 1},
         }
     )
 
@@ -163,3 +164,36 @@ def test_hosts_share_the_memory_of_one_trial(tmp_path: Path) -> None:
         program: Program = runs._program(instance, tmp_path / instance.host.name, 60)
         assert program.memory_limit == memory_share(settings) // 4
         assert program.arguments["task"]["limits"]["data_bytes"] in (2 * (memory_share(settings) // 4), -1)
+
+
+@pytest.mark.parametrize(
+    ("type", "image", "here", "passed_on"),
+    [
+        ("ml.g5.xlarge", "me/image:1", 2, 2),
+        ("ml.p4d.24xlarge", "me/image:1", 0, 0),
+        ("ml.m5.large", "me/image:1", 2, 0),
+        ("ml.m5.large", "pilothouse/script:1", 2, 2),
+    ],
+)
+def test_a_program_is_told_of_the_gpus_that_it_can_use(
+    type: str, image: str, here: int, passed_on: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "gpus", lambda: here)
+    monkeypatch.setattr(engine, "engine", lambda: engine.Engine("docker", "/usr/bin/docker", "27.1"))
+    job = spec(1, image, type)
+    row, [instance] = SimpleNamespace(arn="arn:one", created_at=0.0), instances(job, "arn:one", tmp_path)
+    instance.lay_out(job)
+    made = commands.Commands(
+        Settings(home=tmp_path, launcher="docker", isolation="process"),
+        job,
+        row,
+        instance,
+        1,  # type: ignore[arg-type]
+    )
+    program = made.all[-1]
+    if made._mode == "container":
+        assert ("--gpus" in program.argv) == (passed_on > 0)
+        assert f"SM_NUM_GPUS={passed_on}\n" in (instance.directory / "variables.env").read_text()
+    else:
+        assert program.environment["SM_NUM_GPUS"] == str(passed_on)
+    assert any("has GPUs" in line for line in made.opening()) == (type == "ml.p4d.24xlarge")

@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 from pilothouse.api import content, zero_copy
 from pilothouse.api.connection import Connection
 from pilothouse.api.zero_copy import FileResponse
-from pilothouse.objects.stored import window
+from pilothouse.objects.ciphertext import KEY, Plaintext, Segment
+from pilothouse.objects.stored import extent, window
 
 SIZE = 24 << 20
 START, LENGTH = 1000, SIZE - 3000
@@ -93,6 +94,13 @@ def test_a_window_of_a_file_arrives_and_the_connection_goes_on(port: int, stored
         for _ in range(3):
             client.sendall(GET)
             assert answer(client) == wanted(stored)
+
+
+def test_what_is_encrypted_is_not_sent_as_it_stands(stored: Path) -> None:
+    descriptor = os.open(stored, os.O_RDONLY)
+    plain = Plaintext(descriptor, [Segment(SIZE, bytes(KEY))], "file")
+    with window(descriptor, SIZE, plain=plain) as stream:
+        assert extent(stream) is None
 
 
 def test_requests_sent_ahead_are_answered_in_turn(port: int, stored: Path) -> None:

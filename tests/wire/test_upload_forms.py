@@ -60,6 +60,7 @@ def test_a_form_stores_a_file_with_what_its_fields_say(s3: Any) -> None:
         "Cache-Control": "no-store",
         "x-amz-meta-who": "Jürgen",
         "acl": "private",
+        "x-amz-server-side-encryption": "AES256",
         "tagging": "<Tagging><TagSet><Tag><Key>a</Key><Value>b c</Value></Tag></TagSet></Tagging>",
     }
     conditions = [{name: value} for name, value in fields.items()]
@@ -68,6 +69,7 @@ def test_a_form_stores_a_file_with_what_its_fields_say(s3: Any) -> None:
     assert (status, body, headers["etag"]) == (204, b"", stored["ETag"])
     assert headers["location"].endswith(f"/{BUCKET}/in/a.csv")
     assert (stored["Body"].read(), stored["ContentType"], stored["CacheControl"]) == (b"a,b\n", "text/csv", "no-store")
+    assert stored["ServerSideEncryption"] == "AES256"
     assert s3.get_object_tagging(Bucket=BUCKET, Key="in/a.csv")["TagSet"] == [{"Key": "a", "Value": "b c"}]
 
 

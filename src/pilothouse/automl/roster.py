@@ -22,12 +22,15 @@ _PATIENCE, _LEAST_GAIN = 8, 0.0005
 
 
 class Roster:
-    """Thread-safe. `dataset` is the job's prepared data, on some of whose rows the finished are blended."""
+    """Thread-safe. `dataset` is the job's prepared data, of so many `columns`, on some of whose rows the finished are
+    blended.
+    """
 
-    def __init__(self, job: Job, dataset: Path) -> None:
+    def __init__(self, job: Job, dataset: Path, columns: int) -> None:
         from pilothouse.problems.tabular.progress import Progress  # a job that waits for its data needs no numpy
 
         self._job = job
+        self._columns = columns
         self._lock = threading.Lock()
         self._progress: Progress = Progress(dataset)
         self._plans: dict[str, CandidatePlan] = {}
@@ -90,7 +93,9 @@ class Roster:
         ranked = sorted(weights, key=lambda name: weights[name] / varied[self._plans[name].algorithm], reverse=True)
         for name in ranked:
             model = self._plans[name]
-            drawn = planning.further(model, varied[model.algorithm] + 1, 10_000 + 100 * len(self._plans))
+            others = [plan for plan in self._plans.values() if plan.algorithm == model.algorithm]
+            seed = 10_000 + 100 * len(self._plans)
+            drawn = planning.further(model, varied[model.algorithm] + 1, seed, others, self._columns)
             if model.layer == 1 and drawn is not None:
                 return drawn
         return None

@@ -57,7 +57,7 @@ class Trials:
         self._host = HostCosts(job.settings.home / HOST_COSTS)
         self._known = self._host.factors()
         self._costs = planning.Costs(self._facts, self._known)
-        self._roster = Roster(job, dataset)
+        self._roster = Roster(job, dataset, self._facts.columns)
         self._lock = threading.Lock()
         self._layer_reserve = 0.0
         self._margin = _LEAST_MARGIN

@@ -25,9 +25,25 @@ _OWN = "sagemaker_"
 _OBJECTIVE = "_tuning_objective_metric"
 
 
+HOMOGENEOUS = "homogeneousCluster"
+"""What AWS calls the one group of a job whose instances are all alike."""
+
+
+@dataclass(frozen=True)
+class InstanceGroup:
+    """Instances of one type: the hosts with these numbers, which are counted from 1 over all groups."""
+
+    name: str
+    type: str
+    hosts: range
+
+
 @dataclass(frozen=True)
 class Channel:
-    """A named input: the objects that `uri` means, as `data_type` says. `shuffle`: a seed for their order."""
+    """A named input: the objects that `uri` means, as `data_type` says. `shuffle`: a seed for their order.
+
+    `hosts`: the numbers of those that get it; none for all.
+    """
 
     name: str
     uri: str
@@ -38,6 +54,7 @@ class Channel:
     compression: str
     record_wrapper: str
     shuffle: int | None = None
+    hosts: tuple[int, ...] = ()
 
     @property
     def is_sharded(self) -> bool:
@@ -62,8 +79,7 @@ class TrainingJob:
     checkpoints: tuple[str, str] | None
     environment: Mapping[str, str]
     max_runtime: int
-    instance_type: str
-    instances: int
+    groups: tuple[InstanceGroup, ...]
     volume_gib: int
     isolated: bool
 
@@ -72,7 +88,7 @@ class TrainingJob:
         """Reads a request whose shape has been checked."""
         algorithm = request.get("AlgorithmSpecification", {})
         resources, output = request.get("ResourceConfig", {}), request["OutputDataConfig"]
-        mode = algorithm.get("TrainingInputMode", "File")
+        mode, groups = algorithm.get("TrainingInputMode", "File"), _groups(resources)
         return cls(
             name=request["TrainingJobName"],
             image=algorithm.get("TrainingImage"),
@@ -80,18 +96,26 @@ class TrainingJob:
             entrypoint=tuple(algorithm.get("ContainerEntrypoint", ())),
             arguments=tuple(algorithm.get("ContainerArguments", ())),
             hyperparameters=request.get("HyperParameters", {}),
-            channels=tuple(_channel(channel, mode) for channel in request.get("InputDataConfig", ())),
+            channels=tuple(_channel(channel, mode, groups) for channel in request.get("InputDataConfig", ())),
             output_path=output["S3OutputPath"].rstrip("/"),
             compressed=output.get("CompressionType", "GZIP") == "GZIP",
             kms_key=kms.of_output(request),
             checkpoints=_checkpoints(request.get("CheckpointConfig")),
             environment=request.get("Environment", {}),
             max_runtime=request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME),
-            instance_type=resources.get("InstanceType") or _first_group(resources).get("InstanceType", "local"),
-            instances=resources.get("InstanceCount") or 1,
+            groups=groups,
             volume_gib=resources.get("VolumeSizeInGB") or DEFAULT_VOLUME_GIB,
             isolated=request.get("EnableNetworkIsolation", False),
         )
+
+    @property
+    def instances(self) -> int:
+        """How many there are, over all groups."""
+        return sum(len(group.hosts) for group in self.groups)
+
+    def group(self, host: int) -> InstanceGroup:
+        """The one that the host with this number belongs to."""
+        return next(group for group in self.groups if host in group.hosts)
 
     @property
     def program(self) -> str | None:
@@ -138,8 +162,9 @@ def below_root(path: str) -> str | None:
     return str(pure.relative_to(ROOT))
 
 
-def _channel(channel: Document, mode: str) -> Channel:
+def _channel(channel: Document, mode: str, groups: tuple[InstanceGroup, ...]) -> Channel:
     source = channel["DataSource"].get("S3DataSource", {})
+    named = [group for group in groups if group.name in source.get("InstanceGroupNames", ())]
     return Channel(
         name=channel["ChannelName"],
         uri=source.get("S3Uri", ""),
@@ -150,6 +175,7 @@ def _channel(channel: Document, mode: str) -> Channel:
         compression=channel.get("CompressionType", "None"),
         record_wrapper=channel.get("RecordWrapperType", "None"),
         shuffle=channel.get("ShuffleConfig", {}).get("Seed"),
+        hosts=tuple(number for group in named for number in group.hosts),
     )
 
 
@@ -159,9 +185,13 @@ def _checkpoints(config: Document | None) -> tuple[str, str] | None:
     return config["S3Uri"].rstrip("/"), config.get("LocalPath") or DEFAULT_CHECKPOINTS
 
 
-def _first_group(resources: Document) -> Document:
-    groups: list[Document] = resources.get("InstanceGroups") or [{}]
-    return groups[0]
+def _groups(resources: Document) -> tuple[InstanceGroup, ...]:
+    alike = {"InstanceType": "local", "InstanceCount": 1, **resources, "InstanceGroupName": HOMOGENEOUS}
+    found, first = [], 1
+    for group in resources.get("InstanceGroups") or [alike]:
+        hosts = range(first, first := first + group["InstanceCount"])
+        found.append(InstanceGroup(group["InstanceGroupName"], group["InstanceType"], hosts))
+    return tuple(found)
 
 
 def first_state(at: float) -> Document:

@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from pilothouse.config import Settings
 from pilothouse.credentials import Credentials
 from pilothouse.errors import PilothouseError
 from pilothouse.home import Home
+from pilothouse.objects.master_keys import MasterKeys
 
 _LIBRARIES = ("boto3", "lightgbm", "xgboost-cpu", "catboost", "scikit-learn", "numpy", "pyarrow", "sqlalchemy")
 _LOW_DISK = 2 << 30
@@ -58,6 +59,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from (_library(name) for name in _LIBRARIES)
     yield _home(settings)
     yield _keys(settings)
+    yield _master_keys(settings)
     yield _database(settings)
     yield _disk(settings)
     yield _memory()
@@ -99,14 +101,23 @@ def _keys(settings: Settings) -> Finding:
     file = settings.credentials_file
     if not file.exists():
         return Finding("access keys", "none yet; the first `pilothouse serve` makes one")
-    return _trial("access keys", lambda: _key_facts(file))
+    return _trial("access keys", lambda: _key_facts("access keys", file, Credentials(file).all()))
 
 
-def _key_facts(file: Path) -> Finding:
+def _master_keys(settings: Settings) -> Finding:
+    file = settings.master_keys_file
+    if settings.master_keys and not settings.master_keys.is_dir():
+        return Finding("master keys", f"{settings.master_keys} is no folder; mount it", good=False)
+    if not file.exists():
+        return Finding("master keys", "none yet; the first encrypted object makes one")
+    return _trial("master keys", lambda: _key_facts("master keys", file, MasterKeys(file).all()))
+
+
+def _key_facts(subject: str, file: Path, keys: Sequence[object]) -> Finding:
     mode = stat.S_IMODE(file.stat().st_mode)
     private = mode & 0o077 == 0
-    seen = f"{len(Credentials(file).all())} in {file}, mode {mode:04o}"
-    return Finding("access keys", seen if private else f"{seen}; should be 0600", private)
+    seen = f"{len(keys)} in {file}, mode {mode:04o}"
+    return Finding(subject, seen if private else f"{seen}; should be 0600", private)
 
 
 def _database(settings: Settings) -> Finding:

@@ -31,14 +31,19 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 def env(home: Path | None) -> None:
     """Print the variables that boto3, the AWS CLI and the SageMaker SDK need.
 
+    They are those of the server that runs on the home, if one does, else of one that would be started now.
+
     Use it as: eval "$(pilothouse env)"
     """
     settings = load(home=home)
+    running = Home(settings.home).running()
+    if running is not None:
+        settings = settings.model_copy(update=running.names())
     key = _key(settings)
     environment.write_sdk_defaults(settings)
     for name in in_the_way(os.environ):
         click.echo(f"unset {name}")
-    url = _url(settings)
+    url = running.url if running is not None else _url_to_be(settings)
     for name, value in (environment.variables(settings, key, url) | past_proxies(os.environ, url)).items():
         click.echo(f"export {name}={shlex.quote(value)}")
 
@@ -66,10 +71,7 @@ def _key(settings: Settings) -> AccessKey:
     return keys[0]
 
 
-def _url(settings: Settings) -> str:
-    running = Home(settings.home).running()
-    if running is not None:
-        return running.url
+def _url_to_be(settings: Settings) -> str:
     url = environment.url(settings.host, settings.port)
     click.echo(f"No server runs on {settings.home} now. These variables are for one that will be at {url}.", err=True)
     return url

@@ -13,13 +13,14 @@ from pilothouse.errors import ConfigurationError
 
 
 def load(**options: Any) -> Settings:
-    """Settings, with an absolute home. An option that is None is left out. A wrong one is a `ConfigurationError`."""
+    """Settings, with absolute paths. An option that is None is left out. A wrong one is a `ConfigurationError`."""
     given = {name: value for name, value in options.items() if value is not None}
     try:
         settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError(_sentences(error)) from error
-    return settings.model_copy(update={"home": settings.home.expanduser().resolve()})
+    given = {"home": settings.home, "master_keys": settings.master_keys}
+    return settings.model_copy(update={name: path and path.expanduser().resolve() for name, path in given.items()})
 
 
 def _sentences(error: ValidationError) -> str:

@@ -41,6 +41,8 @@ class EmbeddedServer:
     def __enter__(self) -> EmbeddedServer:
         self.home.create()
         running = self.home.running()
+        if running is not None:
+            self.settings = self.settings.model_copy(update=running.names())
         self.url = running.url if running else self._start()
         return self
 

@@ -33,7 +33,7 @@ def fetch(
         infos = manifest.expand(objects, channel.data_type, channel.uri, empty=True)
         root = manifest.root(objects, channel.data_type, channel.uri, infos)
         paths = []
-        for info in host.shard(infos) if channel.is_sharded else infos:
+        for info in host.part(channel, infos):
             go_on()
             paths.append(relative(info, root))
             _copy(objects, info, folder / paths[-1])

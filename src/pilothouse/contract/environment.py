@@ -66,14 +66,20 @@ def _possible(name: str, value: str) -> bool:
 
 
 def _toolkit(job: TrainingJob, around: Surroundings) -> dict[str, Any]:
-    root, hyperparameters = around.root, job.user_hyperparameters
+    root, hyperparameters, host = around.root, job.user_hyperparameters, around.host
+    resources, given = resource_config(job, host), [channel.name for channel in job.channels if host.gets(channel)]
+    groups = {group["instance_group_name"]: group for group in resources["instance_groups"]}
     program = job.program
     level = decoded(job.hyperparameters.get("sagemaker_container_log_level", str(_INFO)))
     facts = {
-        "hosts": around.host.names,
-        "current_host": around.host.name,
-        "current_instance_type": job.instance_type,
-        "current_instance_group": "homogeneousCluster",
+        "hosts": host.names,
+        "current_host": host.name,
+        "current_instance_type": resources["current_instance_type"],
+        "current_instance_group": resources["current_group_name"],
+        "current_instance_group_hosts": groups[resources["current_group_name"]]["hosts"],
+        "instance_groups": list(groups),
+        "instance_groups_dict": groups,
+        "is_hetero": len(groups) > 1,
         "network_interface_name": NETWORK_INTERFACE,
         "num_cpus": around.cpus,
         "num_gpus": around.gpus,
@@ -81,11 +87,11 @@ def _toolkit(job: TrainingJob, around: Surroundings) -> dict[str, Any]:
         "log_level": level,
         "hps": hyperparameters,
         "framework_params": _framework(job),
-        "channels": sorted(channel.name for channel in job.channels),
+        "channels": sorted(given),
         "input_dir": f"{root}/input",
         "input_config_dir": f"{root}/input/config",
-        "input_data_config": input_data_config(job),
-        "resource_config": resource_config(job, around.host),
+        "input_data_config": input_data_config(job, host),
+        "resource_config": resources,
         "model_dir": f"{root}/model",
         "output_dir": f"{root}/output",
         "output_data_dir": f"{root}/output/data",
@@ -95,16 +101,16 @@ def _toolkit(job: TrainingJob, around: Surroundings) -> dict[str, Any]:
         "module_dir": job.submit_directory or f"{root}/code",
         "user_args": arguments(hyperparameters),
     }
-    channels = {f"channel_{channel.name}": f"{root}/input/data/{channel.name}" for channel in job.channels}
+    channels = {f"channel_{name}": f"{root}/input/data/{name}" for name in given}
     each = {f"hp_{name}": value for name, value in hyperparameters.items()}
-    directories = {channel.name: f"{root}/input/data/{channel.name}" for channel in job.channels}
+    directories = {name: f"{root}/input/data/{name}" for name in given}
     training = {
         **facts,
         "job_name": job.name,
         "hyperparameters": hyperparameters,
         "channel_input_dirs": directories,
-        "master_hostname": around.host.names[0],
-        "is_master": around.host.number == 1,
+        "master_hostname": host.names[0],
+        "is_master": host.number == 1,
     }
     return {**facts, **channels, **each, "training_env": training}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pilothouse import names
+from pilothouse.catalog.training_jobs import Channel, InstanceGroup
 
 Thing = TypeVar("Thing")
 _ETC_HOSTS = Path("/etc/hosts")
@@ -36,6 +37,10 @@ class Host:
         """What all of the job are called."""
         return [_name(number) for number in range(1, self.of + 1)]
 
+    def named(self, group: InstanceGroup) -> list[str]:
+        """What those of a group are called, as far as they are there."""
+        return [_name(number) for number in group.hosts if number <= self.of]
+
     @property
     def is_alone(self) -> bool:
         """Whether the job has no other host."""
@@ -46,9 +51,18 @@ class Host:
         """The address of each host of the job, by its name."""
         return {name: f"{self.network}.{number}" for number, name in enumerate(self.names, start=1)}
 
-    def shard(self, things: Sequence[Thing]) -> Sequence[Thing]:
-        """This host's part of what is shared out: every thing is one host's, and all get as many, give or take one."""
-        return things[self.number - 1 :: self.of]
+    def gets(self, channel: Channel) -> bool:
+        """Whether a channel is for this host."""
+        return not channel.hosts or self.number in channel.hosts
+
+    def part(self, channel: Channel, things: Sequence[Thing]) -> Sequence[Thing]:
+        """What this host gets of a channel's objects: all, or of a sharded one its part. There every thing is one
+        host's, and all that the channel is for get as many, give or take one.
+        """
+        if not channel.is_sharded:
+            return things
+        hosts = channel.hosts or range(1, self.of + 1)
+        return things[hosts.index(self.number) :: len(hosts)]
 
     def table(self) -> str:
         """This machine's /etc/hosts with the hosts of the job before it."""

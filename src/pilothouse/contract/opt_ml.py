@@ -64,7 +64,7 @@ class OptMl:
         self.renew_outputs()
         documents = {
             "hyperparameters": dict(job.hyperparameters),
-            "inputdataconfig": input_data_config(job),
+            "inputdataconfig": input_data_config(job, host),
             "resourceconfig": resource_config(job, host),
         }
         for name, document in documents.items():
@@ -94,8 +94,8 @@ class OptMl:
         return text.decode(errors="replace").strip()[:_LONGEST_FAILURE] or None
 
 
-def input_data_config(job: TrainingJob) -> dict[str, Any]:
-    """The content of inputdataconfig.json."""
+def input_data_config(job: TrainingJob, host: Host = ALONE) -> dict[str, Any]:
+    """The content of inputdataconfig.json, for the program of `host`."""
     return {
         channel.name: {
             **({"ContentType": channel.content_type} if channel.content_type else {}),
@@ -103,19 +103,22 @@ def input_data_config(job: TrainingJob) -> dict[str, Any]:
             "S3DistributionType": channel.distribution,
             "RecordWrapperType": channel.record_wrapper,
         }
-        for channel in job.channels
+        for channel in filter(host.gets, job.channels)
     }
 
 
 def resource_config(job: TrainingJob, host: Host = ALONE) -> dict[str, Any]:
     """The content of resourceconfig.json, for the program of `host`."""
-    group = {"instance_group_name": "homogeneousCluster", "instance_type": job.instance_type, "hosts": host.names}
+    mine = job.group(host.number)
     return {
         "current_host": host.name,
-        "current_instance_type": job.instance_type,
-        "current_group_name": group["instance_group_name"],
+        "current_instance_type": mine.type,
+        "current_group_name": mine.name,
         "hosts": host.names,
-        "instance_groups": [group],
+        "instance_groups": [
+            {"instance_group_name": group.name, "instance_type": group.type, "hosts": host.named(group)}
+            for group in job.groups
+        ],
         "network_interface_name": NETWORK_INTERFACE,
     }
 

@@ -118,7 +118,7 @@ class Pipe:
         infos = list(self._infos)
         if self._channel.shuffle is not None:
             random.Random(f"{self._channel.shuffle} {epoch}").shuffle(infos)
-        return self._host.shard(infos) if self._channel.is_sharded else infos
+        return self._host.part(self._channel, infos)
 
     def _wrapped(self, info: ObjectInfo, stream: BinaryIO) -> Iterator[bytes]:
         if self._channel.compression == "Gzip":
@@ -158,7 +158,7 @@ class Pipes:
     def __enter__(self) -> Self:
         try:
             for host, data in self._hosts:
-                for channel in self._channels:
+                for channel in filter(host.gets, self._channels):
                     self._pipes.append(Pipe(self._objects, channel, data, host))
         except BaseException:
             self._close()

@@ -30,11 +30,16 @@ Labelled = tuple["Features", Array, Array | None]
 
 @dataclass(frozen=True)
 class Task:
-    """What is learnt. `n_classes` is 0 for regression; `metric` is the job's objective, by its catalog name."""
+    """What is learnt. `n_classes` is 0 for regression; `metric` is the job's objective, by its catalog name.
+
+    `rows`: how many there are in all, of which the refit learns; what depends on the number of rows goes by it, so that
+    the refit is like the folds' models, which were judged. 0: as many as a model is given.
+    """
 
     problem_type: str
     n_classes: int
     metric: str
+    rows: int = 0
 
     def __post_init__(self) -> None:
         expected = {REGRESSION: self.n_classes == 0, BINARY: self.n_classes == 2, MULTICLASS: self.n_classes >= 2}

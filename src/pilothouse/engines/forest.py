@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ _TREES, _TREES_ON_MANY_ROWS, _MANY_ROWS = 200, 100, 10_000
 _BATCH = 10
 _MOST_LEAVES = 1_000_000
 """Leaves in a whole forest: about 20 MB of arrays."""
+
+_FEWEST_TREES = 2 / 3
+"""The share of the wanted trees that must be left before leaves get larger, to stay below that limit."""
 
 _STEPS = 4
 """Steps of all trees between two looks at whether any has not ended."""
@@ -143,10 +147,12 @@ class _Forest:
         values = matrix(x)
         median = _medians(values)
         values = _filled(values, median)
-        settings = self._defaults(task, len(x)) | params
+        rows = max(len(x), min(task.rows, params.get("max_rows", task.rows)))
+        settings = self._defaults(task, rows) | params
         settings.pop("max_rows", None)
-        trees = int(settings.pop("n_estimators"))
-        settings["min_samples_leaf"] = _leaf_rows(len(x), trees, int(settings["min_samples_leaf"]))
+        trees, settings["min_samples_leaf"] = _fitting(
+            rows, int(settings.pop("n_estimators")), int(settings["min_samples_leaf"])
+        )
         kind = getattr(sklearn.ensemble, self._kinds[0] if task.regression else self._kinds[1])
         forest = kind(n_estimators=0, warm_start=True, random_state=seed, n_jobs=threads, **settings)
         while forest.n_estimators < trees:
@@ -217,9 +223,12 @@ def _walkable(arrays: dict[str, Array]) -> bool:
     )
 
 
-def _leaf_rows(rows: int, trees: int, wanted: int) -> int:
-    """Rows in each leaf, so that the forest stays below its limit of leaves."""
-    return max(wanted, -(-rows * trees // _MOST_LEAVES))
+def _fitting(rows: int, trees: int, leaf: int) -> tuple[int, int]:
+    """Trees, and rows in each leaf, with which the forest stays below its limit of leaves: as near to those wanted as
+    can be.
+    """
+    leaf = max(leaf, math.ceil(rows * trees * _FEWEST_TREES / _MOST_LEAVES))
+    return max(1, min(trees, leaf * _MOST_LEAVES // rows)), leaf
 
 
 def _medians(values: Array) -> Array:

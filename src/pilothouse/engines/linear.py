@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,10 @@ import numpy as np
 from pilothouse.data.selection import Selection
 from pilothouse.data.text import is_topic
 from pilothouse.engines.base import Array, Labelled, Model, Task, capped, is_heard, probabilities
-from pilothouse.engines.penalised import SQUARED, Watched, classification, regression
-from pilothouse.engines.solvers import TERM_SCALE, AnyColumns, Columns, StreamedColumns, logistic, ridge, softmax
+from pilothouse.engines.losses import SQUARED, Errors, LogLoss, Loss, softmax
+from pilothouse.engines.penalised import FLAT, FLAT_WITH_TERMS, Penalties, mean_loss, minimised
+from pilothouse.engines.solvers import TERM_SCALE, Columns, ridge
+from pilothouse.engines.walks import over_all, walk
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -27,13 +29,12 @@ _CLIP = 0.005
 
 _WIDEST = 1e9
 
-_DESIGN_ROWS = 200_000
-"""Rows that the design and the start are learnt from where not all are in memory."""
+_ROWS_IN_MEMORY, _CELLS_IN_MEMORY, _LEAST_IN_MEMORY = 200_000, 16 << 20, 20_000
 
 _WATCHED_ROWS = 20_000
 
-_STREAMED_CELLS = 8 << 20
-"""Cells of a design matrix that is made for some of the rows: 64 MB."""
+_STREAMED_CELLS = 4 << 20
+"""Cells of a design matrix that is made for some of the rows: 32 MB."""
 
 _MOST_KNOTS = 7
 _SAMPLE = 5000
@@ -199,18 +200,26 @@ class LinearLearner:
         deadline: float | None = None,
     ) -> Model:
         x, y, w = capped(x, y, w, params, seed)
-        most = {"max_rows": _DESIGN_ROWS} if isinstance(x, Selection) else {}
-        few, few_y, few_w = capped(x, y, w, most, seed)
+        few, few_y, few_w = capped(x, y, w, {"max_rows": rows_in_memory(x.columns)}, seed)
         few = few.whole()
         design = Design.fit(few, int(params.get("knots", _MOST_KNOTS)))
         a = Columns.of(design.matrix(few), few.sparse)
-        penalties = _Penalties.of(params)
-        watched = _watched(design, valid) if valid is not None and is_heard() else None
-        asked = penalties.times(len(few) / len(x))
-        theta, intercept = _solved(a, few_y, few_w, task, asked, deadline, watched=watched)
-        if isinstance(x, Selection) and not _is_over(deadline):
-            # What a share of the rows says is close already, so few walks over all of them are left.
-            theta, intercept = _solved(_streamed(design, x), y, w, task, penalties, deadline, (theta, intercept))
+        counts, few_counts = _counts(y, w), _counts(few_y, few_w)
+        l2, kind = float(params.get("l2", 1.0)), str(params.get("loss", SQUARED))
+        penalties = Penalties(float(params.get("l1", 0.0)) / len(y), l2 / len(y))
+        flat = FLAT if a.sparse is None else FLAT_WITH_TERMS
+        if task.regression and kind == SQUARED and not penalties.l1 and len(few) == len(x):
+            theta, intercept = ridge(a, y, counts, l2, deadline)
+        else:
+            loss = _loss(y, counts, task, kind)
+            here = mean_loss(loss, a, few_y, few_counts)
+            start = np.zeros((a.count, len(loss.start))), loss.start
+            watch = _watch(loss, design, valid) if valid is not None and is_heard() else None
+            point = minimised(here, start, penalties, flat=flat, deadline=deadline, watch=watch)
+            if len(few) < len(x):
+                everywhere = walk(loss, _pieces(design, x), y, counts, deadline)
+                point = over_all(here, everywhere, point, penalties, rows=len(few), flat=flat, deadline=deadline)
+            theta, intercept = loss.scaled(*point)
         coefficients, terms = a.parted(theta)
         return LinearModel(design, coefficients, intercept, task.n_classes, terms)
 
@@ -224,65 +233,40 @@ class LinearLearner:
         return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"], terms)
 
 
-@dataclass(frozen=True)
-class _Penalties:
-    """What a training asks for: penalties in rows, and the loss of a regression."""
-
-    l1: float
-    l2: float
-    loss: str
-
-    @classmethod
-    def of(cls, params: dict[str, Any]) -> _Penalties:
-        return cls(float(params.get("l1", 0.0)), float(params.get("l2", 1.0)), str(params.get("loss", SQUARED)))
-
-    def times(self, share: float) -> _Penalties:
-        """As they weigh beside a share of the rows."""
-        return replace(self, l1=self.l1 * share, l2=self.l2 * share)
+def rows_in_memory(columns: int) -> int:
+    """So many rows are in memory at once, several times over; of more than those the others come block by block."""
+    return min(_ROWS_IN_MEMORY, max(_LEAST_IN_MEMORY, _CELLS_IN_MEMORY // max(columns, 1)))
 
 
-def _solved(
-    a: AnyColumns,
-    y: Array,
-    w: Array | None,
-    task: Task,
-    asked: _Penalties,
-    deadline: float | None,
-    start: tuple[Array, Array] | None = None,
-    watched: Watched | None = None,
-) -> tuple[Array, Array]:
-    """Coefficients and intercepts; where the solver can, from `start`, and telling the loss of `watched` rows."""
-    weights = np.ones(len(y)) if w is None else np.asarray(w, dtype=np.float64) * (len(y) / max(w.sum(), 1e-300))
-    if task.regression and (asked.l1 > 0 or asked.loss != SQUARED):
-        return regression(a, y, weights, asked.l1, asked.l2, asked.loss, deadline, watched, absolute=task.absolute)
-    if asked.l1 > 0:
-        return classification(a, y, weights, asked.l1, asked.l2, task.n_classes, deadline, watched)
+def _counts(y: Array, w: Array | None) -> Array:
+    """How much each row counts: 1 on average."""
+    return np.ones(len(y)) if w is None else np.asarray(w, dtype=np.float64) * (len(y) / max(w.sum(), 1e-300))
+
+
+def _loss(y: Array, counts: Array, task: Task, kind: str) -> Loss:
     if task.regression:
-        return ridge(a, y, weights, asked.l2, deadline)
-    return logistic(a, y, weights, asked.l2, task.n_classes, deadline, start)
+        return Errors.on(y, counts, kind, by_distance=task.absolute)
+    return LogLoss.on(y, counts, task.n_classes)
 
 
-def _watched(design: Design, valid: Labelled) -> Watched:
-    """The design's columns of at most so many watched rows, evenly spread, and their targets."""
+def _watch(loss: Loss, design: Design, valid: Labelled) -> Callable[[Array, Array], float]:
+    """What is told of a point: by at most so many of the watched rows, evenly spread."""
     x, y, _ = valid
     rows = slice(0, None, max(1, -(-len(x) // _WATCHED_ROWS)))
     few = x.take(rows).whole()
-    return Columns.of(design.matrix(few), few.sparse), y[rows]
+    a, values = Columns.of(design.matrix(few), few.sparse), y[rows]
+    return lambda theta, intercept: loss.told(a.times(theta) + intercept, values)
 
 
-def _is_over(deadline: float | None) -> bool:
-    return deadline is not None and time.monotonic() >= deadline
-
-
-def _streamed(design: Design, x: Selection) -> StreamedColumns:
-    """The design's columns of all rows, so many at a time as make `_STREAMED_CELLS`."""
+def _pieces(design: Design, x: Features) -> Callable[[], Iterator[Columns]]:
+    """The design's columns of all rows, so many at a time as make `_STREAMED_CELLS`, each time anew."""
+    selected = x if isinstance(x, Selection) else Selection(x)
 
     def of(block: Features) -> Columns:
         return Columns.of(design.matrix(block), block.sparse)
 
-    first = of(x.take(slice(0, 1)).whole())
-    rows = max(1, _STREAMED_CELLS // max(int(first.dense.shape[1]), 1))
-    return StreamedColumns(lambda: map(of, x.blocks(rows)), first)
+    rows = max(1, _STREAMED_CELLS // max(int(of(x.take(slice(0, 1)).whole()).dense.shape[1]), 1))
+    return lambda: map(of, selected.blocks(rows))
 
 
 def _quantiles(numeric: Array) -> tuple[Array, Array]:

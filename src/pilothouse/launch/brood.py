@@ -15,12 +15,16 @@ from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.child import become
 
 _WATCH = 0.2  # seconds between two looks at memory
+_COUNT = 1.0  # seconds between two looks for new descendants while a program holds less than half of its memory
 _SHARE = 20  # a look at memory may take 1/20 of the time, however many processes the host has
 
 
 @dataclass(eq=False)
 class Child:
-    """A forked program. `owner` and `number` are its nursery's; `exit` is set when it has ended."""
+    """A forked program. `owner` and `number` are its nursery's; `exit` is set when it has ended.
+
+    `family`: it and its descendants, as they were counted last; to be counted again at `count_at`.
+    """
 
     pid: int
     program: Program
@@ -29,6 +33,8 @@ class Child:
     number: int = 0
     reason: str | None = None
     exit: Exit = field(default_factory=Exit)
+    family: list[int] = field(default_factory=list)
+    count_at: float = 0.0
 
 
 class Brood:
@@ -80,13 +86,16 @@ class Brood:
             self._next_look = now + max(_WATCH, _SHARE * spent)
 
     def _look_at_memory(self) -> None:
-        limited = [child for child in self._children.values() if child.program.memory_limit is not None]
-        if not limited:
-            return
-        seen = processes.table()
-        for child in limited:
-            limit = child.program.memory_limit or 0
-            used = processes.exceeds(processes.family(seen, [child.pid]), limit) if child.reason is None else None
+        seen: processes.Table = {}
+        for child in self._children.values():
+            limit = child.program.memory_limit
+            if limit is None or child.reason is not None:
+                continue
+            now = time.monotonic()
+            if now >= child.count_at or processes.resident(child.family) > limit // 2:
+                seen = seen or processes.table()
+                child.family, child.count_at = processes.family(seen, [child.pid]), now + _COUNT
+            used = processes.exceeds(child.family, limit)
             if used is not None:
                 self._end(child, f"exceeded its memory limit of {_size(limit)} (it used {_size(used)})")
 

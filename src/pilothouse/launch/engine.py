@@ -55,6 +55,7 @@ class Engine:
             *("--security-opt", "no-new-privileges", "--log-driver", "none"),
             *("--pids-limit", str(box.processes), "--memory", str(box.memory)),
             *user,
+            *(self._gpus if box.gpus else ()),
             *box.named(),
             *box.given(),
             *(["--entrypoint", entry[0]] if entry else []),
@@ -62,6 +63,11 @@ class Engine:
             *entry[1:],
             *words,
         ]
+
+    @property
+    def _gpus(self) -> tuple[str, str]:
+        """The option by which a container gets all GPUs: Docker by its runtime of NVIDIA's, Podman by CDI."""
+        return ("--gpus", "all") if self.name == "docker" else ("--device", "nvidia.com/gpu=all")
 
     def removing(self, container: str) -> list[str]:
         """The command that ends and removes a container."""
@@ -76,7 +82,8 @@ class Engine:
 class Box:
     """A container to be: `base` is the host's folder at /opt/ml, `memory` in bytes, `file` where its variables go.
 
-    `hostname` is what it is called among `addresses`, those of the containers that it can talk to by name.
+    With `gpus` it gets all of this machine's. `hostname` is what it is called among `addresses`, those of the
+    containers that it can talk to by name.
     """
 
     container: str
@@ -87,6 +94,7 @@ class Box:
     memory: int
     processes: int
     network: bool
+    gpus: bool = False
     hostname: str = ""
     addresses: Mapping[str, str] = field(default_factory=dict)
 

@@ -87,11 +87,15 @@ def exceeds(pids: Iterable[int], limit: int) -> int | None:
     processes share count once, which the kernel is only asked for if it matters, since it has to walk all pages.
     """
     members = list(pids)
-    most = sum(map(_resident, members))
-    if most <= limit:
+    if resident(members) <= limit:
         return None
     used = sum(map(_proportional, members))
     return used if used > limit else None
+
+
+def resident(pids: Iterable[int]) -> int:
+    """The memory of `pids` in bytes, without what is backed by files; shared pages count for each that has them."""
+    return sum(map(_resident, pids))
 
 
 def _resident(pid: int) -> int:

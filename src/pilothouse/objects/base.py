@@ -29,14 +29,33 @@ class Bucket:
 
 
 @dataclass(frozen=True)
+class Encryption:
+    """How an object is encrypted at rest.
+
+    `algorithm` as S3 spells it: "AES256", with a key of the store's own, or "aws:kms", with the KMS key whose id, ARN
+    or alias is `kms_key` (None: the one that an account has for S3). `bucket_key` is told again and changes nothing.
+    """
+
+    algorithm: str
+    kms_key: str | None = None
+    bucket_key: bool = False
+
+
+def by_kms(kms_key: str | None) -> Encryption | None:
+    """Encryption with this KMS key; None without one."""
+    return Encryption("aws:kms", kms_key) if kms_key else None
+
+
+@dataclass(frozen=True)
 class ObjectInfo:
     """What is known of an object without reading it.
 
     `size` is in bytes, `modified_at` in seconds since the epoch. `etag` (no quotes) is the MD5 in hexadecimal, or for
     an object that came in n parts the MD5 of the parts' MD5s followed by "-n". `checksums` maps algorithms as S3 spells
     them ("CRC32") to base64; `headers` holds what the writer set of Cache-Control, Content-Disposition,
-    Content-Encoding, Content-Language and Expires; `tagged` counts the tags. A listing of a remote store leaves all but
-    size, etag and modified_at at their defaults; `head` fills them.
+    Content-Encoding, Content-Language and Expires; `tagged` counts the tags; `encryption` is None for one that lies
+    there as it is. Size, etag and checksums are those of the plain bytes in any case. A listing of a remote store
+    leaves all but size, etag and modified_at at their defaults; `head` fills them.
     """
 
     bucket: str
@@ -49,6 +68,7 @@ class ObjectInfo:
     checksums: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     tagged: int = 0
+    encryption: Encryption | None = None
 
     @property
     def uri(self) -> str:
@@ -84,6 +104,7 @@ class Part:
     etag: str
     modified_at: float
     checksums: Mapping[str, str] = field(default_factory=dict)
+    encryption: Encryption | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,7 @@ class Upload:
     started_at: float
     checksum_algorithm: str | None = None
     checksum_type: ChecksumType = "COMPOSITE"
+    encryption: Encryption | None = None
 
 
 PartList = list[Part]
@@ -106,9 +128,12 @@ class Objects(Protocol):
     """An object store. Safe to use from many threads, and the same store from many processes."""
 
     def keyed(self, kms_key: str | None) -> Objects:
-        """This store for one writer, whose objects it encrypts with this KMS key if it can: S3 can, a directory can't.
+        """This store for one writer, whose objects it encrypts with this KMS key; as `encrypting` does with None."""
 
-        None: S3 does as the bucket says.
+    def encrypting(self, encryption: Encryption | None) -> Objects:
+        """This store for one writer, whose objects and uploads it encrypts so, or by None as their bucket says.
+
+        Readers need no view of their own.
         """
 
     def create_bucket(self, bucket: str) -> None:
@@ -122,6 +147,12 @@ class Objects(Protocol):
 
     def buckets(self) -> list[Bucket]:
         """All buckets, by name."""
+
+    def bucket_encryption(self, bucket: str) -> Encryption | None:
+        """How a bucket has objects encrypted whose writers don't say; None: not at all."""
+
+    def set_bucket_encryption(self, bucket: str, encryption: Encryption | None) -> None:
+        """Change that, for what is written from now on."""
 
     def put(
         self,

@@ -10,6 +10,7 @@ A bucket exists as long as its `keys` folder does. Many processes may use one ro
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import json
 import os
@@ -23,20 +24,25 @@ from pilothouse import clock
 from pilothouse.errors import S3Error
 from pilothouse.names import token
 from pilothouse.objects import checksums as sums
-from pilothouse.objects import facts, keys, transfer, tree
+from pilothouse.objects import defaults, facts, keys, transfer, tree
 from pilothouse.objects.base import (
     Attributes,
     Body,
     Bucket,
     ChecksumType,
     Chosen,
+    Encryption,
     Listing,
     ObjectInfo,
     Part,
     PartList,
     Upload,
     UploadList,
+    by_kms,
 )
+from pilothouse.objects.ciphertext import Plaintext
+from pilothouse.objects.envelope import Envelopes, encryption_of
+from pilothouse.objects.master_keys import MasterKeys
 from pilothouse.objects.refusals import bucket_exists_already, no_such_bucket, no_such_key, precondition_failed
 from pilothouse.objects.stored import Draft, facts_of, open_content, sync_folder, window, write_synced
 from pilothouse.objects.uploads import Uploads
@@ -44,16 +50,24 @@ from pilothouse.objects.uploads import Uploads
 _ATTEMPTS = 100
 _ABOUT = "bucket.json"
 _LOCK = "lock"
+_MASTER_KEYS = "master-keys.json"
 
 
 class DirectoryObjects:
-    """`Objects` under one directory, which is made when first needed."""
+    """`Objects` under one directory, which is made when first needed. Without `master_keys` that file is beside it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, master_keys: Path | None = None) -> None:
         self._root = root
+        self._envelopes = Envelopes(MasterKeys(master_keys or root.with_name(_MASTER_KEYS)))
+        self._encryption: Encryption | None = None
 
-    def keyed(self, kms_key: str | None) -> DirectoryObjects:  # noqa: ARG002
-        return self
+    def keyed(self, kms_key: str | None) -> DirectoryObjects:
+        return self.encrypting(by_kms(kms_key))
+
+    def encrypting(self, encryption: Encryption | None) -> DirectoryObjects:
+        view = copy.copy(self)
+        view._encryption = encryption
+        return view
 
     def create_bucket(self, bucket: str) -> None:
         home = self._root / keys.check_bucket(bucket)
@@ -86,6 +100,12 @@ class DirectoryObjects:
         found = sorted(path for path in self._root.glob("*/keys") if not path.parent.name.startswith("."))
         return [Bucket(path.parent.name, _created(path)) for path in found]
 
+    def bucket_encryption(self, bucket: str) -> Encryption | None:
+        return defaults.read(self._keys(bucket).parent)
+
+    def set_bucket_encryption(self, bucket: str, encryption: Encryption | None) -> None:
+        defaults.write(self._keys(bucket).parent, encryption)
+
     def put(
         self,
         bucket: str,
@@ -103,12 +123,13 @@ class DirectoryObjects:
         expected = checksums if checksums is not None else {}
         digests = sums.Digests(expected)
         keys.check_key(key)
-        with self._draft(bucket) as draft:
+        encryption = self._encryption or self.bucket_encryption(bucket)
+        with self._draft(bucket, encryption) as draft:
             draft.write(body, digests)
             digests.verify(expected)
             what = Attributes(content_type, metadata or {}, headers or {}, tags or {})
             known = facts.of_new(what, digests.md5, digests.values())
-            draft.seal(known)
+            known = self._sealed(draft, known, encryption, bucket, key)
             self._publish(draft, bucket, key, replace, if_match)
             return facts.info(bucket, key, known, draft.size)
 
@@ -118,12 +139,17 @@ class DirectoryObjects:
     def open(
         self, bucket: str, key: str, start: int = 0, length: int | None = None, *, etag: str | None = None
     ) -> BinaryIO:
-        known, size, descriptor = self._opened(self._object(bucket, key), key)
-        stream = window(descriptor, size, start, length)
-        if etag is not None and known["etag"] != etag:
-            stream.close()
-            raise precondition_failed("If-Match")
-        return stream
+        path = self._object(bucket, key)
+        known, size, descriptor = self._opened(path, key)
+        try:
+            if etag is not None and known["etag"] != etag:
+                raise precondition_failed("If-Match")
+            segments = self._envelopes.open(known, (bucket, key), path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        plain = None if segments is None else Plaintext(descriptor, segments, path.name)
+        return window(descriptor, size, start, length, plain)
 
     def read(self, bucket: str, key: str) -> bytes:
         with self.open(bucket, key) as stream:
@@ -152,8 +178,8 @@ class DirectoryObjects:
         for _ in range(_ATTEMPTS):
             known, size, descriptor = self._opened(path, key)
             with window(descriptor, size), self._draft(bucket) as draft:
-                draft.append(descriptor, size)
-                draft.seal({**known, "tags": dict(tags)})
+                draft.append(descriptor, size, self._envelopes.open(known, (bucket, key), path))
+                self._sealed(draft, {**known, "tags": dict(tags)}, encryption_of(known), bucket, key)
                 with self._writing(bucket, alone=True):
                     if not _is_still(path, descriptor):
                         continue
@@ -202,7 +228,8 @@ class DirectoryObjects:
         checksum_type: ChecksumType = "COMPOSITE",
     ) -> str:
         keys.check_key(key)
-        return self._uploads(bucket).create(key, attributes or Attributes(), checksum_algorithm, checksum_type)
+        what, encryption = attributes or Attributes(), self._encryption or self.bucket_encryption(bucket)
+        return self._uploads(bucket).create(key, what, checksum_algorithm, checksum_type, encryption)
 
     def put_part(
         self,
@@ -240,7 +267,7 @@ class DirectoryObjects:
             etag = sums.composite_etag(part.etag for part in chosen)
             known = facts.of_new(uploads.attributes(upload_id), etag, values)
             known |= facts.of_completed(upload_id, chosen, upload.checksum_algorithm)
-            draft.seal(known)
+            known = self._sealed(draft, known, upload.encryption, bucket, key)
             self._publish(draft, bucket, key, replace, if_match)
         with contextlib.suppress(S3Error):  # another complete of the same upload was first to clear up
             uploads.remove(upload_id)
@@ -288,14 +315,23 @@ class DirectoryObjects:
 
     def _uploads(self, bucket: str) -> Uploads:
         home = self._keys(bucket).parent
-        return Uploads(bucket, home / "uploads", home / "incoming")
+        return Uploads(bucket, home / "uploads", home / "incoming", self._envelopes)
 
-    def _draft(self, bucket: str) -> Draft:
+    def _draft(self, bucket: str, encryption: Encryption | None = None) -> Draft:
         folder = self._keys(bucket).parent / "incoming"
         try:
-            return Draft(folder)
+            return Draft(folder, encrypted=encryption is not None)
         except FileNotFoundError:
             raise no_such_bucket(bucket) from None
+
+    def _sealed(
+        self, draft: Draft, known: dict[str, Any], encryption: Encryption | None, bucket: str, key: str
+    ) -> dict[str, Any]:
+        """The facts that `draft` was sealed with: `known`, and the envelope if it is encrypted."""
+        if encryption is not None:
+            known = self._envelopes.close(known, encryption, draft.segments, (bucket, key))
+        draft.seal(known)
+        return known
 
     def _known(self, bucket: str, key: str) -> tuple[dict[str, Any], int]:
         """What is known of an object, and its size."""

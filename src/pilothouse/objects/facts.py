@@ -9,8 +9,9 @@ from typing import Any
 from pilothouse import clock
 from pilothouse.objects import tree
 from pilothouse.objects.base import Attributes, ObjectInfo, Part
-from pilothouse.objects.refusals import no_such_key, precondition_failed
-from pilothouse.objects.stored import DamagedError, facts_of
+from pilothouse.objects.envelope import encryption_of
+from pilothouse.objects.refusals import DamagedError, no_such_key, precondition_failed
+from pilothouse.objects.stored import facts_of
 
 _DEFAULT_TYPE = "binary/octet-stream"
 
@@ -49,6 +50,7 @@ def info(bucket: str, key: str, facts: Facts, size: int) -> ObjectInfo:
         facts["sums"],
         facts["headers"],
         len(facts.get("tags", ())),
+        encryption_of(facts),
     )
 
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 from pilothouse.errors import S3Error
 
 
+class DamagedError(S3Error):
+    """A file among the objects that is not as this store wrote it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("InternalError", f'The stored file "{name}" is damaged. Restore it from a backup.', 500)
+
+
 def no_such_bucket(bucket: str) -> S3Error:
     """There is no bucket of that name."""
     return S3Error("NoSuchBucket", f'The specified bucket does not exist: "{bucket}".', 404, BucketName=bucket)

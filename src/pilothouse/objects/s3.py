@@ -24,12 +24,14 @@ from pilothouse.objects.base import (
     Bucket,
     ChecksumType,
     Chosen,
+    Encryption,
     Listing,
     ObjectInfo,
     Part,
     PartList,
     Upload,
     UploadList,
+    by_kms,
 )
 from pilothouse.objects.refusals import bucket_exists_already, no_such_bucket, no_such_key
 from pilothouse.objects.s3_client import S3Client
@@ -39,6 +41,7 @@ _IN_MEMORY = 16 << 20
 _LARGEST_PUT = 1 << 30
 _PART = 128 << 20
 _PAGE = 1000
+_NO_ENCRYPTION = "ServerSideEncryptionConfigurationNotFoundError"
 _BUFFER = 1 << 18
 
 
@@ -52,8 +55,11 @@ class RemoteObjects:
         self._client = S3Client(endpoint, region, access_key, secret_key)
 
     def keyed(self, kms_key: str | None) -> RemoteObjects:
+        return self.encrypting(by_kms(kms_key))
+
+    def encrypting(self, encryption: Encryption | None) -> RemoteObjects:
         view = copy.copy(self)
-        view._client = self._client.keyed(kms_key)
+        view._client = self._client.encrypting(encryption)
         return view
 
     def create_bucket(self, bucket: str) -> None:
@@ -80,6 +86,22 @@ class RemoteObjects:
     def buckets(self) -> list[Bucket]:
         rows = self._client.call("list_buckets")["Buckets"]
         return sorted((Bucket(r["Name"], r["CreationDate"].timestamp()) for r in rows), key=lambda b: b.name)
+
+    def bucket_encryption(self, bucket: str) -> Encryption | None:
+        try:
+            answer = self._client.call("get_bucket_encryption", Bucket=bucket)
+        except S3Error as error:
+            if error.code == _NO_ENCRYPTION:
+                return None
+            raise
+        return s3_shapes.default_encryption(answer)
+
+    def set_bucket_encryption(self, bucket: str, encryption: Encryption | None) -> None:
+        if encryption is None:
+            self._client.call("delete_bucket_encryption", Bucket=bucket)
+        else:
+            rules = s3_shapes.encryption_rules(encryption)
+            self._client.call("put_bucket_encryption", Bucket=bucket, ServerSideEncryptionConfiguration=rules)
 
     def put(
         self,
@@ -216,7 +238,8 @@ class RemoteObjects:
         with _gathered(body, checksums, algorithm) as gathered:
             members = s3_shapes.sum_members(gathered.sums)
             answer = self._client.call("upload_part", Body=gathered.file, **asked, **members)
-            return Part(number, gathered.size, answer["ETag"].strip('"'), clock.now(), s3_shapes.sums_of(members))
+            told = s3_shapes.sums_of(members), s3_shapes.encryption(answer)
+            return Part(number, gathered.size, answer["ETag"].strip('"'), clock.now(), *told)
 
     def complete(
         self,

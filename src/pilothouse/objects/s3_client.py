@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from pilothouse.errors import S3Error, ServiceUnavailable
+from pilothouse.objects.base import Encryption
 
 _CONNECTIONS = 64
 _ATTEMPTS = 4
@@ -25,13 +26,13 @@ class S3Client:
     def __init__(self, endpoint: str | None, region: str, access_key: str | None, secret_key: str | None) -> None:
         self._endpoint, self._region = endpoint, region
         self._access_key, self._secret_key = access_key, secret_key
-        self._encryption: dict[str, str] = {}
+        self._encryption: dict[str, Any] = {}
 
-    def keyed(self, kms_key: str | None) -> S3Client:
-        """The same client, which asks for what it makes to be encrypted with this key; None: it says nothing of it."""
+    def encrypting(self, encryption: Encryption | None) -> S3Client:
+        """The same client, which asks for what it makes to be encrypted so; None: it says nothing of it."""
         view = copy.copy(self)
         view.__dict__["_client"] = self._client
-        view._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+        view._encryption = _members(encryption) if encryption else {}
         return view
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
@@ -82,6 +83,15 @@ class S3Client:
                 max_pool_connections=_CONNECTIONS,
             ),
         )
+
+
+def _members(encryption: Encryption) -> dict[str, Any]:
+    asked = {
+        "ServerSideEncryption": encryption.algorithm,
+        "SSEKMSKeyId": encryption.kms_key,
+        "BucketKeyEnabled": encryption.bucket_key,
+    }
+    return {name: value for name, value in asked.items() if value}
 
 
 def _translated(response: dict[str, Any]) -> S3Error:

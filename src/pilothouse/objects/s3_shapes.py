@@ -8,7 +8,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from pilothouse.objects.base import Attributes, ObjectInfo, Part, Upload
+from pilothouse.objects.base import Attributes, Encryption, ObjectInfo, Part, Upload
 
 _HEADERS = {
     "CacheControl": "Cache-Control",
@@ -57,6 +57,7 @@ def info(bucket: str, key: str, head: Mapping[str, Any]) -> ObjectInfo:
         sums_of(head),
         headers,
         head.get("TagCount", 0),
+        encryption(head),
     )
 
 
@@ -85,6 +86,30 @@ def upload(bucket: str, row: Mapping[str, Any]) -> Upload:
     """A row of ListMultipartUploads."""
     algorithm, kind = row.get("ChecksumAlgorithm"), row.get("ChecksumType", "COMPOSITE")
     return Upload(bucket, row["Key"], row["UploadId"], row["Initiated"].timestamp(), algorithm, kind)
+
+
+def encryption(answer: Mapping[str, Any]) -> Encryption | None:
+    """How an object or a part is encrypted, as the answer tells."""
+    if "ServerSideEncryption" not in answer:
+        return None
+    return Encryption(answer["ServerSideEncryption"], answer.get("SSEKMSKeyId"), answer.get("BucketKeyEnabled", False))
+
+
+def default_encryption(answer: Mapping[str, Any]) -> Encryption | None:
+    """What GetBucketEncryption tells, whose one rule is about what writers don't say."""
+    rules = answer["ServerSideEncryptionConfiguration"].get("Rules", [])
+    rule = next((rule for rule in rules if "ApplyServerSideEncryptionByDefault" in rule), None)
+    if rule is None:
+        return None
+    told = rule["ApplyServerSideEncryptionByDefault"]
+    return Encryption(told["SSEAlgorithm"], told.get("KMSMasterKeyID"), rule.get("BucketKeyEnabled", False))
+
+
+def encryption_rules(encryption: Encryption) -> dict[str, Any]:
+    """The configuration that says so."""
+    wanted = {"SSEAlgorithm": encryption.algorithm, "KMSMasterKeyID": encryption.kms_key}
+    default = {name: value for name, value in wanted.items() if value is not None}
+    return {"Rules": [{"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": encryption.bucket_key}]}
 
 
 def sums_of(row: Mapping[str, Any]) -> dict[str, str]:

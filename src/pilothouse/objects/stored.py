@@ -3,7 +3,8 @@
     content │ JSON │ JSON length (4 bytes) │ CRC-32 of the JSON (4 bytes) │ "PHobj\\x00\\x001" (8 bytes)
 
 Because both are one file, one rename publishes both, and a crash can't leave one without the other. The content comes
-first so that an offset in the object is an offset in the file.
+first so that an offset in the object is an offset in the file; of an encrypted one see `ciphertext`, and `envelope` for
+what the JSON tells of that.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from pilothouse.errors import S3Error
 from pilothouse.names import token
+from pilothouse.objects import ciphertext
 from pilothouse.objects.base import CHUNK, Body
 from pilothouse.objects.checksums import Digests
+from pilothouse.objects.ciphertext import Encryptor, Plaintext, Segment
+from pilothouse.objects.envelope import ENVELOPE
+from pilothouse.objects.refusals import DamagedError
 
 _MAGIC = b"PHobj\x00\x001"
 _FOOTER = struct.Struct(">II8s")
@@ -29,23 +34,19 @@ _BUFFER = 1 << 18
 _LEAVE = 8 << 20
 
 
-class DamagedError(S3Error):
-    """A file among the objects that this store did not write whole."""
-
-    def __init__(self, path: Path | str) -> None:
-        super().__init__(
-            "InternalError", f'The stored file "{Path(path).name}" is damaged. Restore it from a backup.', 500
-        )
-
-
 class Draft:
-    """A file being written, unseen until `name`. Leaving the `with` block before removes it."""
+    """A file being written, unseen until `name`. Leaving the `with` block before removes it.
 
-    def __init__(self, folder: Path) -> None:
+    `size` counts the plain bytes of its content; `segments` are those of a content that is encrypted.
+    """
+
+    def __init__(self, folder: Path, *, encrypted: bool = False) -> None:
         self._path = folder / token(32)
         self._file = self._path.open("xb")
+        self._encrypted = encrypted
         self.size = 0
         self._leaving = 0
+        self.segments: list[Segment] = []
 
     def __enter__(self) -> Draft:
         return self
@@ -58,12 +59,20 @@ class Draft:
 
     def write(self, body: Body, digests: Digests) -> None:
         """Append `body`."""
+        encryptor = Encryptor() if self._encrypted else None
+        before = self.size
         for chunk in chunks(body):
             digests.update(chunk)
-            self._file.write(chunk)
+            if encryptor is None:
+                self._file.write(chunk)
+            else:
+                self._file.writelines(encryptor.update(chunk))
             self.size += len(chunk)
             if self.size - self._leaving >= _LEAVE:
                 self._start_writing_back()
+        if encryptor is not None:
+            self._file.write(encryptor.finish())
+            self.segments.append(Segment(self.size - before, encryptor.key))
 
     def _start_writing_back(self) -> None:
         """Let the kernel begin to write what has come, so that `seal` finds little left to wait for."""
@@ -71,10 +80,15 @@ class Draft:
         os.posix_fadvise(self._file.fileno(), self._leaving, self.size - self._leaving, os.POSIX_FADV_DONTNEED)
         self._leaving = self.size
 
-    def append(self, descriptor: int, length: int) -> None:
-        """Append `length` bytes of another file, from where it stands, without them passing through this process."""
+    def append(self, descriptor: int, size: int, segments: Sequence[Segment] | None = None) -> None:
+        """Append another file's content of `size` plain bytes, encrypted as `segments` if they are given.
+
+        It begins where the file stands, and is copied as it is, without passing through this process.
+        """
         self._file.flush()
-        self.size += length
+        self.size += size
+        self.segments += segments or ()
+        length = size if segments is None else ciphertext.length(segment.size for segment in segments)
         while length > 0:
             copied = os.sendfile(self._file.fileno(), descriptor, None, min(length, CHUNK << 6))
             if copied == 0:
@@ -135,8 +149,22 @@ class Content(io.RawIOBase):
         super().close()
 
 
+class Decrypted(Content):
+    """The same of an encrypted content, whose plain bytes it gives."""
+
+    def __init__(self, descriptor: int, start: int, end: int, plain: Plaintext) -> None:
+        super().__init__(descriptor, start, end)
+        self._plain = plain
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = self._plain.read_into(view[: max(0, min(len(view), self._end - self._at))], self._at)
+        self._at += count
+        return count
+
+
 def facts_of(path: Path | str) -> tuple[dict[str, Any], int]:
-    """What is known of the content of `path`, and its size; FileNotFoundError, or `DamagedError`."""
+    """What is known of the content of `path`, and its size in plain bytes; FileNotFoundError, or `DamagedError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _facts(descriptor, path)
@@ -154,10 +182,13 @@ def open_content(path: Path) -> tuple[dict[str, Any], int, int]:
         raise
 
 
-def window(descriptor: int, size: int, start: int = 0, length: int | None = None) -> BinaryIO:
-    """A stream over part of the content; it owns the descriptor."""
+def window(
+    descriptor: int, size: int, start: int = 0, length: int | None = None, plain: Plaintext | None = None
+) -> BinaryIO:
+    """A stream over part of the content, encrypted if there is a `plain` for it; it owns the descriptor."""
     end = size if length is None else min(size, start + length)
-    return cast(BinaryIO, io.BufferedReader(Content(descriptor, start, end), _BUFFER))
+    content = Content(descriptor, start, end) if plain is None else Decrypted(descriptor, start, end, plain)
+    return cast(BinaryIO, io.BufferedReader(content, _BUFFER))
 
 
 def extent(stream: BinaryIO) -> tuple[int, int, int] | None:
@@ -199,14 +230,24 @@ def _facts(descriptor: int, path: Path | str) -> tuple[dict[str, Any], int]:
     total = os.fstat(descriptor).st_size
     tail = os.pread(descriptor, _TAIL, max(0, total - _TAIL))
     if len(tail) < _FOOTER.size:
-        raise DamagedError(path)
+        raise DamagedError(Path(path).name)
     length, crc, magic = _FOOTER.unpack(tail[-_FOOTER.size :])
     size = total - _FOOTER.size - length
     if magic != _MAGIC or size < 0:
-        raise DamagedError(path)
+        raise DamagedError(Path(path).name)
     whole = length + _FOOTER.size
     text = tail[-whole : -_FOOTER.size] if whole <= len(tail) else os.pread(descriptor, length, size)
     if zlib.crc32(text) != crc:
-        raise DamagedError(path)
+        raise DamagedError(Path(path).name)
     facts: dict[str, Any] = json.loads(text)
-    return facts, size
+    return facts, size if ENVELOPE not in facts else _plain_size(facts[ENVELOPE], size, path)
+
+
+def _plain_size(envelope: Mapping[str, Any], size: int, path: Path | str) -> int:
+    try:
+        sizes: list[int] = envelope["sizes"]
+        if ciphertext.length(sizes) == size:
+            return sum(sizes)
+    except (KeyError, TypeError):
+        pass
+    raise DamagedError(Path(path).name)

@@ -14,7 +14,8 @@ from pilothouse import clock
 from pilothouse.errors import S3Error
 from pilothouse.names import token
 from pilothouse.objects import checksums as sums
-from pilothouse.objects.base import Attributes, Body, ChecksumType, Part, Upload
+from pilothouse.objects.base import Attributes, Body, ChecksumType, Encryption, Part, Upload
+from pilothouse.objects.envelope import Envelopes, Place, encryption_of
 from pilothouse.objects.stored import Draft, facts_of, open_content, sync_folder, window, write_synced
 
 _SMALLEST_PART = 5 << 20
@@ -25,15 +26,25 @@ _REQUEST = "upload.json"
 class Uploads:
     """The uploads in progress of one bucket, under `folder`; drafts are written in `incoming`."""
 
-    def __init__(self, bucket: str, folder: Path, incoming: Path) -> None:
+    def __init__(self, bucket: str, folder: Path, incoming: Path, envelopes: Envelopes) -> None:
         self._bucket, self._folder, self._incoming = bucket, folder, incoming
+        self._envelopes = envelopes
 
-    def create(self, key: str, attributes: Attributes, algorithm: str | None, kind: ChecksumType) -> str:
+    def create(
+        self,
+        key: str,
+        attributes: Attributes,
+        algorithm: str | None,
+        kind: ChecksumType,
+        encryption: Encryption | None,
+    ) -> str:
         """Begin one; its id."""
         upload_id = token(32)
         folder = self._incoming / upload_id
         folder.mkdir()
         request = {"key": key, "attributes": asdict(attributes), "started": clock.now(), "sum": algorithm, "kind": kind}
+        if encryption is not None:
+            request["encryption"] = asdict(encryption)
         write_synced(folder / _REQUEST, json.dumps(request).encode())
         folder.rename(self._folder / upload_id)
         sync_folder(self._folder)
@@ -60,11 +71,14 @@ class Uploads:
         if not 1 <= number <= _MOST_PARTS:
             raise S3Error("InvalidArgument", f"Part number must be an integer between 1 and {_MOST_PARTS}.", 400)
         digests = sums.Digests({*expected, *filter(None, [upload.checksum_algorithm])})
-        with Draft(self._incoming) as draft:
+        with Draft(self._incoming, encrypted=upload.encryption is not None) as draft:
             draft.write(body, digests)
             digests.verify(expected)
-            part = Part(number, draft.size, digests.md5, clock.now(), digests.values())
-            draft.seal({"etag": part.etag, "at": part.modified_at, "sums": dict(part.checksums)})
+            part = Part(number, draft.size, digests.md5, clock.now(), digests.values(), upload.encryption)
+            facts = {"etag": part.etag, "at": part.modified_at, "sums": dict(part.checksums)}
+            if upload.encryption is not None:
+                facts = self._envelopes.close(facts, upload.encryption, draft.segments, _place(upload, number))
+            draft.seal(facts)
             try:
                 draft.name(self._part(upload, number))
                 sync_folder(self._path(upload.upload_id))
@@ -99,9 +113,11 @@ class Uploads:
         values = _sums_of_whole(upload, parts)
         sums.verify(values, expected)
         for part in parts:
-            _, size, descriptor = open_content(self._part(upload, part.number))
+            path = self._part(upload, part.number)
+            facts, size, descriptor = open_content(path)
             with window(descriptor, size):
-                draft.append(descriptor, size)
+                segments = self._envelopes.open(facts, _place(upload, part.number), path)
+                draft.append(descriptor, size, segments)
         return values
 
     def remove(self, upload_id: str) -> None:
@@ -124,7 +140,7 @@ class Uploads:
 
     def _load_part(self, upload: Upload, number: int) -> Part:
         facts, size = facts_of(self._part(upload, number))
-        return Part(number, size, facts["etag"], facts["at"], facts["sums"])
+        return Part(number, size, facts["etag"], facts["at"], facts["sums"], encryption_of(facts))
 
     def _request(self, folder: Path) -> dict[str, Any]:
         request: dict[str, Any] = json.loads((folder / _REQUEST).read_text())
@@ -135,7 +151,20 @@ class Uploads:
             request = self._request(folder)
         except FileNotFoundError:
             return None
-        return Upload(self._bucket, request["key"], folder.name, request["started"], request["sum"], request["kind"])
+        asked = request.get("encryption")
+        return Upload(
+            self._bucket,
+            request["key"],
+            folder.name,
+            request["started"],
+            request["sum"],
+            request["kind"],
+            Encryption(**asked) if asked else None,
+        )
+
+
+def _place(upload: Upload, number: int) -> Place:
+    return upload.upload_id, number
 
 
 def _sums_of_whole(upload: Upload, parts: Sequence[Part]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from pilothouse.errors import S3Error
 from pilothouse.objects.base import Attributes, ObjectInfo
 from pilothouse.objects.refusals import precondition_failed
-from pilothouse.operations import s3_buckets, s3_tags, s3_terms
+from pilothouse.operations import s3_buckets, s3_encryption, s3_tags, s3_terms
 from pilothouse.operations import s3_conditions as conditions
 from pilothouse.operations.context import Context
 
@@ -35,7 +35,7 @@ _ATTEMPTS = 10
 def put_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Store an object."""
     what = attributes(request)
-    info = context.objects.put(
+    info = s3_encryption.writer(context, request).put(
         request["Bucket"],
         request["Key"],
         request["Body"],
@@ -46,7 +46,8 @@ def put_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
         checksums=request["_checksums"],
         **conditions.on_write(request),
     )
-    return {"ETag": f'"{info.etag}"', "Size": None, **checksum_members(info)}
+    encryption = s3_encryption.members(context, info.encryption)
+    return {"ETag": f'"{info.etag}"', "Size": None, **checksum_members(info), **encryption}
 
 
 def get_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -111,8 +112,9 @@ def copy_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     else:
         tags = context.objects.tags(info.bucket, info.key) if info.tagged else {}
     algorithms = [request["ChecksumAlgorithm"]] if "ChecksumAlgorithm" in request else list(info.checksums)
+    target = s3_encryption.writer(context, request, info.encryption)
     with context.objects.open(info.bucket, info.key, etag=info.etag) as body:
-        copy = context.objects.put(
+        copy = target.put(
             request["Bucket"],
             request["Key"],
             body,
@@ -125,6 +127,7 @@ def copy_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
         )
     return {
         "CopyObjectResult": {"ETag": f'"{copy.etag}"', "LastModified": copy.modified_at, **checksum_members(copy)},
+        **s3_encryption.members(context, copy.encryption),
     }
 
 
@@ -177,6 +180,7 @@ def _looked_at(context: Context, request: dict[str, Any]) -> tuple[ObjectInfo, c
         answer["PartsCount"] = count
     else:
         span = conditions.span(request.get("Range"), info.size)
+    answer |= s3_encryption.members(context, info.encryption)
     return info, span, {**answer, **_described(info, request, span), **_extent(info, span)}
 
 

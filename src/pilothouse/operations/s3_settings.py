@@ -1,4 +1,4 @@
-"""What can be asked of the settings of an S3 bucket: they are those of a plain one, and cannot be changed."""
+"""What can be asked of the settings of an S3 bucket: but for encryption they are those of a plain one, and fixed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,6 @@ from pilothouse.operations.s3_buckets import require
 
 _UNSET: Mapping[str, tuple[str, str]] = {
     "GetBucketCors": ("NoSuchCORSConfiguration", "The CORS configuration does not exist"),
-    "GetBucketEncryption": (
-        "ServerSideEncryptionConfigurationNotFoundError",
-        "The server side encryption configuration was not found",
-    ),
     "GetBucketLifecycle": ("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"),
     "GetBucketPolicy": ("NoSuchBucketPolicy", "The bucket policy does not exist"),
     "GetBucketPolicyStatus": ("NoSuchBucketPolicy", "The bucket policy does not exist"),

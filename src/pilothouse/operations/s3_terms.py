@@ -20,6 +20,7 @@ _NOT_SERVED = {
     "ObjectLockEnabledForBucket": "Object Lock",
     "SSECustomerAlgorithm": "Encryption with keys that the caller holds",
     "SSECustomerKey": "Encryption with keys that the caller holds",
+    "SSEKMSEncryptionContext": "An encryption context",
     "WebsiteRedirectLocation": "A website",
     "WriteOffsetBytes": "Appending to an object",
 }

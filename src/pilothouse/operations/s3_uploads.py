@@ -9,7 +9,7 @@ from pilothouse.errors import S3Error
 from pilothouse.objects.base import ChecksumType, Part, Upload
 from pilothouse.objects.checksums import is_linear
 from pilothouse.operations import s3_conditions as conditions
-from pilothouse.operations import s3_tokens
+from pilothouse.operations import s3_encryption, s3_tokens
 from pilothouse.operations.context import Context
 from pilothouse.operations.s3_buckets import owner
 from pilothouse.operations.s3_listing import coded
@@ -21,7 +21,8 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 def create_multipart_upload(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Begin an upload."""
-    upload_id = context.objects.create_upload(
+    objects = s3_encryption.writer(context, request)
+    upload_id = objects.create_upload(
         request["Bucket"],
         request["Key"],
         attributes(request),
@@ -29,13 +30,14 @@ def create_multipart_upload(context: Context, request: dict[str, Any]) -> dict[s
         checksum_type=_type(request.get("ChecksumAlgorithm"), request.get("ChecksumType")),
     )
     upload = context.objects.upload_of(request["Bucket"], request["Key"], upload_id)
-    return {**_named(request), "UploadId": upload_id, **_checksum_kind(upload)}
+    told = s3_encryption.members(context, upload.encryption or s3_encryption.wanted(request))
+    return {**_named(request), "UploadId": upload_id, **_checksum_kind(upload), **told}
 
 
 def upload_part(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Store a part."""
     part = context.objects.put_part(*_part(request), request["Body"], checksums=request["_checksums"])
-    return {"ETag": f'"{part.etag}"', **_sums(part)}
+    return {"ETag": f'"{part.etag}"', **_sums(part), **s3_encryption.members(context, part.encryption)}
 
 
 def upload_part_copy(context: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +46,8 @@ def upload_part_copy(context: Context, request: dict[str, Any]) -> dict[str, Any
     start, length = _copied(request.get("CopySourceRange"), info.size)
     with context.objects.open(info.bucket, info.key, start, length, etag=info.etag) as body:
         part = context.objects.put_part(*_part(request), body)
-    return {"CopyPartResult": {"ETag": f'"{part.etag}"', "LastModified": part.modified_at, **_sums(part)}}
+    copied = {"ETag": f'"{part.etag}"', "LastModified": part.modified_at, **_sums(part)}
+    return {"CopyPartResult": copied, **s3_encryption.members(context, part.encryption)}
 
 
 def complete_multipart_upload(context: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +63,8 @@ def complete_multipart_upload(context: Context, request: dict[str, Any]) -> dict
         **conditions.on_write(request),
     )
     location = f"/{request['Bucket']}/{request['Key']}"
-    return {**_named(request), "Location": location, "ETag": f'"{info.etag}"', **checksum_members(info)}
+    told = {**checksum_members(info), **s3_encryption.members(context, info.encryption)}
+    return {**_named(request), "Location": location, "ETag": f'"{info.etag}"', **told}
 
 
 def abort_multipart_upload(context: Context, request: dict[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from pilothouse.catalog import built_in_training, metric_definitions, training_i
 from pilothouse.catalog.training_jobs import Channel, Document, TrainingJob
 from pilothouse.errors import S3Error, ValidationError
 from pilothouse.objects import manifest, uri
+from pilothouse.operations import resource_rules
 from pilothouse.operations.context import Context
 
 _LARGEST_PROGRAM_NAME = 1024
-_MOST_INSTANCES = 100
 
 
 def check(context: Context, request: Document) -> None:
@@ -20,7 +20,7 @@ def check(context: Context, request: Document) -> None:
     _members(request)
     job = TrainingJob.of(request)
     definition(job, engine=context.settings.launcher == "docker")
-    _resources(request)
+    resource_rules.check(request, built_in=training_images.mode(job) in training_images.BUILT_IN)
     _stopping(request)
     _output(context, job)
     piped = training_images.piped(job)
@@ -104,29 +104,6 @@ def _names(job: TrainingJob) -> None:
     taken = [name for name in names for pipe in pipes if re.fullmatch(rf"{re.escape(pipe)}_\d+", name)]
     if taken:
         raise ValidationError(f"The channel {taken[0]} has the name of a pipe of another channel. Rename it.")
-
-
-def _resources(request: Document) -> None:
-    resources = request["ResourceConfig"]
-    if resources.get("InstanceGroups"):
-        raise ValidationError(
-            "InstanceGroups are not served by this version of Pilothouse. Give InstanceType and InstanceCount."
-        )
-    missing = [name for name in ("InstanceType", "InstanceCount", "VolumeSizeInGB") if name not in resources]
-    if missing:
-        raise ValidationError(f"ResourceConfig needs {', '.join(missing)}.")
-    instances = resources["InstanceCount"]
-    if not 1 <= instances <= _MOST_INSTANCES:
-        raise ValidationError(
-            f"InstanceCount is {instances}. Set it to between 1 and {_MOST_INSTANCES}: this one machine runs them all."
-        )
-    if instances > 1 and request.get("EnableNetworkIsolation"):
-        raise ValidationError(
-            "EnableNetworkIsolation cannot be combined with an InstanceCount above 1 in this version of Pilothouse: "
-            "the hosts could not reach each other. Leave one of them out."
-        )
-    if resources["VolumeSizeInGB"] < 1:
-        raise ValidationError("VolumeSizeInGB must be at least 1: it limits the size of the files that are written.")
 
 
 def _stopping(request: Document) -> None:

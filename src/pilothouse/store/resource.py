@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Row
 
+_decode = json.JSONDecoder().raw_decode  # json.loads also looks for space around, in half of its time
+
 Sort = Literal["created", "name", "status", "modified"]
 Parent = tuple[str, str]
 Tags = Mapping[str, str] | Iterable[Mapping[str, str]]
@@ -73,7 +75,7 @@ def encoded(document: Mapping[str, Any]) -> str:
 
 def decoded(text: str) -> dict[str, Any]:
     """The document stored as `text`."""
-    document: dict[str, Any] = json.loads(text)
+    document: dict[str, Any] = _decode(text)[0]
     return document
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pilothouse import environment, home, names
-from pilothouse.catalog import training_images
+from pilothouse.catalog import instances, training_images
 from pilothouse.catalog.training_jobs import ROOT, TrainingJob
 from pilothouse.config import Settings
 from pilothouse.contract import environment as contract
@@ -24,9 +24,9 @@ from pilothouse.launch.orphans import MARK
 from pilothouse.launch.slots import memory_share
 from pilothouse.store.store import Resource
 from pilothouse.training import containers, source
+from pilothouse.training.documents import Command
 from pilothouse.training.environments import Environment
 from pilothouse.training.instances import Instance
-from pilothouse.training.program import Command
 
 ENVIRONMENTS = "environments"
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS")
@@ -53,6 +53,8 @@ class Commands:
             if self._spec.instances > 1:
                 yield f"The built-in {self._mode} does on one host what {self._spec.instances} were asked for."
             return
+        if instances.has_gpus(self._type) and not gpus():
+            yield f"{self._type} has GPUs, and this machine has none of NVIDIA's: the program has none."
         if not self._host.is_alone:
             yield f"Pilothouse runs {self._host.of} hosts on this machine, which share one trial's memory."
         if self._mode == "container":
@@ -89,6 +91,7 @@ class Commands:
             file=self._instance.directory / containers.VARIABLES,
             variables=self._variables(),
             memory=memory_share(self._settings) // self._host.of,
+            gpus=self._gpus > 0,
             host=self._host,
         )
 
@@ -125,9 +128,10 @@ class Commands:
         return Command(tuple(argv), shown, folder, variables, purpose=purpose)
 
     def _hidden(self) -> tuple[Path, ...]:
-        """The home, and where the nursery listens: who talks to it can run anything outside."""
+        """The home, the master keys, and where the nursery listens: who talks to it can run anything outside."""
         nursery = os.environ.get(ADDRESS)
-        return (self._settings.home.resolve(), *([Path(nursery).parent] if nursery else []))
+        others = [self._settings.master_keys, Path(nursery).parent if nursery else None]
+        return (self._settings.home.resolve(), *(folder for folder in others if folder and folder.is_dir()))
 
     @property
     def _root(self) -> str:
@@ -137,7 +141,7 @@ class Commands:
     def _variables(self) -> dict[str, str]:
         threads = {name: str(max(1, self._threads // self._host.of)) for name in _THREADS} if self._threads else {}
         around = Surroundings(
-            self._root, self._row.arn, self._settings.region, len(os.sched_getaffinity(0)), gpus(), self._host
+            self._root, self._row.arn, self._settings.region, len(os.sched_getaffinity(0)), self._gpus, self._host
         )
         theirs = {**threads, **self._access(), **contract.variables(self._spec, around)}
         if self._mode == "container":
@@ -149,6 +153,16 @@ class Commands:
             **theirs,
             MARK: os.environ.get(MARK, ""),  # by which what it starts is found and ended if all else is killed
         }
+
+    @property
+    def _gpus(self) -> int:
+        """How many the program can use: a container's are none unless its instance type has some."""
+        shut_out = self._mode == "container" and not instances.has_gpus(self._type)
+        return 0 if shut_out else gpus()
+
+    @property
+    def _type(self) -> str:
+        return self._spec.group(self._host.number).type
 
     def _access(self) -> dict[str, str]:
         """What an AWS client in the program needs to reach this installation, as its role lets it in AWS."""

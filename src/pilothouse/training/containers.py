@@ -16,7 +16,7 @@ from pilothouse.launch import engine as engines
 from pilothouse.launch.confined import MOST_PROCESSES
 from pilothouse.launch.engine import Box, Engine
 from pilothouse.launch.orphans import MARK
-from pilothouse.training.program import Command
+from pilothouse.training.documents import Command
 
 VARIABLES = "variables.env"
 _TRAIN = ("train",)
@@ -40,14 +40,15 @@ def commands(
     file: Path,
     variables: Mapping[str, str],
     memory: int,
+    gpus: bool,
     host: Host,
 ) -> tuple[Command, ...]:
     """Fetches the job's image, then runs it with `base` at /opt/ml: its entry point with the word `train`, or what
     ContainerEntrypoint and ContainerArguments say. Its variables are written to `file`. One of several hosts is called
-    by its name, and knows those of the others.
+    by its name, and knows those of the others. With `gpus` the container gets this machine's.
     """
     image = job.image or ""
-    box = Box(container, image, base, variables, file, memory, MOST_PROCESSES, not job.isolated)
+    box = Box(container, image, base, variables, file, memory, MOST_PROCESSES, not job.isolated, gpus)
     if not host.is_alone:
         box = replace(box, hostname=host.name, addresses=host.addresses)
     box.write()

@@ -169,7 +169,7 @@ class Training:
     def _fetch(self, instance: Instance) -> None:
         piped = training_images.piped(self.spec)
         for channel in self.spec.channels:
-            if channel in piped:
+            if channel in piped or not instance.host.gets(channel):
                 continue
             folder = instance.folders.channel(channel.name)
             if self._inputs is None:
@@ -191,7 +191,8 @@ class Training:
         if self.spec.checkpoints is None:
             return []
         folders = [instance.folders.checkpoints(self.spec) for instance in self._instances]
-        return [Checkpoints(self._job.objects, self.spec.checkpoints[0], folder) for folder in folders]
+        objects = self._job.objects.keyed(self.spec.kms_key)
+        return [Checkpoints(objects, self.spec.checkpoints[0], folder) for folder in folders]
 
     def _upload(self, outcome: Outcome) -> dict[str, Any]:
         """Brings model and output to S3: a failed program's output only, since its model is no model."""

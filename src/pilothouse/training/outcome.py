@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pilothouse.launch.base import Exit
 from pilothouse.launch.last_words import telling
-from pilothouse.training.program import End
+from pilothouse.training.documents import End
 
 _LONGEST_WORDS = 400
 _UNREADY = {

@@ -1,8 +1,7 @@
 """The process around a training program: starts it under limits, reads what it prints, and ends it when it must end.
 
-It is itself a program of the launcher's, so that all of it dies with the job process; what it has to tell is in files:
-`events.jsonl` (see `events`), `seconds` (how long the program has run), and at the end, whole or not at all,
-`end.json`.
+It is itself a program of the launcher's, so that all of it dies with the job process. What it is told and what it has
+to tell: `documents`.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import subprocess
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,9 @@ from pilothouse.contract.output import Allowance, Lines
 from pilothouse.contract.scrape import Scraper
 from pilothouse.errors import LaunchFailed
 from pilothouse.launch import confined, headcount
-from pilothouse.launch.confined import Limits
+from pilothouse.training.documents import END, EVENTS, SECONDS, Command, End, Task
 from pilothouse.training.events import EventWriter, now
 
-EVENTS, SECONDS, END = "events.jsonl", "seconds", "end.json"
 _CHUNK = 256 << 10
 _LOOK = 0.05
 _FLUSH = 0.2
@@ -38,83 +36,6 @@ _DRAIN = 2.0
 _PATIENCE = 20.0
 _REMEMBERED = 40
 _NOT_EXECUTABLE = 127 << 8  # as a wait status
-
-
-@dataclass(frozen=True)
-class Command:
-    """One thing to run: `argv`, or the function `target` ("module:function"); `shown` is what people call it.
-
-    `purpose`: what of the program's own is made ready, if it is not the program. `removal`: the command that ends what
-    runs elsewhere and `argv` only waits for.
-    """
-
-    argv: tuple[str, ...] = ()
-    shown: str = ""
-    folder: str = "/"
-    environment: dict[str, str] = field(default_factory=dict)
-    target: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
-    purpose: str = ""
-    removal: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, document: dict[str, Any]) -> Command:
-        """The command that a document tells."""
-        return cls(**{**document, "argv": tuple(document["argv"]), "removal": tuple(document["removal"])})
-
-
-@dataclass(frozen=True)
-class Task:
-    """All that the process needs: commands that run one after the other until one fails, and how they end.
-
-    `seconds` is the time that they have together, `grace` the time from SIGTERM to SIGKILL, `own` lines that the log
-    begins with.
-    """
-
-    directory: str
-    commands: tuple[Command, ...]
-    metrics: tuple[tuple[str, str], ...]
-    limits: Limits
-    seconds: float
-    grace: float
-    own: tuple[str, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        """The task as JSON."""
-        return {**vars(self), "commands": [vars(command) for command in self.commands], "limits": vars(self.limits)}
-
-    @classmethod
-    def of(cls, document: dict[str, Any]) -> Task:
-        """The task that `document` tells."""
-        commands = tuple(map(Command.of, document["commands"]))
-        metrics = tuple((name, regex) for name, regex in document["metrics"])
-        return cls(
-            **{
-                **document,
-                "commands": commands,
-                "metrics": metrics,
-                "limits": Limits(**document["limits"]),
-                "own": tuple(document["own"]),
-            }
-        )
-
-
-@dataclass(frozen=True)
-class End:
-    """How the program ended: by exit `code` or by `signal`; `cut` says what ended it: "stop", "time" or a reason.
-
-    `words` are its last lines, `seconds` how long it ran, `at` when it ended in epoch seconds. `shown` and `purpose`
-    are those of the last command, so that whoever judges the end needs nothing else of the program.
-    """
-
-    code: int | None
-    signal: int | None
-    cut: str | None
-    words: list[str]
-    seconds: float
-    at: float
-    shown: str = ""
-    purpose: str = ""
 
 
 def main(task: dict[str, Any]) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pilothouse.launch.base import Exit, Process
 from pilothouse.training import outcome as outcomes
+from pilothouse.training.documents import END, EVENTS, SECONDS, End
 from pilothouse.training.events import EventReader
 from pilothouse.training.instances import Instance
 from pilothouse.training.outcome import Verdict
-from pilothouse.training.program import END, EVENTS, SECONDS, End
 from pilothouse.training.record import Record
 
 LOG = "keeper.log"

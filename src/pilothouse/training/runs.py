@@ -19,9 +19,9 @@ from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
 from pilothouse.training import outcome as outcomes
 from pilothouse.training.commands import Commands, gpus
+from pilothouse.training.documents import Task
 from pilothouse.training.instances import Instance
 from pilothouse.training.outcome import Outcome
-from pilothouse.training.program import Task
 from pilothouse.training.record import Record
 from pilothouse.training.run import LOG, OnPoint, Run
 

@@ -25,6 +25,7 @@ from pilothouse.hosting.sockets import emptied, runtime_folder
 from pilothouse.launch.base import Launcher
 from pilothouse.launch.slots import memory_share
 from pilothouse.objects.base import Objects
+from pilothouse.store.changes import Changes
 from pilothouse.store.store import Resource, Store
 
 _WANTED = (hosting.CREATING, *hosting.INVOCABLE)
@@ -42,6 +43,8 @@ class HostingReconciler:
 
     def __init__(self, store: Store, objects: Objects, launcher: Launcher, settings: Settings) -> None:
         self._store = store
+        self._changes = Changes(store)
+        self._seen: dict[int, Resource] | None = None
         self._archives = Archives(objects, settings.work_root / "models")
         self._starter = ThreadPoolExecutor(max_workers=2, thread_name_prefix="replica-start")
         logs = emptied(settings.work_root / "endpoints")
@@ -54,7 +57,7 @@ class HostingReconciler:
 
     def tick(self) -> None:
         """One look at all endpoints; each makes its next move."""
-        rows = {row.seq: row for row in self._rows()}
+        rows = self._rows()
         for seq, fleet in list(self._fleets.items()):
             fleet.step()
             if seq not in rows:
@@ -73,6 +76,7 @@ class HostingReconciler:
         for fleet in self._fleets.values():
             fleet.kill()
         self._starter.shutdown(wait=False, cancel_futures=True)
+        self._changes.close()
         shutil.rmtree(self._shop.sockets, ignore_errors=True)
 
     def _wait_until_down(self, deadline: float) -> None:
@@ -81,7 +85,14 @@ class HostingReconciler:
             for fleet in self._fleets.values():
                 fleet.step()
 
-    def _rows(self) -> Iterator[Resource]:
+    def _rows(self) -> dict[int, Resource]:
+        """All endpoints, by number; read again when something has been written."""
+        if self._changes.any() or self._seen is None:
+            self._seen = None
+            self._seen = {row.seq: row for row in self._read()}
+        return self._seen
+
+    def _read(self) -> Iterator[Resource]:
         after = None
         while True:
             page = self._store.find(hosting.ENDPOINT, sort="created", after=after, limit=_PAGE)

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 
 import structlog
 
+from pilothouse import clock
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed, LeaseLost
 from pilothouse.launch.base import Exit, Launcher, Process, Program
+from pilothouse.store.changes import Changes
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
 from pilothouse.work.failure import fail
@@ -27,9 +29,12 @@ FRUITLESS = 5
 """How often a job's process may end unexpectedly without a new step recorded before the job fails."""
 
 _POLL = 0.2
+_LOOK_AGAIN = 1.0  # seconds after which a lease may have run out though nothing was written
 _LAUNCH_PAUSE = 1.0
 _PAUSE_AFTER_FAILURE = 1.0
 _KILL_RESERVE = 1.0
+_PAUSE = LEASE_TTL / 3
+"""Seconds between two claims after which leases may be about to run out unheard."""
 
 journal = structlog.get_logger()
 
@@ -69,6 +74,9 @@ class Supervisor:
         self._running: list[Running] = []
         self._exits: dict[tuple[str, str], Exit] = {}
         self._launch_after = 0.0
+        self._changes = Changes(store)
+        self._look_at = 0.0
+        self._held_at = clock.now()
         self._claiming = True
         self._stopping = threading.Event()
         self._woken = threading.Event()
@@ -105,24 +113,44 @@ class Supervisor:
         self._end_jobs(deadline)
         for reconciler in self._reconcilers:
             reconciler.join(max(0.0, deadline - time.monotonic()))
+        self._changes.close()
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._settle_ended()
-                self._claim()
+                if self._may_find_work():
+                    self._claim()
             except Exception:  # a database that is away comes back; the loop must still be there then
                 journal.exception("the supervisor could not do its round")
                 self._stopping.wait(_PAUSE_AFTER_FAILURE)
             self._woken.wait(_POLL)
             self._woken.clear()
 
+    def _may_find_work(self) -> bool:
+        changed, now = self._changes.any(), time.monotonic()
+        if not changed and now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_AGAIN
+        return True
+
     def _claim(self) -> None:
         while self._may_claim():
+            self._hold()
             lease = self._leases.claim(list(self._kinds), owner=self._owner, ttl=LEASE_TTL)
             if lease is None:
                 return
             self._take_on(lease)
+
+    def _hold(self) -> None:
+        """Renews the leases of live processes after a pause in which these could not: while the machine was suspended,
+        or while this thread waited for a process to be started, as for a nursery that still loads its libraries.
+        """
+        now = clock.now()
+        paused, self._held_at = now - self._held_at > _PAUSE, now
+        for running in self._running if paused else ():
+            if running.process.poll() is None:
+                self._leases.renew(running.lease, LEASE_TTL)
 
     def _may_claim(self) -> bool:
         has_room = len(self._running) < self._settings.jobs
@@ -145,7 +173,7 @@ class Supervisor:
         self._running.append(Running(lease, process))
 
     def _displace(self, lease: Lease) -> None:
-        """Kills an own process whose lease ran out, as on a suspended machine, before another takes its job."""
+        """Kills an own process whose lease was lost to others for a while, before another takes its job."""
         for running in [r for r in self._running if (r.lease.kind, r.lease.name) == (lease.kind, lease.name)]:
             running.process.kill()
             running.process.wait()

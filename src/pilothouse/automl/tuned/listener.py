@@ -27,12 +27,13 @@ class Listener:
             path.unlink(missing_ok=True)
 
     def cut(self) -> str | None:
-        """Why the trial is to be ended now, if it is."""
-        for line in self._new_lines():
+        """Why the trial is to be ended now, if it is. What it reports behind that counts no more."""
+        for line in () if self.stopped else self._new_lines():
             document = json.loads(line)
             self.losses.append(document["loss"])
             if self._report(document["step"], document["loss"]) == "stop":
                 self.stopped = True
+                break
         return STOPPED_EARLY if self.stopped else None
 
     def _new_lines(self) -> list[bytes]:

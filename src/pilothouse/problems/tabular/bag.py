@@ -80,7 +80,7 @@ class Bag:
 
 def task_of(data: Dataset, metric: str) -> Task:
     """What is learnt from `data` for the objective `metric`."""
-    return Task(data.problem_type, len(data.classes or []), metric)
+    return Task(data.problem_type, len(data.classes or []), metric, len(data))
 
 
 def as_read(data: Dataset, algorithm: str) -> Dataset:
@@ -100,8 +100,13 @@ def fold_numbers(data: Dataset, train_rows: Array, k: int) -> Array:
     return np.asarray(split.folds(data.y[train_rows], k, stratify=stratify, seed=_SEED, groups=groups))
 
 
-def fit_folds(trial: Trial, data: Dataset, train_rows: Array, budget: TimeBudget) -> Bag:
-    """A model for each fold, and every training row predicted by the model that did not see it."""
+def fit_folds(
+    trial: Trial, data: Dataset, train_rows: Array, budget: TimeBudget, as_met: Features | None = None
+) -> Bag:
+    """A model for each fold, and every training row predicted by the model that did not see it.
+
+    `as_met`: the features with which later copies of rows will come, if those are others.
+    """
     numbers = fold_numbers(data, train_rows, trial.folds)
     refit_share = len(data.y) / (len(train_rows) * (trial.folds - 1) / trial.folds)
     models: list[Model] = []
@@ -115,7 +120,8 @@ def fit_folds(trial: Trial, data: Dataset, train_rows: Array, budget: TimeBudget
     best = [model.rounds for model in models]
     chosen = others_choose(best)
     oof = _out_of_fold(data, train_rows, numbers, models, chosen)
-    return Bag(models, best, chosen, oof, numbers, seconds, _familiar(data, train_rows, numbers, models, chosen, oof))
+    met = data if as_met is None else replace(data, features=as_met)
+    return Bag(models, best, chosen, oof, numbers, seconds, _familiar(met, train_rows, numbers, models, chosen, oof))
 
 
 def others_choose(best: list[int | None]) -> list[int | None]:

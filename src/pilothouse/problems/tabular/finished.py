@@ -24,8 +24,8 @@ class Finished:
     The predictions are the models' own, before any calibration, unless `calibrated` has made others of them; `applied`
     is the map that did. Trials on the same k folds have the same `folds`.
     `familiar`, for data with copies of rows: the training rows as later rows like them will be met, those that have
-    copies predicted by a model that saw one. No metric is computed on it. The second layer has none: it saw one with
-    what its feeders predict of rows new to them, and will meet a later one with what they predict of rows they know.
+    copies predicted by a model that saw one. In the second layer that model meets it with what
+    its feeders, too, predict of a row they know. No metric is computed on it.
     `inputs` are the folders of the trials that feed it, if it is of the second layer. `latency` is one row's, in
     seconds.
     """

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pilothouse import engines
 from pilothouse.data.selection import is_large
+from pilothouse.engines.linear import rows_in_memory
 from pilothouse.engines.xgboost_blocks import PAGED
 from pilothouse.problems.tabular.costs import CandidatePlan, Facts, crossed
 
@@ -42,7 +43,7 @@ _PAGED = 1
 """The same where these are in files, of which some are read ahead."""
 _BLOCKS = 300 << 20
 _LEARNT_ROWS = 200_000
-"""Rows that come into memory nevertheless, in linear-learner and networks, for scales and a start."""
+"""Rows that come into memory nevertheless, in networks, for scales and to be judged by."""
 
 _FOREST = 300 << 20
 _LEAST_ROWS = 5_000
@@ -55,11 +56,13 @@ def peak(candidate: CandidatePlan, facts: Facts) -> int:
     outputs = facts.rows * max(facts.n_classes, 1) * _BYTES_PER_OUTPUT
     sparse = facts.sparse_values * _BYTES_PER_SPARSE_VALUE if candidate.algorithm == "linear-learner" else 0
     if _is_streamed(candidate, facts, rows):
-        learnt = 0 if candidate.algorithm == "xgboost" else min(rows, _LEARNT_ROWS) * _bytes_per_row(candidate, facts)
+        learnt = min(rows, _learnt(candidate, facts)) * _bytes_per_row(candidate, facts)
         return _PROCESS + _BLOCKS + learnt + rows * _streamed_bytes_per_row(candidate, facts) + sparse + outputs
     copied = rows if is_large(facts.rows, facts.columns) else facts.rows
-    cells = copied * (max(facts.columns, 1) + crossed(candidate)) * _COPIES + rows * _bytes_per_row(candidate, facts)
-    return _PROCESS + trees + cells + sparse + outputs
+    learnt = min(rows, _learnt(candidate, facts)) if candidate.algorithm == "linear-learner" else rows
+    blocks = _BLOCKS if learnt < rows else 0
+    cells = copied * (max(facts.columns, 1) + crossed(candidate)) * _COPIES + learnt * _bytes_per_row(candidate, facts)
+    return _PROCESS + trees + blocks + cells + sparse + outputs
 
 
 def _is_streamed(candidate: CandidatePlan, facts: Facts, rows: int) -> bool:
@@ -91,9 +94,18 @@ def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan |
         if candidate.algorithm == "xgboost" and peak(paged, facts) <= room:
             return paged
         candidate = _on(candidate, min(_trained(candidate, facts), _LEARNT_ROWS))
+    if candidate.algorithm == "linear-learner":
+        candidate = _on(candidate, min(_trained(candidate, facts), _learnt(candidate, facts)))
     over = max(0, peak(candidate, facts) - room)
     fewer = _trained(candidate, facts) - -(-over // _bytes_per_row(candidate, facts))
     return None if fewer < _LEAST_ROWS else _on(candidate, fewer)
+
+
+def _learnt(candidate: CandidatePlan, facts: Facts) -> int:
+    """How many of more rows an engine has in memory nevertheless. Linear-learner does so whatever there is."""
+    if candidate.algorithm == "linear-learner":
+        return rows_in_memory(facts.columns)
+    return 0 if candidate.algorithm == "xgboost" else _LEARNT_ROWS
 
 
 def _trained(candidate: CandidatePlan, facts: Facts) -> int:

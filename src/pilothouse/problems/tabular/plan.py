@@ -29,6 +29,8 @@ _MOST_HURRY = 3.0
 _CHEAP_SHARE = 0.1
 """What a candidate may take of the time of all slots to count as cheap."""
 
+_DRAWS = 8
+
 _STACKS_FROM = 8
 _STACKS_ROWS = 1_000
 _CANDIDATES_PER_STACK = 6
@@ -117,12 +119,20 @@ def _cheap_first(
     return [p for p in early if p.suffix in cheap] + [p for p in early if p.suffix not in cheap] + late
 
 
-def further(model: CandidatePlan, number: int, seed: int) -> CandidatePlan | None:
-    """Another candidate like `model`, a little moved by `seed`; None if its algorithm has nothing to move."""
+def further(
+    model: CandidatePlan, number: int, seed: int, others: Sequence[CandidatePlan] = (), columns: int = 0
+) -> CandidatePlan | None:
+    """Another candidate like `model`, a little moved by `seed`; None if its algorithm has nothing to move.
+
+    None too if all that was drawn is alike, on so many columns, to one of the `others` of its algorithm.
+    """
     if not portfolio.can_vary(model.algorithm):
         return None
-    params = portfolio.vary(model.algorithm, model.params, seed)
-    return replace(model, suffix=f"{model.algorithm}-{number}", params=params, seed=seed)
+    for draw in range(_DRAWS):
+        params = portfolio.vary(model.algorithm, model.params, seed + draw)
+        if not any(portfolio.alike(params, other.params, columns) for other in others):
+            return replace(model, suffix=f"{model.algorithm}-{number}", params=params, seed=seed)
+    return None
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,11 @@ _SPACE: dict[str, dict[str, Range]] = {
         "colsample_bytree": Range(0.3, 1.0, 0.6),
         "reg_lambda": Range(0.1, 30, 1.0),
     },
+    "nn-torch": {
+        "sigma": Range(0.03, 1.0, 0.1),
+        "dropout": Range(0.02, 0.4, 0.1),
+        "learning_rate": Range(0.001, 0.01, 0.003),
+    },
     "extra-trees": {"max_features": Range(0.15, 1.0, 0.5)},
     "randomforest": {"max_features": Range(0.1, 0.9, 0.4)},
     "linear-learner": {"l2": Range(0.01, 1000, 5.0)},
@@ -237,6 +242,16 @@ def vary(algorithm: str, params: Params, seed: int) -> Params:
         for name, span in _SPACE[algorithm].items()
     }
     return {**params, **moved}
+
+
+def alike(one: Params, other: Params, columns: int) -> bool:
+    """Whether two configurations of an algorithm differ by their seed only: of few columns many shares are as many."""
+    return _counted(one, columns) == _counted(other, columns)
+
+
+def _counted(params: Params, columns: int) -> Params:
+    share = params.get("max_features")
+    return {**params, "max_features": max(1, int(share * columns))} if isinstance(share, float) else params
 
 
 def _number(value: Any, start: float) -> float:

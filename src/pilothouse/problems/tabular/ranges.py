@@ -14,9 +14,6 @@ Document = dict[str, Any]
 SUFFIXES = {"xgboost": "xgb", "linear-learner": "ll", "mlp": "mlp"}
 """How the algorithms are called in names of candidates' folders."""
 
-_LINEAR_ROWS = 200_000
-"""Linear models gain little from more rows, whose design matrix is in memory several times."""
-
 
 @dataclass(frozen=True)
 class Tunable:
@@ -42,10 +39,9 @@ def params(algorithm: str, values: Mapping[str, str], rows: int) -> dict[str, An
         names = {"eta": "learning_rate", "num_round": "max_rounds", "early_stopping_rounds": "patience"}
         return {names.get(name, name): _number(text) for name, text in values.items()}
     if algorithm == "linear-learner":
-        known = min(rows, _LINEAR_ROWS)
         # Penalties per row on the wire, as AWS has them, are penalties in rows here. Hinges are the pipelines' part.
-        found = {"l1": float(values["l1"]) * known, "l2": float(values["wd"]) * known, "knots": 0}
-        return {**found, "max_rows": _LINEAR_ROWS, **({"loss": values["loss"]} if "loss" in values else {})}
+        found = {"l1": float(values["l1"]) * rows, "l2": float(values["wd"]) * rows, "knots": 0}
+        return found | ({"loss": values["loss"]} if "loss" in values else {})
     return {
         "learning_rate": float(values["learning_rate"]),
         "weight_decay": float(values["weight_decay"]),

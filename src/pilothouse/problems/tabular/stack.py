@@ -39,12 +39,23 @@ def stacked(data: Dataset, finished: Sequence[Finished]) -> Dataset:
     """The data set with the predictions of `finished` as features: for training rows those of the models that did not
     see them, for validation rows the mean of the folds' models.
     """
+    return replace(data, features=_with(data, finished, [one.oof for one in finished]))
+
+
+def as_met(data: Dataset, finished: Sequence[Finished]) -> Features | None:
+    """The features that `stacked` gives, but training rows that have copies have them as later copies will: with what
+    models that know the row predict. None where no row has copies.
+    """
+    return None if data.groups is None else _with(data, finished, [one.expected for one in finished])
+
+
+def _with(data: Dataset, finished: Sequence[Finished], of_training_rows: Sequence[Array]) -> Features:
     predictions = []
-    for one in finished:
+    for one, of_training in zip(finished, of_training_rows, strict=True):
         whole = np.empty((len(data), *one.oof.shape[1:]))
-        whole[data.rows(TRAIN)], whole[data.rows(VALIDATION)] = one.oof, one.validation
+        whole[data.rows(TRAIN)], whole[data.rows(VALIDATION)] = of_training, one.validation
         predictions.append(whole)
-    return replace(data, features=extended(data.features, predictions))
+    return extended(data.features, predictions)
 
 
 def extended(features: Features, predictions: Sequence[Array]) -> Features:

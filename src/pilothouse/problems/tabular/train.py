@@ -76,17 +76,17 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     engines.warm(trial.algorithm)
     data = as_read(data, trial.algorithm)
     feeders = stack.inputs([Path(path) for path in trial.inputs]) if trial.inputs else []
+    as_met = stack.as_met(data, feeders) if feeders else None
     if feeders:
         data, trial = stack.stacked(data, feeders), replace(trial, folds=feeders[0].k)
-    bag = fit_folds(trial, data, data.rows(TRAIN), budget)
+    bag = fit_folds(trial, data, data.rows(TRAIN), budget, as_met)
     validation = predicted(bag.predict, data.features, data.rows(VALIDATION))
     check_finite(bag.oof, validation)
-    familiar = None if feeders else bag.familiar  # a later copy comes with other predictions of the feeders
-    reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, familiar)
+    reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, bag.familiar)
     begun = budget.elapsed()
     refitted, models = shipped(trial, data, bag, budget, directory)
     refit_seconds = budget.elapsed() - begun
-    finished.save_predictions(directory, bag.oof, validation, familiar, reached.calibrated)
+    finished.save_predictions(directory, bag.oof, validation, bag.familiar, reached.calibrated)
     archive = save_model(directory / "model", models, trial, data, reached, feeders)
     seconds_a_row = reached.metrics["Validation"]["InferenceLatency"] = one_row_latency(archive, data.example)
     return {

@@ -1,0 +1,30 @@
+"""How a bucket of a directory store has objects encrypted whose writers don't say: a file in the bucket's folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from pilothouse.objects.base import Encryption
+from pilothouse.objects.stored import sync_folder
+from pilothouse.private_file import write_private
+
+_FILE = "encryption.json"
+
+
+def read(folder: Path) -> Encryption | None:
+    """That of the bucket in `folder`, if it has one."""
+    try:
+        return Encryption(**json.loads((folder / _FILE).read_bytes()))
+    except FileNotFoundError:
+        return None
+
+
+def write(folder: Path, encryption: Encryption | None) -> None:
+    """Give the bucket in `folder` another, or none."""
+    if encryption is not None:
+        write_private(folder / _FILE, json.dumps(asdict(encryption)))
+        return
+    (folder / _FILE).unlink(missing_ok=True)
+    sync_folder(folder)
