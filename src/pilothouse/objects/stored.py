@@ -31,7 +31,6 @@ _MAGIC = b"PHobj\x00\x001"
 _FOOTER = struct.Struct(">II8s")
 _TAIL = 2048
 _BUFFER = 1 << 18
-_LEAVE = 8 << 20
 
 
 class Draft:
@@ -45,7 +44,6 @@ class Draft:
         self._file = self._path.open("xb")
         self._encrypted = encrypted
         self.size = 0
-        self._leaving = 0
         self.segments: list[Segment] = []
 
     def __enter__(self) -> Draft:
@@ -68,17 +66,9 @@ class Draft:
             else:
                 self._file.writelines(encryptor.update(chunk))
             self.size += len(chunk)
-            if self.size - self._leaving >= _LEAVE:
-                self._start_writing_back()
         if encryptor is not None:
             self._file.write(encryptor.finish())
             self.segments.append(Segment(self.size - before, encryptor.key))
-
-    def _start_writing_back(self) -> None:
-        """Let the kernel begin to write what has come, so that `seal` finds little left to wait for."""
-        self._file.flush()
-        os.posix_fadvise(self._file.fileno(), self._leaving, self.size - self._leaving, os.POSIX_FADV_DONTNEED)
-        self._leaving = self.size
 
     def append(self, descriptor: int, size: int, segments: Sequence[Segment] | None = None) -> None:
         """Append another file's content of `size` plain bytes, encrypted as `segments` if they are given.
