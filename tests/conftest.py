@@ -22,6 +22,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from pilothouse.launch.preload import SINGLE_THREADED
+
+os.environ.update(
+    SINGLE_THREADED
+)  # as in the processes that train; before NumPy is loaded, whose threads wait for cores
+
 settings.register_profile("pilothouse", deadline=None)  # how long an example takes says nothing about the code
 settings.load_profile("pilothouse")
 
