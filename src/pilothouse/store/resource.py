@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Row
@@ -28,21 +29,27 @@ class Cursor(NamedTuple):
 class Resource:
     """One stored thing, as it was when it was read.
 
-    `request` is the validated create document verbatim, `state` what was learnt since (members starting with "_" are
-    private to Pilothouse), times are epoch seconds. `seq` grows with every insert and is never used twice.
+    `request` is the validated create document verbatim, read from its text when it is asked for, which lists do not;
+    `state` is what was learnt since (members starting with "_" are private to Pilothouse), times are epoch seconds.
+    `seq` grows with every insert and is never used twice.
     """
 
     kind: str
     name: str
     arn: str
     parent: Parent | None
-    request: dict[str, Any]
+    request_text: str
     state: dict[str, Any]
     status: str
     created_at: float
     modified_at: float
     stop_requested: bool
     seq: int
+
+    @cached_property
+    def request(self) -> dict[str, Any]:
+        """The create document."""
+        return decoded(self.request_text)
 
     def cursor(self, sort: Sort = "created") -> Cursor:
         """Where this resource stands in a list sorted by `sort`; `find(after=…)` goes on behind it."""
@@ -98,7 +105,7 @@ def from_row(row: Row[Any]) -> Resource:
         name=row.name,
         arn=row.arn,
         parent=(row.parent_kind, row.parent_name) if row.parent_seq is not None else None,
-        request=decoded(row.request),
+        request_text=row.request,
         state=decoded(row.state),
         status=row.status,
         created_at=row.created_at,
