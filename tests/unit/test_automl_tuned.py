@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -350,3 +351,21 @@ def test_a_log_that_an_earlier_run_of_the_job_has_written_stays(job: Any, tmp_pa
 def test_the_log_of_a_trial_tells_what_it_reported_and_why_it_ended(tmp_path: Path) -> None:
     lines = told.of_trial({"eta": "0.1"}, 10, [0.5, 0.25], Outcome(reason="It was stopped."), tmp_path)
     assert list(lines) == ["eta=0.1", "[10] loss=0.5", "[20] loss=0.25", "It was stopped."]
+
+
+def test_penalties_go_by_the_rows_that_memory_lets_a_trial_learn_from(
+    job: Any, finishing: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_fewer(candidate: Any, _sizes: Any, _room: int) -> Any:
+        return replace(candidate, params={**candidate.params, "max_rows": 200})
+
+    monkeypatch.setattr(trials.memory, "fitted", on_fewer)
+    assert running(job, tuning_job(job)).run()
+    values = {row.name: row.state["_trial"]["values"] for row in listed(job)}
+    linear = [each["trial"] for each in finishing if each["trial"]["algorithm"] == "linear-learner"]
+    assert linear
+    for trial in linear:
+        mine = values[trial["name"]]
+        assert trial["params"]["max_rows"] == 200
+        assert trial["params"]["l1"] == pytest.approx(200 * float(mine["l1"]))
+        assert trial["params"]["l2"] == pytest.approx(200 * float(mine["wd"]))

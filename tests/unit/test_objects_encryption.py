@@ -279,6 +279,18 @@ class TestMasterKeys:
         if content is not None:  # a file that is there is never written over
             assert refused(keyed.put, BUCKET, "new", SECRET) == "KMS.NotFoundException"
 
+    def test_one_altered_file_leaves_its_bucket_listable(self, keyed: DirectoryObjects, tmp_path: Path) -> None:
+        for key in ("a", "b"):
+            keyed.put(BUCKET, key, SECRET)
+
+        def without_the_key(content: bytes, facts: Facts) -> bytes:
+            del facts["encryption"]["kms_key"]
+            return content
+
+        rewritten(path_of(tmp_path, "a"), without_the_key)
+        assert [info.key for info in keyed.list(BUCKET).objects] == ["b"]
+        assert refused(keyed.head, BUCKET, "a") == "InternalError"
+
     def test_a_lost_file_made_anew_takes_in_the_keys_of_a_backup(self, keyed: DirectoryObjects, masters: Path) -> None:
         keyed.put(BUCKET, "old", SECRET)
         backup = json.loads(masters.read_text())

@@ -13,7 +13,7 @@ import pytest
 
 from pilothouse import clock
 from pilothouse.config import Settings
-from pilothouse.errors import LaunchFailed
+from pilothouse.errors import LaunchFailed, ServiceUnavailable
 from pilothouse.launch.base import Exit, Program
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
@@ -290,6 +290,60 @@ def test_a_machine_that_was_suspended_goes_on_with_the_processes_that_it_had(
     eventually(lambda: len(rounds) > 4)
     assert [process.lease.attempt for process in launcher.processes] == [1]
     assert launcher.processes[0].poll() is None
+
+
+def test_a_renewal_that_fails_after_a_pause_is_tried_again_before_jobs_are_looked_for(
+    store: Store,
+    supervise: Callable[..., Supervisor],
+    launcher: PretendingLauncher,
+    later: Callable[[float], None],
+    rounds: list[Lease | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pilothouse.work.supervisor._PAUSE_AFTER_FAILURE", 0.01)
+    renewed, failures = Leases.renew, iter([True, True])
+
+    def away_at_first(self: Leases, *arguments: Any) -> bool:
+        if next(failures, False):
+            raise ServiceUnavailable("The metadata store cannot be used right now.")
+        return renewed(self, *arguments)
+
+    add(store, "job")
+    supervise()
+    eventually(lambda: rounds.count(None) > 1)
+    monkeypatch.setattr(Leases, "renew", away_at_first)
+    later(4 * LEASE_TTL)
+    before = len(rounds)
+    eventually(lambda: len(rounds) > before + 2)
+    assert next(failures, None) is None
+    assert [process.lease.attempt for process in launcher.processes] == [1]
+
+
+def test_a_database_that_was_away_for_longer_than_a_lease_costs_no_process(
+    store: Store,
+    supervise: Callable[..., Supervisor],
+    launcher: PretendingLauncher,
+    later: Callable[[float], None],
+    rounds: list[Lease | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pilothouse.work.supervisor._PAUSE_AFTER_FAILURE", 0.01)
+    add(store, "job")
+    supervise()
+    eventually(lambda: rounds.count(None) > 1)
+    looked, outage = Leases.claim, iter(range(8))
+
+    def away(self: Leases, *arguments: Any, **options: Any) -> Lease | None:
+        if next(outage, None) is not None:
+            later(LEASE_TTL / 4)
+            raise ServiceUnavailable("The metadata store cannot be used right now.")
+        return looked(self, *arguments, **options)
+
+    monkeypatch.setattr(Leases, "claim", away)
+    before = len(rounds)
+    eventually(lambda: len(rounds) > before + 2)
+    assert next(outage, None) is None
+    assert [process.lease.attempt for process in launcher.processes] == [1]
 
 
 def test_a_job_that_has_ended_is_not_started_again(

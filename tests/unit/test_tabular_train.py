@@ -183,7 +183,6 @@ def test_rows_with_copies_are_also_predicted_by_a_model_that_saw_one_but_not_mea
 
     fed = [Finished.load(tmp_path / "trial")]
     honest, as_met = stack.stacked(prepared, fed).features.numeric, stack.as_met(prepared, fed)
-    assert as_met is not None
     changed = np.flatnonzero((honest != as_met.numeric).any(axis=1))
     assert set(changed) <= set(rows[copied])
     assert len(changed) > 0.7 * copied.sum()

@@ -39,6 +39,7 @@ def test_a_bucket_stands_before_a_name_of_the_server(host: str, bucket: str) -> 
         ("", "", ("localhost",)),
         ("::", "", ("localhost",)),
         ("localhost", "localhost", ("localhost",)),
+        ("::1", "a.b:8642,[::1]:80,c:1", ("localhost", "a.b", "c")),
         ("Pilothouse.internal", "a.b, c", ("localhost", "pilothouse.internal", "a.b", "c")),
     ],
 )

@@ -17,6 +17,7 @@ from botocore.config import Config
 
 from pilothouse import composition
 from pilothouse.api.app import create_app
+from pilothouse.api.connection import Connection
 from pilothouse.config import Settings
 from pilothouse.operations.context import Context
 
@@ -63,7 +64,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     context = Context(settings, composition.store(settings), composition.objects(settings))
     context.store.migrate()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(context, OneKey()), log_config=None, access_log=False))
+        server = uvicorn.Server(
+            uvicorn.Config(create_app(context, OneKey()), http=Connection, log_config=None, access_log=False)
+        )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started and thread.is_alive():

@@ -107,6 +107,11 @@ def test_botocore_reads_back_what_is_answered() -> None:
     }
 
 
+def test_a_text_of_many_lines_is_read_whole() -> None:
+    lines = "a\nb\n" * 300_000
+    assert restxml.read(f"<Tag><Key>{lines}</Key></Tag>".encode()).children[0].text == lines
+
+
 def test_a_value_that_cannot_be_a_header_is_refused() -> None:
     with pytest.raises(S3Error, match="header"):
         restxml.answer(models.operation("s3", "HeadObject"), {"ContentType": "a\r\nSet-Cookie: x"})

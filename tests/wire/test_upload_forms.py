@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import socket
 from http.client import HTTPConnection
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +14,8 @@ import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
+
+from pilothouse.api import upload_form
 
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
 BUCKET = "uploads"
@@ -78,6 +82,9 @@ def test_what_no_header_could_carry_is_refused(s3: Any) -> None:
         fields = {"x-amz-meta-a": value}
         answer = sent(s3, "headers", Fields=fields, Conditions=[fields])
         assert (told(answer)[1] if code else answer[0]) == (code or 204)
+    for name in ("my name", "日本", "a:b", ""):
+        fields = {f"x-amz-meta-{name}": "x"}
+        assert told(sent(s3, "headers", Fields=fields, Conditions=[fields]))[1] == "InvalidArgument"
     answer = s3.head_object(Bucket=BUCKET, Key="headers")
     assert answer["Metadata"]["a"].encode("latin-1").decode() == "日本 ☃"
 
@@ -207,12 +214,29 @@ def test_conditions_that_s3_has_not_got_are_told() -> None:
         ["eq", "key", "x"],
         {"key": 1},
         ["content-length-range", 1],
+        ["content-length-range", 1, float("inf")],
         "key",
         [],
     ):
         document = {"expiration": "2040-01-01T00:00:00Z", "conditions": [condition]}
         with pytest.raises(S3Error, match="no form that S3 has"):
             post_policy.read(base64.b64encode(json.dumps(document).encode()).decode())
+
+
+def test_a_stranger_has_not_all_the_time_for_the_fields_of_a_form(
+    api: Any, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload_form, "FIELDS_PATIENCE", 0.2)
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    head = f"POST /{BUCKET} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 10000\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(f"{head}Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n--".encode())
+        answer = b""
+        while b"</Error>" not in answer:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"x")  # it goes on all the while
+            answer += connection.recv(4096)
+    assert b"<Code>RequestTimeout</Code>" in answer
 
 
 def test_a_form_that_is_malformed_is_told(s3: Any) -> None:

@@ -6,6 +6,7 @@ what of it the signer allows. The file streams into a put like any other.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pilothouse.api import bucket, content
-from pilothouse.errors import S3Error, UnknownOperation
+from pilothouse.errors import RequestTimeout, S3Error, UnknownOperation
 from pilothouse.operations import s3_objects, s3_terms
 from pilothouse.operations.context import Context
 from pilothouse.wire import models, post_policy, restxml, sigv4
@@ -23,6 +24,9 @@ from pilothouse.wire.faults import xml_text
 from pilothouse.wire.multipart import Form
 from pilothouse.wire.post_policy import Policy
 from pilothouse.wire.sigv4 import Keys
+
+FIELDS_PATIENCE = 30.0
+"""Seconds in which all fields of a form must have come: until then nobody knows who sends it."""
 
 _WEB_ADDRESS = re.compile(r"https?://[^\s#]+")
 _FILENAME = "${filename}"
@@ -37,7 +41,7 @@ async def handle(request: Request, context: Context, keys: Keys) -> Response:
     if not address.bucket or address.key:
         raise UnknownOperation("The specified method is not allowed against this resource.")
     form = Form(request.stream(), request.headers.get("content-type", ""))
-    fields = await form.fields()
+    fields = await _fields(form)
     policy = _allowed(fields, keys, context.settings.region)
     if "key" not in fields:
         raise S3Error("InvalidArgument", "Bucket POST must contain a field named 'key', before the file.", 400)
@@ -51,6 +55,16 @@ async def handle(request: Request, context: Context, keys: Keys) -> Response:
     members["Body"] = content.pulled(_file(form, policy))
     stored, _ = await content.in_thread(bucket.performed, s3_objects.put_object, context, members)
     return _answer(request, fields, address.bucket, stored["ETag"])
+
+
+async def _fields(form: Form) -> dict[str, str]:
+    try:
+        async with asyncio.timeout(FIELDS_PATIENCE):
+            return await form.fields()
+    except TimeoutError as error:
+        raise RequestTimeout(
+            f"The fields of the form did not arrive within {FIELDS_PATIENCE:g} seconds. Send the request again."
+        ) from error
 
 
 def _allowed(fields: Mapping[str, str], keys: Keys, region: str) -> Policy:

@@ -30,7 +30,7 @@ _TURN = 0.02
 """Seconds of a turn after which the thread waits no longer for a client who is slow."""
 
 _PAUSE = 0.01
-"""Seconds between two looks whether an earlier answer on the connection has gone."""
+"""Seconds between the first looks whether an earlier answer on the connection has gone."""
 
 _LOOK = 1.0
 """Seconds between two looks whether a client who takes nothing is there still."""
@@ -64,7 +64,7 @@ async def deliver(transport: asyncio.Transport, file: int, offset: int, count: i
     pause = 0.0
     while transport.get_write_buffer_size() and not transport.is_closing():
         await asyncio.sleep(pause)  # the answer's head leaves at the end of this turn of the loop
-        pause = _PAUSE
+        pause = min(_LOOK, max(_PAUSE, 2 * pause))
     if transport.is_closing():
         return False
     socket = os.dup(transport.get_extra_info("socket").fileno())

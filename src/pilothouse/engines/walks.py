@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -45,6 +46,8 @@ def over_all(
         for _ in range(_MOST_WALKS):
             value, *slope = everywhere(*point)
             value += penalties.of(point[0])
+            if not math.isfinite(value):
+                break
             fell = lowest - value
             if fell > 0:
                 best, lowest, tilt = point, value, _tilt(here, point, slope)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pilothouse import clock
 from pilothouse.objects import tree
-from pilothouse.objects.base import Attributes, ObjectInfo, Part
+from pilothouse.objects.base import Attributes, Encryption, ObjectInfo, Part
 from pilothouse.objects.envelope import encryption_of
 from pilothouse.objects.refusals import DamagedError, no_such_key, precondition_failed
 from pilothouse.objects.stored import facts_of
@@ -50,8 +50,15 @@ def info(bucket: str, key: str, facts: Facts, size: int) -> ObjectInfo:
         facts["sums"],
         facts["headers"],
         len(facts.get("tags", ())),
-        encryption_of(facts),
+        _encryption(key, facts),
     )
+
+
+def _encryption(key: str, facts: Facts) -> Encryption | None:
+    try:
+        return encryption_of(facts)
+    except (KeyError, TypeError):
+        raise DamagedError(key) from None
 
 
 def parts(facts: Facts) -> list[Part]:

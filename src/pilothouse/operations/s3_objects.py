@@ -6,6 +6,7 @@ it is to verify; where they go out, the answer's Body is a stream that the calle
 
 from __future__ import annotations
 
+import re
 from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +29,7 @@ LARGEST_PUT = 5 << 30
 """Bytes that one request may store."""
 
 _MOST_METADATA = 2048
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110
 _MOST_DELETED = 1000
 _ATTEMPTS = 10
 
@@ -151,6 +153,9 @@ def attributes(request: dict[str, Any]) -> Attributes:
     metadata = request.get("Metadata", {})
     if sum(len(name) + len(value) for name, value in metadata.items()) > _MOST_METADATA:
         raise S3Error("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size.", 400)
+    for name in metadata:
+        if not _TOKEN.fullmatch(name):
+            raise S3Error("InvalidArgument", f"{name!r} cannot be part of the name of a header.", 400)
     given = {_HEADERS[name]: request[name] for name in _HEADERS if request.get(name) is not None}
     if "Expires" in given:
         given["Expires"] = formatdate(given["Expires"], usegmt=True)

@@ -138,7 +138,7 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "begin", _on_sqlite_begin)
         return engine
     try:
-        return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=32)
+        return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=40)  # 40 API threads, and the worker
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigurationError("PostgreSQL needs a driver: pip install 'pilothouse[postgres]'.") from error
 

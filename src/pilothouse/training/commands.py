@@ -130,8 +130,10 @@ class Commands:
     def _hidden(self) -> tuple[Path, ...]:
         """The home, the master keys, and where the nursery listens: who talks to it can run anything outside."""
         nursery = os.environ.get(ADDRESS)
+        home = self._settings.home.resolve()
         others = [self._settings.master_keys, Path(nursery).parent if nursery else None]
-        return (self._settings.home.resolve(), *(folder for folder in others if folder and folder.is_dir()))
+        outside = [folder for folder in others if folder and not folder.resolve().is_relative_to(home)]
+        return (home, *(folder for folder in outside if folder.is_dir()))
 
     @property
     def _root(self) -> str:

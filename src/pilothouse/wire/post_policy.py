@@ -101,7 +101,7 @@ def _span(condition: list[Any]) -> tuple[int, int]:
     try:
         _, least, most = condition
         return int(least), int(most)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _invalid(f"a condition is of no form that S3 has: {json.dumps(condition)[:200]}") from None
 
 

@@ -162,6 +162,7 @@ def read(document: bytes) -> Element:
         raise _malformed()
 
     parser = expat.ParserCreate(namespace_separator="}")
+    parser.buffer_text, parser.buffer_size = True, 1 << 20  # else each line of a text is a piece to be copied behind it
     parser.StartElementHandler, parser.CharacterDataHandler = start, text
     parser.EndElementHandler = lambda _: stack.pop()
     parser.StartDoctypeDeclHandler = refuse

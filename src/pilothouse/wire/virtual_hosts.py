@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+
+_PORT = re.compile(r"(?<=[^:]):\d+$")
 
 LOCAL = "localhost"
 """The name that every server has: systems resolve what ends in it to the machine itself (RFC 6761)."""
@@ -24,7 +27,7 @@ def bucket_of(host: str, names: tuple[str, ...]) -> str:
 
 def own_names(host: str, further: str) -> tuple[str, ...]:
     """The server's names: localhost, the `host` that it listens on if that is a name, and those listed in `further`."""
-    listed = [name.strip().lower() for name in (host, *further.split(","))]
+    listed = [_PORT.sub("", name.strip().lower()) for name in (host, *further.split(","))]
     return tuple(dict.fromkeys([LOCAL, *(name for name in listed if name and not _is_address(name))]))
 
 

@@ -136,19 +136,20 @@ class Supervisor:
 
     def _claim(self) -> None:
         while self._may_claim():
-            self._hold()
+            looked_at = clock.now()
+            self._hold(looked_at)
             lease = self._leases.claim(list(self._kinds), owner=self._owner, ttl=LEASE_TTL)
+            self._held_at = looked_at
             if lease is None:
                 return
             self._take_on(lease)
 
-    def _hold(self) -> None:
-        """Renews the leases of live processes after a pause in which these could not: while the machine was suspended,
-        or while this thread waited for a process to be started, as for a nursery that still loads its libraries.
+    def _hold(self, now: float) -> None:
+        """Renews the leases of live processes after a pause in which these could not: while the machine was suspended
+        or the database away, or while this thread waited for a process to be started, as for a nursery that still
+        loads its libraries.
         """
-        now = clock.now()
-        paused, self._held_at = now - self._held_at > _PAUSE, now
-        for running in self._running if paused else ():
+        for running in self._running if now - self._held_at > _PAUSE else ():
             if running.process.poll() is None:
                 self._leases.renew(running.lease, LEASE_TTL)
 

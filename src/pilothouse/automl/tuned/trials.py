@@ -127,8 +127,11 @@ class Trials:
         directory = self._job.directory / "trials" / name
         directory.mkdir(parents=True, exist_ok=True)
         listener = Listener(directory / tuned.REPORTS, lambda step, loss: self._report(trial, step, loss))
-        planned = self._planned(trial)
+        planned = self._planned(trial, sizes.rows)
         fitted = memory.fitted(planned, sizes, self._room.size)
+        if fitted is not None and "max_rows" in fitted.params:  # penalties go by the rows that are learnt from
+            penalised = self._planned(trial, fitted.params["max_rows"])
+            fitted = replace(fitted, params={**fitted.params, **penalised.params})
         if fitted is None:
             need, room = memory.peak(planned, sizes) / 2**30, self._room.size / 2**30
             self._settle(trial, listener, Outcome(reason=_NO_MEMORY.format(need=need, room=room)), "Stopped")
@@ -172,10 +175,10 @@ class Trials:
         assert row is not None
         return TrainingJob.of(row.request).model_uri
 
-    def _planned(self, trial: Trial) -> CandidatePlan:
+    def _planned(self, trial: Trial, rows: int) -> CandidatePlan:
         definition, algorithm = self._definition(trial), self._ready[trial.definition].spec.algorithm
         values = {**self._tunable(trial).static, **trial.values}
-        params = ranges.params(algorithm, values, self._facts["train_rows"])
+        params = ranges.params(algorithm, values, rows)
         return CandidatePlan(definition.name or "", algorithm, params, tuned.folds(self._facts), seed=trial.number)
 
     def _sizes(self, trial: Trial) -> Facts:

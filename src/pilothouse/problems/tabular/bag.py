@@ -101,11 +101,11 @@ def fold_numbers(data: Dataset, train_rows: Array, k: int) -> Array:
 
 
 def fit_folds(
-    trial: Trial, data: Dataset, train_rows: Array, budget: TimeBudget, as_met: Features | None = None
+    trial: Trial, data: Dataset, train_rows: Array, budget: TimeBudget, as_met: Callable[[], Features] | None = None
 ) -> Bag:
     """A model for each fold, and every training row predicted by the model that did not see it.
 
-    `as_met`: the features with which later copies of rows will come, if those are others.
+    `as_met` makes the features with which later copies of rows will come, if those are others.
     """
     numbers = fold_numbers(data, train_rows, trial.folds)
     refit_share = len(data.y) / (len(train_rows) * (trial.folds - 1) / trial.folds)
@@ -120,8 +120,11 @@ def fit_folds(
     best = [model.rounds for model in models]
     chosen = others_choose(best)
     oof = _out_of_fold(data, train_rows, numbers, models, chosen)
-    met = data if as_met is None else replace(data, features=as_met)
-    return Bag(models, best, chosen, oof, numbers, seconds, _familiar(met, train_rows, numbers, models, chosen, oof))
+    familiar = None
+    if data.groups is not None:
+        met = data if as_met is None else replace(data, features=as_met())
+        familiar = _familiar(met, data.groups[train_rows], train_rows, numbers, models, chosen, oof)
+    return Bag(models, best, chosen, oof, numbers, seconds, familiar)
 
 
 def others_choose(best: list[int | None]) -> list[int | None]:
@@ -160,11 +163,15 @@ def _out_of_fold(data: Dataset, rows: Array, numbers: Array, models: list[Model]
 
 
 def _familiar(
-    data: Dataset, rows: Array, numbers: Array, models: list[Model], chosen: list[int | None], oof: Array
-) -> Array | None:
-    if data.groups is None:
-        return None
-    _, place, sizes = np.unique(data.groups[rows], return_inverse=True, return_counts=True)
+    data: Dataset,
+    groups: Array,
+    rows: Array,
+    numbers: Array,
+    models: list[Model],
+    chosen: list[int | None],
+    oof: Array,
+) -> Array:
+    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     copied = sizes[place] > 1
     seen = oof.copy()
     for fold in range(len(models)):

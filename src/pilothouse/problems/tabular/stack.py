@@ -42,11 +42,11 @@ def stacked(data: Dataset, finished: Sequence[Finished]) -> Dataset:
     return replace(data, features=_with(data, finished, [one.oof for one in finished]))
 
 
-def as_met(data: Dataset, finished: Sequence[Finished]) -> Features | None:
+def as_met(data: Dataset, finished: Sequence[Finished]) -> Features:
     """The features that `stacked` gives, but training rows that have copies have them as later copies will: with what
-    models that know the row predict. None where no row has copies.
+    models that know the row predict.
     """
-    return None if data.groups is None else _with(data, finished, [one.expected for one in finished])
+    return _with(data, finished, [one.expected for one in finished])
 
 
 def _with(data: Dataset, finished: Sequence[Finished], of_training_rows: Sequence[Array]) -> Features:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     engines.warm(trial.algorithm)
     data = as_read(data, trial.algorithm)
     feeders = stack.inputs([Path(path) for path in trial.inputs]) if trial.inputs else []
-    as_met = stack.as_met(data, feeders) if feeders else None
+    as_met = partial(stack.as_met, data, feeders) if feeders else None
     if feeders:
         data, trial = stack.stacked(data, feeders), replace(trial, folds=feeders[0].k)
     bag = fit_folds(trial, data, data.rows(TRAIN), budget, as_met)
