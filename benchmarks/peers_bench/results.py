@@ -74,14 +74,13 @@ class Results:
         return min(lines, key=main_value, default=None)
 
     def average_ranks(self) -> dict[str, float]:
-        """Each tool's mean rank over the sets, 1 being the best; ties share their mean; a failure is last."""
+        """Each tool's mean rank among those that ran on a set; 1 is the best, a failure last, ties share their mean."""
         ranks: dict[str, list[float]] = {tool: [] for tool in self.tools}
         for name in self.sets:
-            values = self.values(name)
-            for tool in self.tools:
-                ranks[tool].append(
-                    _rank(values.get(tool, float("inf")), [values.get(t, float("inf")) for t in self.tools])
-                )
+            measured = self.values(name)
+            values = {t: measured.get(t, float("inf")) for t in self.tools if (name, t) in self._lines}
+            for tool, value in values.items():
+                ranks[tool].append(_rank(value, list(values.values())))
         return {tool: sum(own) / len(own) for tool, own in ranks.items() if own}
 
 

@@ -134,3 +134,12 @@ def test_a_failed_run_ranks_behind_all_others() -> None:
     lines = [line("pilothouse", 0.4), line("flaml", 0.5), line("h2o", 0.3, failed="no Java")]
     ranks = results.Results(lines, results.Setting(60, "", 0)).average_ranks()
     assert ranks == {"pilothouse": 1.0, "flaml": 2.0, "h2o": 3.0}
+
+
+def test_a_tool_is_ranked_among_those_that_ran_on_a_set() -> None:
+    from peers_bench import results
+
+    lines = [line("pilothouse", 0.3), line("h2o", 0.4), line("flaml", 0.2) | {"set": "other"}]
+    lines.append(line("pilothouse", 0.3) | {"set": "other"})
+    ranks = results.Results(lines, results.Setting(60, "", 0)).average_ranks()
+    assert ranks == {"pilothouse": 1.5, "flaml": 1.0, "h2o": 2.0}
