@@ -129,7 +129,7 @@ def test_requirements_are_installed_once_beside_what_is_here(shop: Shop) -> None
 def test_requirements_that_cannot_be_installed_fail_the_job_in_words(shop: Shop) -> None:
     source = shop.put("broken.tar.gz", shop.archive({"train.py": b"", "requirements.txt": b"./not-there.whl\n"}))
     job = shop.ended(
-        "broken",
+        "uninstallable",
         "pytorch-training:2.1-cpu-py310",
         {"sagemaker_program": "train.py", "sagemaker_submit_directory": source},
     )

@@ -65,7 +65,13 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     context.store.migrate()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
-            uvicorn.Config(create_app(context, OneKey()), http=Connection, log_config=None, access_log=False)
+            uvicorn.Config(
+                create_app(context, OneKey()),
+                http=Connection,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=1,
+            )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
