@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,31 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerPr
     server.stop()
 
 
+@contextmanager
+def served(app: Any, **options: Any) -> Iterator[int]:
+    """The port at which an ASGI application is served in this process, over the server's own kind of connection."""
+    import uvicorn
+
+    from pilothouse.api.connection import Connection
+
+    quick = {"lifespan": "off", "log_config": None, "access_log": False, "timeout_graceful_shutdown": 1}
+    server = uvicorn.Server(uvicorn.Config(app, http=Connection, **{**quick, **options}))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join(STOP_TIMEOUT)
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[int]]:
+    """`served`, for tests."""
+    return served
+
+
 class S3Door:
     """The S3 door alone, in this process, over a directory of its own."""
 
@@ -177,8 +202,6 @@ class S3Door:
     @contextmanager
     def open(self) -> Iterator[S3Door]:
         """Serves as long as the block runs."""
-        import uvicorn
-
         from pilothouse.api.app import create_app
         from pilothouse.config import Settings
         from pilothouse.objects.directory import DirectoryObjects
@@ -186,17 +209,9 @@ class S3Door:
 
         nothing: Any = None
         context = Context(Settings(home=self.home), nothing, DirectoryObjects(self.home / "objects"))
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(create_app(context, self), log_level="warning", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield self
-        server.should_exit = True
-        thread.join(STOP_TIMEOUT)
-        listener.close()
+        with served(create_app(context, self)) as port:
+            self.url = f"http://127.0.0.1:{port}"
+            yield self
 
     def environment(self) -> dict[str, str]:
         """The variables that lead an AWS client here."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from pilothouse.api import connection
-from pilothouse.api.connection import Connection
 
+Serving = Callable[..., AbstractContextManager[int]]
 PATIENCE = 0.3
 WHOLE = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nok"
 UNREAD = b"POST /unread HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
@@ -28,27 +26,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-@contextmanager
-def serving(limit: int | None = None) -> Iterator[int]:
-    """The port of a server of `app`."""
-    config = uvicorn.Config(
-        app, http=Connection, lifespan="off", log_config=None, limit_concurrency=limit, timeout_keep_alive=5
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join(30)
-
-
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def port(monkeypatch: pytest.MonkeyPatch, serving: Serving) -> Iterator[int]:
     monkeypatch.setattr(connection, "HEAD_PATIENCE", PATIENCE)
-    with serving() as port:
+    with serving(app, timeout_keep_alive=5) as port:
         yield port
 
 
@@ -130,8 +111,8 @@ def test_the_rest_of_a_body_that_nobody_reads_does_not_hold_a_connection_open(po
         assert seconds_open(client) < 4
 
 
-def test_too_many_connections_are_told_so_and_far_too_many_are_closed_unheard() -> None:
-    with serving(limit=4) as port:
+def test_too_many_connections_are_told_so_and_far_too_many_are_closed_unheard(serving: Serving) -> None:
+    with serving(app, limit_concurrency=4, timeout_keep_alive=5) as port:
         clients = [connect(port) for _ in range(5)]
         assert seconds_open(connect(port)) < 4
         clients[4].sendall(WHOLE)

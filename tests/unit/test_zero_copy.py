@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from pilothouse.api import content, zero_copy
-from pilothouse.api.connection import Connection
 from pilothouse.api.zero_copy import FileResponse
 from pilothouse.objects.ciphertext import KEY, Plaintext, Segment
 from pilothouse.objects.stored import extent, window
 
 SIZE = 24 << 20
 START, LENGTH = 1000, SIZE - 3000
+Serving = Callable[..., AbstractContextManager[int]]
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
@@ -32,30 +30,21 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@contextmanager
-def serving(path: Path) -> Iterator[int]:
-    """The port of a server that answers every request with a window of the file."""
+@pytest.fixture
+def opened(stored: Path, serving: Serving) -> Callable[[], AbstractContextManager[int]]:
+    """Gives the port of a server that answers every request with a window of the file."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert zero_copy.EXTENSION in scope["extensions"]
-        stream = window(os.open(path, os.O_RDONLY), SIZE, START, LENGTH)
+        stream = window(os.open(stored, os.O_RDONLY), SIZE, START, LENGTH)
         await FileResponse(stream, 200, {"content-length": str(LENGTH)})(scope, receive, send)
 
-    config = uvicorn.Config(app, http=Connection, lifespan="off", log_config=None)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join(30)
+    return lambda: serving(app)
 
 
 @pytest.fixture
-def port(stored: Path) -> Iterator[int]:
-    with serving(stored) as port:
+def port(opened: Callable[[], AbstractContextManager[int]]) -> Iterator[int]:
+    with opened() as port:
         yield port
 
 
@@ -109,9 +98,11 @@ def test_requests_sent_ahead_are_answered_in_turn(port: int, stored: Path) -> No
         assert [answer(client) == wanted(stored) for _ in range(3)] == [True] * 3
 
 
-def test_clients_that_take_nothing_hold_no_thread(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_that_take_nothing_hold_no_thread(
+    stored: Path, opened: Callable[[], AbstractContextManager[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(content, "_THREADS", 1)
-    with serving(stored) as port, connect(port) as first, connect(port) as second, connect(port) as third:
+    with opened() as port, connect(port) as first, connect(port) as second, connect(port) as third:
         for client in (first, second, third):
             client.sendall(GET)
         assert answer(third) == wanted(stored)

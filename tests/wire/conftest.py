@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-import uvicorn
 from botocore.config import Config
 
 from pilothouse import composition
 from pilothouse.api.app import create_app
-from pilothouse.api.connection import Connection
 from pilothouse.config import Settings
 from pilothouse.operations.context import Context
 
@@ -57,27 +53,12 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def api(tmp_path_factory: pytest.TempPathFactory, serving: Callable[..., AbstractContextManager[int]]) -> Iterator[Api]:
     """The API on a home of its own, without a worker."""
     home: Path = tmp_path_factory.mktemp("home")
     settings = Settings(home=home)
     context = Context(settings, composition.store(settings), composition.objects(settings))
     context.store.migrate()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(context, OneKey()),
-                http=Connection,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=1,
-            )
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        yield Api(f"http://127.0.0.1:{listener.getsockname()[1]}", context)
-        server.should_exit = True
-        thread.join(30)
+    with serving(create_app(context, OneKey())) as port:
+        yield Api(f"http://127.0.0.1:{port}", context)
     context.store.close()
