@@ -205,6 +205,14 @@ def test_a_signed_policy_that_is_none_is_told(s3: Any, policy: str) -> None:
     assert told(post(signed["url"], form(fields, b"x")))[1] == "InvalidPolicyDocument"
 
 
+def test_a_form_of_an_old_signature_is_told_how_to_sign(api: Any, s3: Any) -> None:
+    signed = api.client("s3").generate_presigned_post(BUCKET, "k")
+    assert "AWSAccessKeyId" in signed["fields"]
+    _, code, message = told(post(signed["url"], form(signed["fields"], b"x")))
+    assert code == "AuthorizationHeaderMalformed"
+    assert 'Config(signature_version="s3v4")' in message
+
+
 def test_conditions_that_s3_has_not_got_are_told() -> None:
     from pilothouse.errors import S3Error
     from pilothouse.wire import post_policy

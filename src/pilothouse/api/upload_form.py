@@ -71,6 +71,8 @@ def _allowed(fields: Mapping[str, str], keys: Keys, region: str) -> Policy:
     """The form's policy, whose signature holds."""
     if "policy" not in fields:
         raise S3Error("AccessDenied", "Access Denied: a form needs a policy and its signature.", 403)
+    if "awsaccesskeyid" in fields:
+        raise sigv4.version_2()
     missing = [name for name in _SIGNATURE if not fields.get(name)]
     if missing:
         raise S3Error(

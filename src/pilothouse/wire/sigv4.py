@@ -136,10 +136,7 @@ def claim(message: Message) -> Claim:
     if "X-Amz-Signature" in parameters:
         return _query_claim(parameters)
     if "AWSAccessKeyId" in parameters:
-        raise IncompleteSignature(
-            "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256; in boto3: "
-            'Config(signature_version="s3v4").'
-        )
+        raise version_2()
     raise MissingAuthentication
 
 
@@ -186,6 +183,14 @@ def verify_text(
     claimed = _claim(credential, "", signature, stamp, LONGEST_PRESIGN)
     _check_scope(claimed, region, now)
     _compare(sign(_signing_key(_secret(claimed, keys), claimed), text), claimed)
+
+
+def version_2() -> IncompleteSignature:
+    """What to say to Signature Version 2."""
+    return IncompleteSignature(
+        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256; in boto3: "
+        'Config(signature_version="s3v4").'
+    )
 
 
 def sign(key: bytes, text: str) -> str:
