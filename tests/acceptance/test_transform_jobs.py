@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
+import json
 import time
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +118,41 @@ def test_gzip_goes_in_and_json_comes_out(batch: Any) -> None:
     start(batch, "packed", "packed", source={"CompressionType": "Gzip"}, target={"Accept": "application/jsonlines"})
     assert ended(batch, "packed")["TransformJobStatus"] == "Completed"
     assert output(batch, "packed")["packed.out"].count('{"predicted_label": ') == len(LINES)
+
+
+def test_utf_16_goes_in_line_by_line_and_what_was_done_is_captured(batch: Any) -> None:
+    """Its lines have letters whose second byte is that of a newline (U+010A)."""
+    wide = [f"\u010a{number},{line}" for number, line in enumerate(LINES)]
+    put(batch, wide__le=codecs.BOM_UTF16_LE + "\n".join(wide).encode("utf-16-le"), wide__plain="\n".join(wide))
+    start(
+        *(batch, "wide", "wide/"),
+        DataProcessing={"InputFilter": "$[1:]", "JoinSource": "Input", "OutputFilter": "$[0,-1]"},
+        DataCaptureConfig={
+            "DestinationS3Uri": f"s3://{BUCKET}/captured",
+            "KmsKeyId": "alias/ours",
+            "GenerateInferenceId": True,
+        },
+    )
+    described = ended(batch, "wide")
+    assert described["TransformJobStatus"] == "Completed", described
+    assert described["DataCaptureConfig"]["GenerateInferenceId"]
+    rows = {key: list(csv.reader(io.StringIO(text))) for key, text in output(batch, "wide").items()}
+    assert [row[:2] for row in rows["le.out"]] == [row[:2] for row in rows["plain.out"]]
+    assert [row[0] for row in rows["le.out"]] == [line.split(",")[0] for line in wide]
+    started = described["TransformStartTime"].astimezone(UTC)
+    assert {row[3] for made in rows.values() for row in made} == {f"{started:%Y-%m-%dT%H:%M:%SZ}"}
+    assert len({row[2] for made in rows.values() for row in made}) == 2 * len(LINES)
+
+    captured = {}
+    for side in ("input", "output"):
+        key = f"captured/{side}/{started:%Y/%m/%d/%H}/wide.jsonl"
+        answer = batch.s3.get_object(Bucket=BUCKET, Key=key)
+        assert answer["SSEKMSKeyId"].endswith(":alias/ours")
+        captured[side] = json.load(answer["Body"])
+    assert captured == {
+        "input": [{"prefix": f"s3://{BUCKET}/wide/"}, "le", "plain"],
+        "output": [{"prefix": f"s3://{BUCKET}/out/wide/"}, "le.out", "plain.out"],
+    }
 
 
 def test_what_was_done_before_a_failure_is_stored_and_the_object_is_named(batch: Any) -> None:

@@ -1,8 +1,12 @@
-"""The `aws` command, version 1 and, where Debian's package awscli is installed, version 2."""
+"""The `aws` command, version 1 and, where Debian's package awscli is installed, version 2.
+
+AWS_CLI_2 names another one of version 2 to test.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,9 +21,10 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = {"1": Path(sys.executable).parent / "aws", "2": Path("/usr/bin/aws")}
+COMMANDS = {"1": Path(sys.executable).parent / "aws", "2": Path(os.environ.get("AWS_CLI_2", "/usr/bin/aws"))}
 ARCHIVE = ROOT / "tests/data/models/0.1.0/linear-learner.tar.gz"
 IMAGE = "pilothouse/automl-tabular-inference:1-cpu-py3"
+GROUP = "/aws/sagemaker/TrainingJobs"
 EXIT_CODES = {"1": {"refused": 255, "usage": 2}, "2": {"refused": 254, "usage": 252}}
 WAITED_IN_VAIN = 255
 SCRIPT = (
@@ -32,20 +37,27 @@ Aws = Callable[..., Any]
 @pytest.fixture(params=["1", "2"])
 def version(request: pytest.FixtureRequest) -> str:
     """A version of the command that is installed."""
-    command = COMMANDS[request.param]
-    told = subprocess.run([command, "--version"], capture_output=True, text=True).stdout if command.exists() else ""
-    if not told.startswith(f"aws-cli/{request.param}."):
+    if not release(request.param):
         pytest.skip(f"version {request.param} of the aws command is not installed")
     return str(request.param)
+
+
+def release(version: str) -> tuple[int, ...]:
+    """The release of that version of the command, as in (2, 9, 19); none if it is not installed."""
+    command = COMMANDS[version]
+    told = subprocess.run([command, "--version"], capture_output=True, text=True).stdout if command.exists() else ""
+    match = re.match(rf"aws-cli/({version}\.\d+\.\d+)", told)
+    return tuple(map(int, match[1].split("."))) if match else ()
 
 
 @pytest.fixture
 def aws(station: Any, version: str) -> Aws:
     """Runs the command; its answer, parsed where it is JSON, or with check=False the ended process."""
+    # Releases of version 2 before 2.13 do not know AWS_ENDPOINT_URL.
+    old = (2, 0) <= release(version) < (2, 13)
+    url = ["--endpoint-url", station.environment["AWS_ENDPOINT_URL"]] if old else []
 
     def run(*arguments: str, check: bool = True) -> Any:
-        # Releases of version 2 before 2.13 do not know AWS_ENDPOINT_URL.
-        url = ["--endpoint-url", station.environment["AWS_ENDPOINT_URL"]] if version == "2" else []
         done = station.run(str(COMMANDS[version]), *url, *arguments, check=check)
         if not check:
             return done
@@ -169,6 +181,13 @@ def test_the_command_waits_for_a_training_job(aws: Aws, version: str, bucket: st
     waiter.wait(TrainingJobName=named[1], WaiterConfig={"Delay": 1, "MaxAttempts": 300})
     assert aws("sagemaker", "wait", "training-job-completed-or-stopped", *named, check=False).returncode == 0
     assert aws("sagemaker", "describe-training-job", *named)["TrainingJobStatus"] == "Completed"
+    search = ("--filter-pattern", "done", "--log-stream-name-prefix", f"{named[1]}/")
+    if version == "2":  # version 1 has no tail
+        printed = aws("logs", "tail", GROUP, *search, "--format", "short")
+    else:
+        events = aws("logs", "filter-log-events", "--log-group-name", GROUP, *search)["events"]
+        printed = "".join(event["message"] + "\n" for event in events)
+    assert printed.endswith("done\n")
 
 
 def test_exit_codes_tell_what_went_wrong(aws: Aws, version: str) -> None:

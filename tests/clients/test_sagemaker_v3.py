@@ -1,4 +1,4 @@
-"""The resources of the SageMaker Python SDK, version 3: the scripts of examples/sagemaker_v3."""
+"""The resources and the trainers of the SageMaker Python SDK, version 3: the scripts of examples/sagemaker_v3."""
 
 from __future__ import annotations
 
@@ -35,3 +35,12 @@ def test_a_training_job_and_a_tuning_job_are_resources(station: Any, files: Any)
     assert done["listed"]["HyperParameterTuningJob"] == [done["name"]]
     assert any("validation accuracy" in line for line in done["log"])
     assert done["left"] == []
+
+
+def test_a_script_is_trained_by_a_model_trainer_and_tuned(station: Any, files: Any) -> None:
+    done = station.example(SDK, "sagemaker_v3/trainer.py", files.labels)
+    assert (done["trained"], done["tuned"]) == ("Completed", "Completed")
+    assert done["metrics"]["validation:accuracy"] > 0.8
+    assert done["model"].endswith("/output/model.tar.gz")
+    assert len(done["trials"]) == 3
+    assert done["trials"][done["best"]] == max(done["trials"].values())

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from pilothouse.errors import LeaseLost, ResourceInUse, ResourceNotFound
+from pilothouse.store.logs import Streams
+from pilothouse.store.resource import Cursor
 from pilothouse.store.steps import StepRecorded
 from pilothouse.store.store import NewResource, Store
 
@@ -154,6 +156,15 @@ class TestLogs:
         assert [e.message for e in store.log_events("g", "s/one", after_seq=events[0].seq)] == ["b", "c"]
         assert [e.message for e in store.log_events("g", "s/one", before_seq=events[2].seq)] == ["a", "b"]
         assert [e.message for e in store.log_events("g", "s/one", start=4.0, end=6.0)] == ["b"]
+        found = store.search_log(Streams("g"), limit=2)
+        assert (found[0][0], found[0][1].message) == ("s/one", "b")
+        after = Cursor(found[0][1].timestamp, found[0][1].seq)
+        assert len(store.search_log(Streams("g"), after=after)) == 3
+        assert store.search_log(Streams("g"), after=after, descending=True) == []
+        assert [stream for stream, _ in store.search_log(Streams("g", ("s/two",)))] == ["s/two"]
+        assert [stream for stream, _ in store.search_log(Streams("g", prefix="s/t"))] == ["s/two"]
+        assert [event.message for _, event in store.search_log(Streams("g"), start=5.0, end=6.0)] == ["b"]
+        assert [group for group, _ in store.log_groups()] == ["g"]
         assert names(store.log_streams("g")) == ["s/one", "s/two"]
         assert names(store.log_streams("g", prefix="s/t")) == ["s/two"]
         assert store.log_events("g", "ghost") == []

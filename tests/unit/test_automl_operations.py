@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "weight attribute name w",
     ),
     "metric": ({"ProblemType": "Regression", "AutoMLJobObjective": {"MetricName": "F1"}}, "MSE, MAE, RMSE, R2"),
-    "foreign metric": ({"AutoMLJobObjective": {"MetricName": "MASE"}}, "MASE is not supported for tabular"),
+    "a metric alone": ({"AutoMLJobObjective": {"MetricName": "F1"}}, "AutoMLJobObjective needs a ProblemType"),
     "two trainings": ({"InputDataConfig": training_and_validation(ChannelType="training")}, "not a valid combination"),
     "content types": (
         {"InputDataConfig": training_and_validation(ContentType="x-application/vnd.amazon+parquet")},

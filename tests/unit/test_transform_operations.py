@@ -111,12 +111,20 @@ def test_a_created_transform_job_pins_its_model(context: Context) -> None:
     ("members", "part"),
     [
         ({"ModelName": "gone"}, "Could not find model"),
-        ({"DataCaptureConfig": {"DestinationS3Uri": "s3://bucket/x"}}, "DataCaptureConfig is not served"),
+        ({"DataCaptureConfig": {"DestinationS3Uri": "s3://gone/x"}}, 'The bucket "gone" of DestinationS3Uri'),
+        (
+            {
+                "DataCaptureConfig": {"DestinationS3Uri": "s3://bucket/x", "GenerateInferenceId": True},
+                "target": {"Accept": "application/x-recordio-protobuf"},
+            },
+            "GenerateInferenceId needs text/csv",
+        ),
         ({"MaxPayloadInMB": 50, "MaxConcurrentTransforms": 3}, "must not exceed 100"),
         ({"MaxPayloadInMB": 0, "MaxConcurrentTransforms": 2}, "must be 1"),
         ({"BatchStrategy": "SingleRecord"}, "BatchStrategy needs a SplitType"),
         ({"source": {"SplitType": "TFRecord"}}, "No container here reads TFRecord"),
         ({"source": {**LINES, "ContentType": "text/csv; header=present"}}, "Files with a header can't be split"),
+        ({"source": {**LINES, "ContentType": 'text/csv; charset="UTF-16"'}}, "Lines can't be told apart"),
         ({"target": {"S3OutputPath": "s3://nowhere/x"}}, 'The bucket "nowhere" of S3OutputPath does not exist.'),
         (
             {"source": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/no"}}}},

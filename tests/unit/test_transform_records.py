@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import struct
+import uuid
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from pilothouse.catalog.json_path import JsonPath
 from pilothouse.catalog.transform_jobs import TransformJob
 from pilothouse.errors import DataError, ValidationError
+from pilothouse.hosting.transform import capture
 from pilothouse.hosting.transform.processing import Processing
 from pilothouse.hosting.transform.records import batches
 
@@ -104,7 +107,14 @@ def test_recordio_is_cut_between_its_frames() -> None:
         cut(first, "RecordIO", limit=10)
 
 
-def processing(content_type: str = "text/csv", **members: str) -> Processing:
+STARTED = 1661820555.25
+
+
+def processing(content_type: str = "text/csv", *, with_ids: bool = False, **members: str) -> Processing:
+    return Processing(job(content_type, with_ids=with_ids, **members), STARTED)
+
+
+def job(content_type: str = "text/csv", *, with_ids: bool = False, **members: str) -> TransformJob:
     request = {
         "TransformInput": {
             "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b/k"}},
@@ -113,13 +123,53 @@ def processing(content_type: str = "text/csv", **members: str) -> Processing:
         },
         "TransformOutput": {"S3OutputPath": "s3://b/out", "Accept": content_type},
         "DataProcessing": members,
+        "DataCaptureConfig": {"DestinationS3Uri": "s3://b/captured", "GenerateInferenceId": with_ids},
     }
-    return Processing(TransformJob.of(request))
+    return TransformJob.of(request)
 
 
 def test_without_filters_nothing_is_touched() -> None:
     assert processing().request([b"1, a\r\n", b"2"]) == b"1, a\r\n2"
     assert processing().answer([b"1\n", b"2\n"], b'{"predictions": []}') == b'{"predictions": []}'
+
+
+def identifiers(texts: list[str]) -> list[int]:
+    """The versions of the UUIDs, which must differ."""
+    assert len(set(texts)) == len(texts)
+    return [uuid.UUID(text).version or 0 for text in texts]
+
+
+def test_each_line_of_csv_gets_an_id_and_the_time_of_the_start() -> None:
+    answer = processing(with_ids=True).answer([b"the whole"], b'no,"[1, 2]"\nyes,"two\nlines"\n')
+    rows = list(csv.reader(io.StringIO(answer.decode())))
+    assert [row[:2] for row in rows] == [["no", "[1, 2]"], ["yes", "two\nlines"]]
+    assert identifiers([row[2] for row in rows]) == [4, 4]
+    assert {row[3] for row in rows} == {"2022-08-30T00:49:15Z"}
+
+
+def test_ids_come_behind_what_the_output_filter_leaves() -> None:
+    joined = processing(with_ids=True, JoinSource="Input", OutputFilter="$[0]")
+    rows = list(csv.reader(io.StringIO(joined.answer([b"id-1,2\n", b"id-2,3\n"], b"yes\nno\n").decode())))
+    assert [row[0] for row in rows] == ["id-1", "id-2"]
+    assert [len(row) for row in rows] == [3, 3]
+
+
+def test_json_lines_get_their_id_as_members() -> None:
+    answer = processing("application/jsonlines", with_ids=True).answer([b"{}", b"{}"], b'{"output": 0}\n5\n')
+    lines = [json.loads(line) for line in answer.splitlines()]
+    assert identifiers([line.pop("SageMakerInferenceId") for line in lines]) == [4, 4]
+    started = {"SageMakerInferenceTime": "2022-08-30T00:49:15Z"}
+    assert lines == [{"output": 0, **started}, {"SageMakerOutput": 5, **started}]
+
+
+def test_manifests_name_what_was_read_and_what_was_made() -> None:
+    found = [
+        {"bucket": "in", "key": f"data/{name}", "etag": "", "output": f"s3://b/out/{name}.out"} for name in ("a", "c/d")
+    ]
+    made = capture.manifests(job(), found)
+    assert json.loads(made["input"]) == [{"prefix": "s3://in/data/"}, "a", "c/d"]
+    assert json.loads(made["output"]) == [{"prefix": "s3://b/out/"}, "a.out", "c/d.out"]
+    assert capture.manifests(job(), []) == {}
 
 
 def test_csv_is_filtered_joined_and_filtered_again() -> None:

@@ -494,6 +494,59 @@ def test_log_streams_are_found_by_prefix_and_in_pages(api: Any) -> None:
     assert logs.describe_log_streams(logGroupName=group, logStreamNamePrefix="none")["logStreams"] == []
 
 
+def test_events_are_found_across_streams_by_their_time_and_in_pages(api: Any) -> None:
+    group, logs = "/aws/sagemaker/Searched", api.client("logs")
+    for stream, first in (("a/1", 1.0), ("b/1", 1.5)):
+        api.context.store.append_log(group, stream, [(first + i, f"{stream} line {i}") for i in range(4)])
+
+    def found(**how: Any) -> list[str]:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, **how)
+        return [event["logStreamName"][0] + event["message"][-1] for page in pages for event in page["events"]]
+
+    everything = ["a0", "b0", "a1", "b1", "a2", "b2", "a3", "b3"]
+    assert found(PaginationConfig={"PageSize": 3}) == found(PaginationConfig={"PageSize": 4}) == found() == everything
+    assert found(startFromHead=False, PaginationConfig={"PageSize": 3}) == everything[::-1]
+    assert found(startTime=1500, endTime=3000) == ["b0", "a1", "b1", "a2"]
+    assert found(logStreamNames=["b/1"]) == found(logStreamNamePrefix="b") == ["b0", "b1", "b2", "b3"]
+    assert found(filterPattern='"b/1 line" -2', PaginationConfig={"PageSize": 2}) == ["b0", "b1", "b3"]
+    event = logs.filter_log_events(logGroupName=group, limit=1)["events"][0]
+    assert (event["timestamp"], event["message"], len(event["eventId"])) == (1000, "a/1 line 0", 56)
+
+
+def test_log_groups_are_found_by_name_and_in_pages(api: Any) -> None:
+    logs = api.client("logs")
+    for name in ("one", "two", "three"):
+        api.context.store.append_log(f"/groups/{name}", "stream", ["x"])
+
+    def found(**how: Any) -> list[str]:
+        pages = logs.get_paginator("describe_log_groups").paginate(**how)
+        return [group["logGroupName"].removeprefix("/groups/") for page in pages for group in page["logGroups"]]
+
+    assert found(logGroupNamePrefix="/groups/", PaginationConfig={"PageSize": 2}) == ["one", "three", "two"]
+    assert found(logGroupNamePattern="OUPS/T") == ["three", "two"]
+    [group] = logs.describe_log_groups(logGroupNamePrefix="/groups/one")["logGroups"]
+    assert found(logGroupIdentifiers=[group["logGroupArn"]]) == ["one"]
+    both = {"logGroupNamePrefix": "/groups", "logGroupNamePattern": "t"}
+    assert refusal(lambda: logs.describe_log_groups(**both))[0] == "InvalidParameterException"
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ({"logGroupName": "/nowhere"}, "ResourceNotFoundException"),
+        ({"logStreamNames": ["none"]}, "ResourceNotFoundException"),
+        ({"logStreamNames": ["stream"], "logStreamNamePrefix": "s"}, "InvalidParameterException"),
+        ({"nextToken": "f/1"}, "InvalidParameterException"),
+        ({"filterPattern": "{ $.a = 1 }"}, "InvalidParameterException"),
+        ({"filterPattern": "%(%"}, "InvalidParameterException"),
+        ({"filterPattern": 'open "quote'}, "InvalidParameterException"),
+    ],
+)
+def test_a_search_that_cannot_be_made_is_refused(api: Any, how: dict[str, Any], code: str) -> None:
+    logs = api.client("logs")
+    assert refusal(lambda: logs.filter_log_events(**{"logGroupName": "/aws/sagemaker/Known", **how}))[0] == code
+
+
 def test_logs_that_are_not_there_are_told_as_the_sdk_expects(api: Any) -> None:
     logs = api.client("logs")
     names = {"logGroupName": "/nowhere", "logStreamName": "none"}

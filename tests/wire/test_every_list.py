@@ -14,6 +14,7 @@ from botocore.model import Shape
 
 from pilothouse import clock, composition
 from pilothouse.config import Settings
+from pilothouse.operations import log_search, logs
 from pilothouse.operations.context import Context
 from pilothouse.operations.table import SERVED
 from pilothouse.store.resource import Parent
@@ -333,3 +334,22 @@ def test_log_events_go_on_where_they_ended_whatever_is_logged(house: House) -> N
     messages = [event["message"] for event in first["events"] + rest["events"]]
     assert messages == [f"line {number}" for number in range(12)]
     assert house.call("GetLogEvents", {**request, "nextToken": rest["nextForwardToken"]})["events"] == []
+
+
+def test_a_search_of_many_events_goes_on_where_it_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In short pages, of which those without a fitting event are empty."""
+    monkeypatch.setattr(log_search, "_MOST_READ", 20)
+    monkeypatch.setattr(log_search, "_BATCH", 10)
+    monkeypatch.setattr(logs, "MOST_BYTES", 80)
+    for number in range(60):
+        line = f"needle {number}" if number >= 40 else "hay"
+        house.context.store.append_log("/group", f"stream-{number % 3}", [(START + number // 2, line)])
+    request, pages = {"logGroupName": "/group", "filterPattern": "needle"}, []
+    token = None
+    while not pages or token is not None:
+        answer = house.call("FilterLogEvents", {**request, **({"nextToken": token} if token else {})})
+        pages.append([event["message"] for event in answer["events"]])
+        token = answer["nextToken"]
+    assert pages[:2] == [[], []]
+    assert max(map(len, pages)) == 2
+    assert [message for page in pages for message in page] == [f"needle {number}" for number in range(40, 60)]

@@ -124,7 +124,9 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "StopAutoMLJob": {"AutoMLJobName": "one"},
     },
     "logs": {
+        "DescribeLogGroups": {},
         "DescribeLogStreams": {"logGroupName": "/aws/sagemaker/AutoMLJobs"},
+        "FilterLogEvents": {"logGroupName": "/aws/sagemaker/AutoMLJobs"},
         "GetLogEvents": {"logGroupName": "/aws/sagemaker/AutoMLJobs", "logStreamName": "one/job"},
     },
     "cloudwatch": {

@@ -41,6 +41,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "ListTrainingJobsForHyperParameterTuningJob": {"HyperParameterTuningJobName": "item-0"},
     "ListTags": {"ResourceArn": ARN},
     "DescribeLogStreams": {"logGroupName": "/aws/sagemaker/TrainingJobs"},
+    "FilterLogEvents": {"logGroupName": "/aws/sagemaker/TrainingJobs"},
     "SimulatePrincipalPolicy": {
         "PolicySourceArn": "arn:aws:iam::000000000000:role/one",
         "ActionNames": ["s3:GetObject", "s3:PutObject", "s3:ListBucket"],
@@ -126,6 +127,7 @@ def filled(api: Any) -> Any:
         parent = ("hyper-parameter-tuning-job", "item-0")
         store.insert("training-job", f"trial-{number}", {}, status="Completed", state=trial, parent=parent)
         store.append_log("/aws/sagemaker/TrainingJobs", f"job/{number}", ["a line"])
+        store.append_log(f"/aws/sagemaker/Endpoints/item-{number}", "main/0", ["a line"])
     store.add_tags(ARN, {f"key-{number}": "value" for number in range(ITEMS)})
     for case in CASES:
         if case.acceptor.matcher == "path":

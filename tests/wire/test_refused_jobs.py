@@ -91,6 +91,9 @@ def test_a_job_that_contradicts_itself_is_refused_at_once(sagemaker: Any, case: 
 def test_a_metric_needs_its_problem_type(sagemaker: Any) -> None:
     request = v2(AutoMLJobObjective={"MetricName": "F1"}, OutputDataConfig={"S3OutputPath": "s3://bucket/out"})
     _refused(sagemaker.create_auto_ml_job_v2, "ProblemType and AutoMLJobObjective must be given together", request)
+    first = {"InputDataConfig": [channel()], "OutputDataConfig": {"S3OutputPath": "s3://bucket/out"}}
+    objective = {"AutoMLJobObjective": {"MetricName": "F1"}}
+    _refused(sagemaker.create_auto_ml_job, "AutoMLJobObjective needs a ProblemType", {**first, **objective})
 
 
 def _refused(create: Any, sentence: str, request: dict[str, Any]) -> None:

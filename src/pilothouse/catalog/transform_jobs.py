@@ -21,6 +21,26 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Capture:
+    """A transform job's DataCaptureConfig: where its manifests go, and whether each line of output gets an id."""
+
+    destination: str
+    kms_key: str | None
+    with_ids: bool
+
+    @classmethod
+    def of(cls, config: Document | None) -> Capture | None:
+        """Reads a DataCaptureConfig whose shape has been checked; None if there is none."""
+        if not config:
+            return None
+        return cls(
+            destination=config["DestinationS3Uri"],
+            kms_key=config.get("KmsKeyId") or None,
+            with_ids=config.get("GenerateInferenceId", False),
+        )
+
+
+@dataclass(frozen=True)
 class TransformJob:
     """A transform job as asked for, with the service's defaults.
 
@@ -45,6 +65,7 @@ class TransformJob:
     input_filter: str
     output_filter: str
     join: bool
+    capture: Capture | None
 
     @classmethod
     def of(cls, request: Document) -> TransformJob:
@@ -70,7 +91,20 @@ class TransformJob:
             input_filter=processing.get("InputFilter", "$"),
             output_filter=processing.get("OutputFilter", "$"),
             join=processing.get("JoinSource") == "Input",
+            capture=Capture.of(request.get("DataCaptureConfig")),
         )
+
+    @property
+    def with_ids(self) -> bool:
+        """Whether each line of output gets an inference id and the time of the job's start."""
+        return self.capture is not None and self.capture.with_ids
+
+    @property
+    def charset(self) -> str | None:
+        """The encoding of the input that ContentType says, in small letters."""
+        parameters = (part.partition("=") for part in (self.content_type or "").split(";")[1:])
+        found = (value.strip().strip('"').lower() for name, _, value in parameters if name.strip().lower() == "charset")
+        return next(found, None)
 
     @property
     def rows_in(self) -> str | None:

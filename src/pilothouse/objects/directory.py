@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -174,18 +174,34 @@ class DirectoryObjects:
         return tags
 
     def set_tags(self, bucket: str, key: str, tags: Mapping[str, str]) -> None:
+        self._resealed(bucket, key, lambda known: {**known, "tags": dict(tags)})
+
+    def rewrap(self, bucket: str, key: str) -> bool:
+        """Puts an object's data keys under the newest master key; whether they were under an older one."""
+        return self._resealed(bucket, key, lambda known: known if self._envelopes.is_older(known) else None)
+
+    def parts_under_older_keys(self, bucket: str) -> int:
+        """How many parts of unfinished uploads are encrypted under a master key that is not the newest."""
+        return self._uploads(bucket).under_older_keys()
+
+    def _resealed(self, bucket: str, key: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bool:
+        """Gives an object other facts around the same content; whether `change` has made some."""
         path = self._object(bucket, key)
         for _ in range(_ATTEMPTS):
             known, size, descriptor = self._opened(path, key)
-            with window(descriptor, size), self._draft(bucket) as draft:
-                draft.append(descriptor, size, self._envelopes.open(known, (bucket, key), path))
-                self._sealed(draft, {**known, "tags": dict(tags)}, encryption_of(known), bucket, key)
-                with self._writing(bucket, alone=True):
-                    if not _is_still(path, descriptor):
-                        continue
-                    draft.name(path)
+            with window(descriptor, size):
+                changed = change(known)
+                if changed is None:
+                    return False
+                with self._draft(bucket) as draft:
+                    draft.append(descriptor, size, self._envelopes.open(known, (bucket, key), path))
+                    self._sealed(draft, changed, encryption_of(known), bucket, key)
+                    with self._writing(bucket, alone=True):
+                        if not _is_still(path, descriptor):
+                            continue
+                        draft.name(path)
             sync_folder(path.parent)
-            return
+            return True
         raise S3Error("OperationAborted", "The object is being replaced all the time. Please try again.", 409)
 
     def made_of(self, bucket: str, key: str) -> PartList:

@@ -60,6 +60,11 @@ class Envelopes:
         envelope["keys"] = base64.b64encode(sealed).decode()
         return closed
 
+    def is_older(self, facts: Mapping[str, Any]) -> bool:
+        """Whether these facts have an envelope under a master key that is not the newest."""
+        envelope = facts.get(ENVELOPE)
+        return envelope is not None and envelope.get("master") != self._masters.newest().id
+
     def open(self, facts: Mapping[str, Any], place: Place, path: Path) -> list[Segment] | None:
         """The segments of a content that has these facts, None of one that is not encrypted.
 

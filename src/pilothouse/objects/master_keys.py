@@ -56,13 +56,27 @@ class MasterKeys:
             with locked(self._path):
                 return self.all() or [self._make()]
         except OSError as error:
-            raise _unusable(f"No master key can be made in {self._path.parent}: {error.strerror}.") from error
+            raise self._unmade(error) from error
 
-    def _make(self) -> MasterKey:
-        key = MasterKey(token(16), os.urandom(_SIZE), clock.now())
-        entry = {"id": key.id, "secret": base64.b64encode(key.secret).decode(), "created_at": key.created_at}
-        write_private(self._path, json.dumps({"version": 1, "keys": [entry]}, indent=2) + "\n")
-        return key
+    def add(self) -> MasterKey:
+        """Makes a further one, which is the newest from now on."""
+        try:
+            with locked(self._path):
+                return self._make(*self.all())
+        except OSError as error:
+            raise self._unmade(error) from error
+
+    def _unmade(self, error: OSError) -> S3Error:
+        return _unusable(f"No master key can be made in {self._path.parent}: {error.strerror}.")
+
+    def _make(self, *others: MasterKey) -> MasterKey:
+        made = MasterKey(token(16), os.urandom(_SIZE), clock.now())
+        entries = [
+            {"id": key.id, "secret": base64.b64encode(key.secret).decode(), "created_at": key.created_at}
+            for key in (*others, made)
+        ]
+        write_private(self._path, json.dumps({"version": 1, "keys": entries}, indent=2) + "\n")
+        return made
 
     def all(self) -> list[MasterKey]:
         """All of them, the newest last; none if there is no file. `S3Error` if it is not one of master keys."""

@@ -120,6 +120,16 @@ class Uploads:
                 draft.append(descriptor, size, segments)
         return values
 
+    def under_older_keys(self) -> int:
+        """How many parts of all uploads are encrypted under a master key that is not the newest."""
+        count = 0
+        for path in self._folder.glob("*/[0-9]*"):
+            try:
+                count += self._envelopes.is_older(facts_of(path)[0])
+            except FileNotFoundError:
+                continue  # completed, or aborted
+        return count
+
     def remove(self, upload_id: str) -> None:
         """Drop an upload and its parts; NoSuchUpload if there is none."""
         doomed = self._incoming / token(32)

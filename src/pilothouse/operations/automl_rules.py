@@ -78,16 +78,17 @@ def _split(job: TabularJob) -> None:
 def _objective(job: TabularJob) -> None:
     if job.metric is None:
         return
-    allowed = metrics.objectives(job.problem_type) if job.problem_type else _all_objectives()
-    if job.metric not in allowed:
-        problem = f"problem type {job.problem_type}" if job.problem_type else "tabular data"
+    if job.problem_type is None:
         raise ValidationError(
-            f"Objective metric {job.metric} is not supported for {problem}. Supported metrics: {', '.join(allowed)}."
+            "AutoMLJobObjective needs a ProblemType, since each has metrics of its own. Set ProblemType, or leave both "
+            "out to be inferred from the data."
         )
-
-
-def _all_objectives() -> list[str]:
-    return [metric.name for metric in metrics.METRICS.values() if metric.objective]
+    allowed = metrics.objectives(job.problem_type)
+    if job.metric not in allowed:
+        raise ValidationError(
+            f"Objective metric {job.metric} is not supported for problem type {job.problem_type}. "
+            f"Supported metrics: {', '.join(allowed)}."
+        )
 
 
 def _mode(job: TabularJob) -> None:

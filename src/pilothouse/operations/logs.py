@@ -1,4 +1,7 @@
-"""Logs of jobs and endpoints, as CloudWatch Logs shows them: DescribeLogStreams, GetLogEvents."""
+"""Logs of jobs and endpoints, as CloudWatch Logs shows them: DescribeLogStreams, GetLogEvents.
+
+`log_search` has the operations that go across streams.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from pilothouse.store.resource import Cursor
 from pilothouse.wire import paging
 
 _MOST_STREAMS = 50
-_MOST_EVENTS = 10_000
-_MOST_BYTES = 1 << 20
+MOST_EVENTS = 10_000
+MOST_BYTES = 1 << 20
 _EVENT_BYTES = 26  # what AWS counts for an event beside its message
 _GROUP_ARN = re.compile(r"arn:[^:]*:logs:[^:]*:\d{12}:log-group:([^:]+)")
 _TOKEN = re.compile(r"([fb])/(\d{1,18})")
@@ -21,7 +24,7 @@ _TOKEN = re.compile(r"([fb])/(\d{1,18})")
 
 def describe_log_streams(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """DescribeLogStreams: by name unless asked to go by the last event."""
-    group, prefix = _group(request), request.get("logStreamNamePrefix")
+    group, prefix = group_of(request), request.get("logStreamNamePrefix")
     order = _order(request)
 
     def streams(after: Cursor | None, limit: int) -> list[LogStream]:
@@ -31,7 +34,7 @@ def describe_log_streams(context: Context, request: dict[str, Any]) -> dict[str,
     page, token = paging.walk(
         streams,
         lambda stream: stream.cursor(order),
-        _paging(request),
+        paging_members(request),
         numeric=order == "last_event",
         default_limit=_MOST_STREAMS,
     )
@@ -42,9 +45,8 @@ def describe_log_streams(context: Context, request: dict[str, Any]) -> dict[str,
 
 def get_log_events(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """GetLogEvents: the newest events, or from the head; always both tokens, the same again at either end."""
-    group, name = _group(request), request["logStreamName"]
-    if not any(stream.name == name for stream in context.store.log_streams(group, name)):
-        raise ResourceNotFound("The specified log stream does not exist.")
+    group, name = group_of(request), request["logStreamName"]
+    check_stream(context, group, name)
     direction, seq = _place(request)
     events = context.store.log_events(
         group,
@@ -53,20 +55,31 @@ def get_log_events(context: Context, request: dict[str, Any]) -> dict[str, Any]:
         before_seq=seq if direction == "b" else None,
         start=_seconds(request.get("startTime")),
         end=_seconds(request.get("endTime")),
-        limit=request.get("limit", _MOST_EVENTS),
+        limit=request.get("limit", MOST_EVENTS),
         from_head=direction == "f",
     )
     events = _fitting(events, direction)
-    return {"events": [_event(event) for event in events], **_tokens(events, direction, seq)}
+    return {"events": [described(event) for event in events], **_tokens(events, direction, seq)}
 
 
-def _group(request: dict[str, Any]) -> str:
+def group_of(request: dict[str, Any]) -> str:
     """The group that a request names, by its name or by its ARN."""
     name, identifier = request.get("logGroupName"), request.get("logGroupIdentifier")
     if (name is None) == (identifier is None):
         raise ValidationError("Name the log group by exactly one of logGroupName and logGroupIdentifier.")
-    arn = _GROUP_ARN.fullmatch(identifier or "")
-    return str(name or (arn[1] if arn else identifier))
+    return str(name or name_of(identifier or ""))
+
+
+def name_of(identifier: str) -> str:
+    """The group that an identifier names, which is a name or an ARN."""
+    arn = _GROUP_ARN.fullmatch(identifier)
+    return arn[1] if arn else identifier
+
+
+def check_stream(context: Context, group: str, name: str) -> None:
+    """`ResourceNotFound` if the group has no stream of that name."""
+    if not any(stream.name == name for stream in context.store.log_streams(group, name)):
+        raise ResourceNotFound("The specified log stream does not exist.")
 
 
 def _order(request: dict[str, Any]) -> StreamOrder:
@@ -77,7 +90,7 @@ def _order(request: dict[str, Any]) -> StreamOrder:
     return "last_event"
 
 
-def _paging(request: dict[str, Any]) -> dict[str, Any]:
+def paging_members(request: dict[str, Any]) -> dict[str, Any]:
     """The request as `paging` reads it: Logs spells its paging members in its own way."""
     renamed = {"nextToken": "NextToken", "limit": "MaxResults"}
     return {renamed.get(name, name): value for name, value in request.items()}
@@ -88,17 +101,23 @@ def _stream(context: Context, group: str, stream: LogStream) -> dict[str, Any]:
     return {
         "logStreamName": stream.name,
         "arn": f"arn:aws:logs:{settings.region}:{settings.account_id}:log-group:{group}:log-stream:{stream.name}",
-        "creationTime": _milliseconds(stream.created_at),
-        "firstEventTimestamp": _milliseconds(stream.first_event_at),
-        "lastEventTimestamp": _milliseconds(stream.last_event_at),
-        "lastIngestionTime": _milliseconds(stream.last_event_at),
+        "creationTime": milliseconds(stream.created_at),
+        "firstEventTimestamp": milliseconds(stream.first_event_at),
+        "lastEventTimestamp": milliseconds(stream.last_event_at),
+        "lastIngestionTime": milliseconds(stream.last_event_at),
         "storedBytes": 0,
     }
 
 
-def _event(event: LogEvent) -> dict[str, Any]:
-    at = _milliseconds(event.timestamp)
+def described(event: LogEvent) -> dict[str, Any]:
+    """An event as both operations that read some tell it."""
+    at = milliseconds(event.timestamp)
     return {"timestamp": at, "ingestionTime": at, "message": event.message}
+
+
+def size(event: LogEvent) -> int:
+    """What AWS counts for an event, in bytes."""
+    return len(event.message.encode()) + _EVENT_BYTES
 
 
 def _place(request: dict[str, Any]) -> tuple[str, int | None]:
@@ -115,10 +134,10 @@ def _place(request: dict[str, Any]) -> tuple[str, int | None]:
 def _fitting(events: list[LogEvent], direction: str) -> list[LogEvent]:
     """As many of `events` as AWS puts into an answer, from the side that the reader comes from."""
     nearest = events if direction == "f" else events[::-1]
-    size = 0
+    total = 0
     for count, event in enumerate(nearest):
-        size += len(event.message.encode()) + _EVENT_BYTES
-        if size > _MOST_BYTES and count:
+        total += size(event)
+        if total > MOST_BYTES and count:
             return events[:count] if direction == "f" else events[-count:]
     return events
 
@@ -138,5 +157,6 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _milliseconds(seconds: float | None) -> int | None:
+def milliseconds(seconds: float | None) -> int | None:
+    """A time as Logs tells it."""
     return None if seconds is None else round(seconds * 1000)

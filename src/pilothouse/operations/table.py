@@ -12,6 +12,7 @@ from pilothouse.operations import (
     endpoint_updates,
     endpoints,
     identity,
+    log_search,
     logs,
     metrics,
     models,
@@ -71,7 +72,9 @@ SERVED: Mapping[str, Mapping[str, Operation]] = {
         "DeleteEndpoint": endpoints.delete_endpoint,
     },
     "logs": {
+        "DescribeLogGroups": log_search.describe_log_groups,
         "DescribeLogStreams": logs.describe_log_streams,
+        "FilterLogEvents": log_search.filter_log_events,
         "GetLogEvents": logs.get_log_events,
     },
     "cloudwatch": {

@@ -17,23 +17,35 @@ from pilothouse.errors import ValidationError
 from pilothouse.objects import manifest, uri
 from pilothouse.operations.context import Context
 
+_WIDE = ("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2")
+"""How names of encodings begin in which a line does not end with the byte of a newline."""
+
 
 def check(context: Context, request: Document, model: Document) -> None:
     """Raises ValidationError for the first rule that the request breaks; `model` is the CreateModel request."""
     job = TransformJob.of(request)
     if hosting.is_direct(model):
         raise ValidationError("A transform job needs a model that answers by itself, and this one's Mode is Direct.")
-    if request.get("DataCaptureConfig"):
-        raise ValidationError("DataCaptureConfig is not served by this version of Pilothouse. Leave it out.")
     _sizes(request)
     _split(request, job)
     _processing(job)
-    bucket = uri.parse(job.output_path).bucket
+    if job.with_ids and job.rows_out is None:
+        raise ValidationError(
+            "GenerateInferenceId needs text/csv, application/jsonlines or application/json as Accept: an id is "
+            "appended to each line."
+        )
+    _bucket(context, "S3OutputPath", job.output_path)
+    if job.capture is not None:
+        _bucket(context, "DestinationS3Uri", job.capture.destination)
+    manifest.first(context.objects, job.data_type, job.uri, region=context.settings.region)
+
+
+def _bucket(context: Context, member: str, location: str) -> None:
+    bucket = uri.parse(location).bucket
     if not context.objects.bucket_exists(bucket):
         raise ValidationError(
-            f'The bucket "{bucket}" of S3OutputPath does not exist. Create it, then create the job again.'
+            f'The bucket "{bucket}" of {member} does not exist. Create it, then create the job again.'
         )
-    manifest.first(context.objects, job.data_type, job.uri, region=context.settings.region)
 
 
 def _sizes(request: Document) -> None:
@@ -53,6 +65,11 @@ def _split(request: Document, job: TransformJob) -> None:
         raise ValidationError("No container here reads TFRecord. Use SplitType Line, RecordIO or None.")
     if "BatchStrategy" in request and job.split == "None":
         raise ValidationError("BatchStrategy needs a SplitType: it says how many records a request holds.")
+    if job.split == "Line" and (job.charset or "").startswith(_WIDE):
+        raise ValidationError(
+            f"Lines can't be told apart in text that is declared as {job.charset}. Leave charset out: UTF-16 is told "
+            "by its byte order mark."
+        )
     if job.split == "Line" and "header=present" in (job.content_type or "").replace(" ", ""):
         raise ValidationError(
             "Files with a header can't be split by line, since only their first part would have it. Send files without "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection, Row
 
@@ -42,6 +42,14 @@ class LogEvent:
     seq: int
     timestamp: float
     message: str
+
+
+class Streams(NamedTuple):
+    """The streams of a group with these names, or with names that begin with `prefix`."""
+
+    group: str
+    names: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 class Logs:
@@ -107,6 +115,31 @@ class Logs:
         with self._database.read() as connection:
             events = [LogEvent(row.seq, row.timestamp, row.message) for row in connection.execute(query)]
         return events[::-1] if newest else events
+
+    def groups(self) -> list[tuple[str, float]]:
+        """All groups by name, each with the time of its first stream in epoch seconds."""
+        with self._database.read() as connection:
+            return [(row.log_group, row.created_at) for row in connection.execute(statements.groups_found())]
+
+    def search(
+        self,
+        streams: Streams,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        after: Cursor | None = None,
+        limit: int = 1000,
+        descending: bool = False,
+    ) -> list[tuple[str, LogEvent]]:
+        """Up to `limit` events behind the place `after` (time and `seq`), by time, each with its stream's name.
+
+        `start` is inclusive and `end` exclusive, in epoch seconds.
+        """
+        query = statements.events_searched(
+            *streams, start=start, end=end, after=after, limit=limit, descending=descending
+        )
+        with self._database.read() as connection:
+            return [(row.name, LogEvent(row.seq, row.timestamp, row.message)) for row in connection.execute(query)]
 
 
 def _event(message: Message, now: float) -> tuple[float, str]:

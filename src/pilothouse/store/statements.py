@@ -306,3 +306,45 @@ def events_found(
     query = select(row.seq, row.timestamp, row.message).limit(limit)
     query = query.where(*[bound for bound in bounds if bound is not None])
     return query.order_by(row.seq.desc() if newest else row.seq)
+
+
+def groups_found() -> Select[Any]:
+    """All groups by name."""
+    row = log_streams.c
+    return (
+        select(row.log_group, func.min(row.created_at).label("created_at"))
+        .group_by(row.log_group)
+        .order_by(row.log_group)
+    )
+
+
+def events_searched(
+    group: str,
+    names: Sequence[str],
+    prefix: str,
+    *,
+    start: float | None,
+    end: float | None,
+    after: Cursor | None,
+    limit: int,
+    descending: bool,
+) -> Select[Any]:
+    """Events of a group by time, of these streams. Streams that have none between the bounds are not read."""
+    row, owner = log_events.c, log_streams.c
+    query = select(owner.name, row.seq, row.timestamp, row.message).join(log_streams, owner.seq == row.stream_seq)
+    query = query.where(owner.log_group == group).limit(limit)
+    if names:
+        query = query.where(owner.name.in_(names))
+    if prefix:
+        query = query.where(owner.name >= prefix, func.substr(owner.name, 1, len(prefix)) == prefix)
+    if start is not None:
+        query = query.where(owner.last_event_at >= start, row.timestamp >= start)
+    if end is not None:
+        query = query.where(owner.first_event_at < end, row.timestamp < end)
+    place = tuple_(row.timestamp, row.seq)
+    if after is not None:
+        reached = tuple_(literal(after[0], row.timestamp.type), literal(after[1], row.seq.type))
+        query = query.where(place < reached if descending else place > reached)
+    return (
+        query.order_by(row.timestamp.desc(), row.seq.desc()) if descending else query.order_by(row.timestamp, row.seq)
+    )

@@ -14,7 +14,7 @@ from pilothouse.errors import ResourceInUse, ResourceNotFound
 from pilothouse.store import schema, statements
 from pilothouse.store.engine import Database
 from pilothouse.store.leases import Lease, Leases, guard, progressed
-from pilothouse.store.logs import LogEvent, Logs, LogStream, Message, StreamOrder
+from pilothouse.store.logs import LogEvent, Logs, LogStream, Message, StreamOrder, Streams
 from pilothouse.store.resource import (
     Cursor,
     NewResource,
@@ -301,6 +301,23 @@ class Store:
             limit=limit,
             from_head=from_head,
         )
+
+    def log_groups(self) -> list[tuple[str, float]]:
+        """See `Logs.groups`."""
+        return self._logs.groups()
+
+    def search_log(
+        self,
+        streams: Streams,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        after: Cursor | None = None,
+        limit: int = 1000,
+        descending: bool = False,
+    ) -> list[tuple[str, LogEvent]]:
+        """See `Logs.search`."""
+        return self._logs.search(streams, start=start, end=end, after=after, limit=limit, descending=descending)
 
     # Inside
 

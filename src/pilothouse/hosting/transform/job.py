@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from pilothouse import clock
 from pilothouse.catalog.transform_jobs import LOG_GROUP, TransformJob
 from pilothouse.data.decompress import DataStream
+from pilothouse.data.utf8 import Utf8Stream
 from pilothouse.errors import DataError, JobFailed, S3Error, ValidationError
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.sockets import runtime_folder
+from pilothouse.hosting.transform import capture
 from pilothouse.hosting.transform.processing import Processing
 from pilothouse.hosting.transform.records import batches
 from pilothouse.hosting.transform.worker import Worker
@@ -53,13 +55,14 @@ class Transform:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._spec = TransformJob.of(job.request)
-        self._processing = Processing(self._spec)
+        self._started: float = job.resource.state.get("TransformStartTime") or clock.now()
+        self._processing = Processing(self._spec, self._started)
         self._staged = job.directory / "output"
 
     def run(self) -> None:
         """Tells the story. What was done of the input before it failed is stored all the same."""
         if "TransformStartTime" not in self._job.resource.state:
-            self._job.update(state={"TransformStartTime": clock.now()})
+            self._job.update(state={"TransformStartTime": self._started})
         found = self._job.once("list", self._list)["objects"]
         try:
             self._transform(found)
@@ -157,7 +160,9 @@ class Transform:
     def _opened(self, source: dict[str, str]) -> BinaryIO:
         stream = self._job.objects.open(source["bucket"], source["key"], etag=source["etag"])
         plain = DataStream(stream, _address(source), declared=self._spec.gzip, limit=_LARGEST_OBJECT)
-        return io.BufferedReader(plain, _BUFFER)
+        spec = self._spec
+        cut = spec.split == "Line" and spec.rows_in is not None and spec.charset is None
+        return io.BufferedReader(Utf8Stream(plain, _address(source)) if cut else plain, _BUFFER)
 
     def _answers(self, stream: BinaryIO, worker: Worker) -> Iterator[bytes]:
         """The answers to the object's batches in their order, MaxConcurrentTransforms of them under way at once."""
@@ -191,6 +196,8 @@ class Transform:
         made = [number for number in range(len(found)) if self._made(number).exists()]
         for number in made:
             self._job.objects.upload(self._made(number), found[number]["output"])
+        done = [found[number] for number in made]
+        capture.store(self._job.objects, self._spec, self._job.name, self._started, done)
         return {"objects": len(made)}
 
     def _made(self, number: int) -> Path:

@@ -1,5 +1,5 @@
 """What DataProcessing does with lines, or with whole documents: a filter before the model, the join behind it, and a
-filter of the result.
+filter of the result. Then each gets the inference id that DataCaptureConfig asks for.
 """
 
 from __future__ import annotations
@@ -7,7 +7,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pilothouse.catalog.json_path import JsonPath
@@ -15,15 +17,21 @@ from pilothouse.catalog.transform_jobs import CSV, JSON, TransformJob
 from pilothouse.errors import DataError
 
 _INPUT, _OUTPUT = "SageMakerInput", "SageMakerOutput"
+_ID, _TIME = "SageMakerInferenceId", "SageMakerInferenceTime"
 
 
 class Processing:
-    """The filters and the join of a job, on the records of one request and those of its answer."""
+    """The filters and the join of a job, on the records of one request and those of its answer.
 
-    def __init__(self, job: TransformJob) -> None:
+    `started` is the time of the job's start in epoch seconds, which goes with inference ids.
+    """
+
+    def __init__(self, job: TransformJob, started: float = 0.0) -> None:
         self._input, self._output = JsonPath.parse(job.input_filter), JsonPath.parse(job.output_filter)
         self._rows_in, self._rows_out = job.rows_in, job.rows_out
         self._join = job.join
+        self._with_ids = job.with_ids
+        self._started = f"{datetime.fromtimestamp(started, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def request(self, records: Sequence[bytes]) -> bytes:
         """The body that the model gets for `records`."""
@@ -34,8 +42,32 @@ class Processing:
 
     def answer(self, records: Sequence[bytes], answer: bytes) -> bytes:
         """What is kept of the model's `answer` to `records`; `DataError` if it has not a line for each of them."""
-        if self._output.everything and not self._join:
+        if not self._output.everything or self._join:
+            documents = self._processed(records, answer)
+        elif self._with_ids:
+            documents = self._documents(answer)
+        else:
             return answer
+        if self._with_ids:
+            documents = map(self._identified, documents)
+        return b"".join(_written(document, self._rows_out) for document in documents)
+
+    def _documents(self, answer: bytes) -> Iterator[Any]:
+        """The rows or documents of an answer, however many there are."""
+        if self._rows_out == CSV:
+            yield from filter(None, csv.reader(io.StringIO(answer.decode(), newline="")))
+        else:
+            lines = [answer] if self._rows_out == JSON else filter(bytes.strip, answer.split(b"\n"))
+            yield from (_parsed(line, self._rows_out) for line in lines)
+
+    def _identified(self, document: Any) -> Any:
+        added = {_ID: str(uuid.uuid4()), _TIME: self._started}
+        if self._rows_out == CSV:
+            return [*(document if isinstance(document, list) else [document]), *added.values()]
+        return {**(document if isinstance(document, dict) else {_OUTPUT: document}), **added}
+
+    def _processed(self, records: Sequence[bytes], answer: bytes) -> Iterator[Any]:
+        """The filtered and joined documents, one for each record."""
         whole = self._rows_out == JSON
         lines = [answer] if whole else [line for line in answer.split(b"\n") if line.strip()]
         if len(lines) != len(records):
@@ -43,8 +75,8 @@ class Processing:
                 f"The model answered {len(lines)} lines to {len(records)} records, and they can only be joined or "
                 "filtered line by line."
             )
-        kept = (self._kept(record, line) for record, line in zip(records, lines, strict=True))
-        return b"".join(_written(_found(self._output, document), self._rows_out) for document in kept)
+        for record, line in zip(records, lines, strict=True):
+            yield _found(self._output, self._kept(record, line))
 
     def _kept(self, record: bytes, line: bytes) -> Any:
         given = _parsed(line, self._rows_out)
