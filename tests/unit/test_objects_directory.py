@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pilothouse.errors import S3Error
+from pilothouse.objects import writeback
 from pilothouse.objects.directory import DirectoryObjects
 
 BUCKET = "a-bucket"
@@ -151,6 +152,23 @@ def test_a_counter_that_many_change_by_matching_its_version_loses_no_step(object
     for thread in threads:
         thread.join()
     assert objects.read(BUCKET, "d/counter") == b"100"
+
+
+def test_a_large_file_is_on_its_way_to_the_disk_before_its_end(
+    objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[int, int]] = []
+    begin = writeback.begin
+
+    def noted(descriptor: int, start: int) -> None:
+        begun.append((start, os.fstat(descriptor).st_size))
+        begin(descriptor, start)
+
+    monkeypatch.setattr(writeback, "begin", noted)
+    content = os.urandom(1 << 20) * 20
+    objects.put(BUCKET, "k", iter([content[i : i + (1 << 20)] for i in range(0, len(content), 1 << 20)]))
+    assert begun == [(0, 8 << 20), (8 << 20, 16 << 20)]
+    assert objects.read(BUCKET, "k") == content
 
 
 def test_a_completed_upload_whose_clearing_up_was_killed_goes_with_the_next_complete(
