@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import os
 import random
+import threading
 import zlib
 
 import pytest
 
 from pilothouse.errors import S3Error
 from pilothouse.objects import checksums, crc
+from pilothouse.objects.checksums import Digests
 from pilothouse.objects.crc import CRC32, CRC32C, CRC64NVME, Polynomial
 
 POLYNOMIALS = [CRC32, CRC32C, CRC64NVME]
@@ -73,3 +77,25 @@ def test_a_kind_that_is_not_computed_is_refused() -> None:
     with pytest.raises(S3Error, match="XXHASH64") as error:
         checksums.check_algorithm("XXHASH64")
     assert (error.value.code, error.value.status) == ("NotImplemented", 501)
+
+
+@pytest.mark.parametrize("sizes", [[10], [200_000], [10, 300_000, 10, 1 << 20, 0, 5], [1 << 20] * 9])
+def test_pieces_of_all_sizes_are_hashed_in_their_order(sizes: list[int]) -> None:
+    pieces = [os.urandom(size) for size in sizes]
+    digests = Digests(["SHA256"])
+    for piece in pieces:
+        digests.update(piece)
+    whole = b"".join(pieces)
+    assert digests.md5 == hashlib.md5(whole, usedforsecurity=False).hexdigest()
+    assert digests.values()["SHA256"] == base64.b64encode(hashlib.sha256(whole).digest()).decode()
+
+
+def test_where_no_thread_can_be_had_the_caller_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    digests = Digests()
+    for _ in range(3):
+        digests.update(bytes(1 << 20))
+    assert digests.md5 == hashlib.md5(bytes(3 << 20), usedforsecurity=False).hexdigest()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import io
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable, Iterator
 
 import pytest
 from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.requests import Request
 
 from pilothouse.errors import S3Error
 from pilothouse.wire import chunks
@@ -40,30 +38,26 @@ def identity(payload: str) -> Identity:
     return Identity("id", "s3", "us-east-1", payload, "20130524T000000Z", EXAMPLE_SCOPE, EXAMPLE_SEED, key)
 
 
-def body(pieces: Iterable[bytes], payload: str, **headers: object) -> Body:
-    events = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
-    events.append({"type": "http.request", "body": b"", "more_body": False})
+class Arriving(Body):
+    """A body with the pieces in which it comes."""
 
-    async def receive() -> dict[str, object]:
-        return events.pop(0)
-
-    raw = [(name.replace("_", "-").encode(), str(value).encode()) for name, value in headers.items()]
-    scope = {"type": "http", "method": "PUT", "path": "/b/k", "query_string": b"", "headers": raw}
-    return chunks.body(Request(scope, receive), identity(payload))
+    def __init__(self, pieces: Iterable[bytes], payload: str, **headers: object) -> None:
+        super().__init__({name.replace("_", "-"): str(value) for name, value in headers.items()}, identity(payload))
+        self.pieces = pieces
 
 
-def content(of: Body) -> bytes:
-    async def gather() -> bytes:
-        return b"".join([piece async for piece in of])
+body = Arriving
 
-    return asyncio.run(gather())
+
+def content(of: Arriving) -> bytes:
+    return b"".join(of.content(of.pieces))
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
     return [data[i : i + size] for i in range(0, len(data), size)]
 
 
-def refused(of: Body) -> str:
+def refused(of: Arriving) -> str:
     with pytest.raises(S3Error) as caught:
         content(of)
     return caught.value.code
@@ -140,12 +134,26 @@ def test_trailers_that_were_promised_cannot_be_taken_away() -> None:
     assert refused(body([without], f"{SIGNED}-TRAILER")) == "SignatureDoesNotMatch"
 
 
+def test_a_trailer_that_was_announced_must_come() -> None:
+    framed = b"1\r\na\r\n0\r\nx-amz-checksum-crc32:6Le+Qw==\r\n\r\n"
+    assert content(body([framed], TRAILER, x_amz_trailer="x-amz-checksum-crc32")) == b"a"
+    assert refused(body([framed], TRAILER, x_amz_trailer="x-amz-checksum-sha256")) == "MalformedTrailerError"
+
+
 def test_a_plain_body_is_held_against_its_hash() -> None:
     digest = hashlib.sha256(b"content").hexdigest()
     assert content(body([b"con", b"tent"], digest, content_length=7)) == b"content"
     assert refused(body([b"kontent"], digest)) == "XAmzContentSHA256Mismatch"
     assert content(body([b"kontent"], "UNSIGNED-PAYLOAD")) == b"kontent"
     assert refused(body([b"kontent"], "nonsense")) == "InvalidArgument"
+
+
+def test_no_more_of_a_body_is_given_than_was_announced() -> None:
+    announced = body([b"%x\r\n%s\r\n" % (100, b"z" * 100)] * 9, TRAILER, x_amz_decoded_content_length=250)
+    pieces = announced.content(announced.pieces)
+    assert [len(next(pieces)), len(next(pieces))] == [100, 100]
+    with pytest.raises(S3Error, match="more arrived"):
+        next(pieces)
 
 
 def test_a_body_of_another_length_than_announced_is_incomplete() -> None:
@@ -176,15 +184,12 @@ def test_a_large_body_passes_in_pieces_as_they_arrive() -> None:
     size = 1 << 16
     held: list[int] = []
 
-    async def source() -> AsyncIterator[bytes]:
+    def source() -> Iterator[bytes]:
         for _ in range(64):
             yield b"%x\r\n%s\r\n" % (size, b"z" * size)
         yield b"0\r\n\r\n"
 
-    async def drain() -> None:
-        async for piece in chunks.unwrap(source(), {}):
-            held.append(len(piece))
-
-    asyncio.run(drain())
+    for piece in chunks.unwrap(source(), {}):
+        held.append(len(piece))
     assert sum(held) == 64 * size
     assert max(held) <= size

@@ -2,21 +2,22 @@
 
 Operations run in threads of this door's own, so that slow uploads never hold up the other services. An object's bytes
 pass through in pieces of at most a mebibyte: up to one, they are read before the operation starts and sent in one go;
-beyond, the operation's thread pulls them from the connection, or the connection from the file.
+beyond, the operation's thread reads them from the socket, or the kernel from the file.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from typing import Any, BinaryIO
 
 from botocore.model import OperationModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pilothouse.api import content, patience
-from pilothouse.api.gateway import refusal
+from pilothouse.api import content, direct_body, patience
+from pilothouse.api.gateway import BODY_PATIENCE, announced, refusal, stalled
 from pilothouse.api.zero_copy import FileResponse
 from pilothouse.errors import OperationNotServed, S3Error
 from pilothouse.objects.base import CHUNK
@@ -80,7 +81,7 @@ _LONG = ("CompleteMultipartUpload", "CopyObject", "UploadPartCopy")
 """Operations that move an object's bytes while their client waits."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_LARGEST_XML = 8 << 20
+_SMALL_XML, _LARGEST_XML = 64 << 10, 8 << 20
 _CHECKSUM = "x-amz-checksum-"
 _NOT_CHECKSUMS = {"algorithm", "mode", "type"}
 
@@ -92,13 +93,14 @@ async def handle(request: Request, context: Context, identity: Identity) -> Resp
     operation = SERVED.get(model.name)
     if operation is None:
         raise OperationNotServed(f"{model.name} is an operation of S3 that Pilothouse does not serve.")
-    body = chunks.body(request, identity)
+    body = chunks.Body(request.headers, identity)
     checksums = checksums_of(incoming.headers)
     carries_object = model.name in ("PutObject", "UploadPart")
-    members = restxml.parse(model, incoming, b"" if carries_object else await _document(model, body, checksums))
+    document = b"" if carries_object else await _document(request, model, body, checksums)
+    members = await _parsed(model, incoming, document)
     s3_terms.check(context, members)
     if carries_object:
-        members["Body"] = await _content(body, checksums)
+        members["Body"] = await _content(request, body, checksums)
     members["_checksums"] = checksums
     work = _worked(model, operation, context, members, request.method == "HEAD")
     if model.name in _LONG:
@@ -112,6 +114,13 @@ def asked(request: Request, context: Context) -> restxml.Incoming:
     in_host = virtual_hosts.bucket_of(request.headers.get("host", ""), names)
     raw_path, raw_query = request.scope["raw_path"], request.scope["query_string"]
     return restxml.incoming(request.method, raw_path, raw_query, request.headers.items(), in_host)
+
+
+async def _parsed(model: OperationModel, incoming: restxml.Incoming, document: bytes) -> dict[str, Any]:
+    if len(document) <= _SMALL_XML:
+        return restxml.parse(model, incoming, document)
+    members: dict[str, Any] = await content.in_thread(restxml.parse, model, incoming, document)
+    return members
 
 
 async def _worked(
@@ -159,34 +168,49 @@ def _response(model: OperationModel, context: Context, result: dict[str, Any], f
     return FileResponse(stream, status, headers)
 
 
-async def _content(body: chunks.Body, checksums: dict[str, str | None]) -> bytes | Generator[bytes, None, None]:
-    """An object's bytes, which fill in `checksums` from the trailers at their end."""
-    if body.length is not None and body.length > s3_objects.LARGEST_PUT:
-        raise content.too_large(s3_objects.LARGEST_PUT)
-    arriving = _arriving(body, checksums)
-    if body.length is not None and body.length <= CHUNK:
-        return b"".join([piece async for portion in arriving for piece in portion])
-    return content.pulled(arriving)
+def _whole(body: chunks.Body, raw: bytes, checksums: dict[str, str | None]) -> bytes:
+    """What a body that has come carries; fills in `checksums` from the trailers at its end."""
+    found = b"".join(body.content([raw]))
+    checksums.update(checksums_of(body.trailers))
+    return found
 
 
-async def _arriving(body: chunks.Body, checksums: dict[str, str | None]) -> AsyncIterator[content.Portion]:
-    async for portion in content.portions(body, s3_objects.LARGEST_PUT):
-        yield portion
+def _pieces(
+    body: chunks.Body, arriving: Generator[bytes, None, None], checksums: dict[str, str | None]
+) -> Generator[bytes, None, None]:
+    """The same of a body that comes in pieces, for a thread to iterate."""
+    with closing(arriving):
+        yield from content.bounded(body.content(arriving), s3_objects.LARGEST_PUT)
     checksums.update(checksums_of(body.trailers))
 
 
-async def _document(model: OperationModel, body: chunks.Body, checksums: dict[str, str | None]) -> bytes:
+async def _content(
+    request: Request, body: chunks.Body, checksums: dict[str, str | None]
+) -> bytes | Generator[bytes, None, None]:
+    """An object's bytes."""
+    if body.length is not None and body.length > s3_objects.LARGEST_PUT:
+        raise content.too_large(s3_objects.LARGEST_PUT)
+    length = announced(request)
+    if length is not None and length <= CHUNK:
+        return _whole(body, await request.body(), checksums)
+    rest = None if length is None else direct_body.rest(request, length)
+    if rest is not None:
+        return _pieces(body, rest.pieces(BODY_PATIENCE, stalled), checksums)
+    return _pieces(body, content.pulled(content.portions(request.stream())), checksums)
+
+
+async def _document(
+    request: Request, model: OperationModel, body: chunks.Body, checksums: dict[str, str | None]
+) -> bytes:
     """The whole body of a request that carries XML or nothing, verified if the checksums in the request are its own."""
-    pieces: list[bytes] = []
-    total = 0
-    async for piece in body:
-        pieces.append(piece)
-        total += len(piece)
-        if total > _LARGEST_XML:
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > _LARGEST_XML:
             raise S3Error("MaxMessageLengthExceeded", "Your request was too big.", 400)
-    document = b"".join(pieces)
+    expected = dict(checksums)
+    document = _whole(body, bytes(raw), expected)
     if model.http_checksum.get("requestChecksumRequired"):
-        expected = {**checksums, **checksums_of(body.trailers)}
         digests = Digests(expected)
         digests.update(document)
         digests.verify(expected)
@@ -196,9 +220,9 @@ async def _document(model: OperationModel, body: chunks.Body, checksums: dict[st
 def checksums_of(headers: Mapping[str, str]) -> dict[str, str | None]:
     """The checksums that headers or trailers carry or announce, as `Objects.put` takes them."""
     found: dict[str, str | None] = {}
-    for announced in (headers.get("x-amz-trailer") or "").lower().split(","):
-        if announced.strip().startswith(_CHECKSUM):
-            found[check_algorithm(announced.strip().removeprefix(_CHECKSUM).upper())] = None
+    for trailer in (headers.get("x-amz-trailer") or "").lower().split(","):
+        if trailer.strip().startswith(_CHECKSUM):
+            found[check_algorithm(trailer.strip().removeprefix(_CHECKSUM).upper())] = None
     for asked in ("x-amz-sdk-checksum-algorithm", f"{_CHECKSUM}algorithm"):
         if algorithm := headers.get(asked):
             found[check_algorithm(algorithm.upper())] = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
@@ -27,20 +27,27 @@ async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
     return await to_thread.run_sync(function, *arguments, limiter=limiter)
 
 
-async def portions(pieces: AsyncIterable[bytes], most: int) -> AsyncIterator[Portion]:
-    """`pieces`, some at a time, as they are; EntityTooLarge as soon as they are more than `most` bytes."""
+async def portions(pieces: AsyncIterable[bytes]) -> AsyncIterator[Portion]:
+    """`pieces`, some at a time, as they are."""
     portion: Portion = []
-    size = total = 0
+    size = 0
     async for piece in pieces:
         portion.append(piece)
         size += len(piece)
-        total += len(piece)
-        if total > most:
-            raise too_large(most)
         if size >= CHUNK:
             yield portion
             portion, size = [], 0
     yield portion
+
+
+def bounded(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
+    """`pieces`; EntityTooLarge as soon as they are more than `most` bytes."""
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > most:
+            raise too_large(most)
+        yield piece
 
 
 def pulled(arriving: AsyncIterator[Portion]) -> Generator[bytes, None, None]:

@@ -187,23 +187,23 @@ async def _read(request: Request, limit: int) -> bytes:
     """The body. One that is too large is read on for a while: a client that is still sending would not see the answer
     before its connection breaks. One that waits to be asked for its body is refused at once.
     """
-    body, seen = bytearray(), 0
-    if _announced(request) <= limit or "expect" not in request.headers:
+    body, seen, length = bytearray(), 0, announced(request) or 0
+    if length <= limit or "expect" not in request.headers:
         async for piece in request.stream():
             seen += len(piece)
             if seen <= limit:
                 body += piece
             elif seen > limit + _DISCARDED:
                 break
-    if seen > limit or _announced(request) > limit:
+    if seen > limit or length > limit:
         raise RequestTooLarge(f"The request body is larger than {limit} bytes. Send less at a time.")
     return bytes(body)
 
 
-def _announced(request: Request) -> int:
-    """How many bytes a request says it has; 0 if it doesn't say."""
+def announced(request: Request) -> int | None:
+    """How many bytes a request says it has; None if it doesn't say."""
     length = request.headers.get("content-length", "")
-    return int(length) if length.isascii() and length.isdigit() else 0
+    return int(length) if length.isascii() and length.isdigit() else None
 
 
 def _patient(receive: Receive) -> Receive:
@@ -212,11 +212,14 @@ def _patient(receive: Receive) -> Receive:
             async with asyncio.timeout(BODY_PATIENCE):
                 return await receive()
         except TimeoutError as error:
-            raise RequestTimeout(
-                f"Nothing of the request body arrived for {BODY_PATIENCE:g} seconds. Send the request again."
-            ) from error
+            raise stalled() from error
 
     return patient
+
+
+def stalled() -> RequestTimeout:
+    """What to say once a body has stood still for too long."""
+    return RequestTimeout(f"Nothing of the request body arrived for {BODY_PATIENCE:g} seconds. Send the request again.")
 
 
 def _replay(body: bytes) -> Receive:
@@ -228,10 +231,10 @@ def _replay(body: bytes) -> Receive:
 
 def refusal(error: Exception, request: Request, door: Door) -> Response:
     """The answer to a request that `error` came of, which is logged if it is not the client's."""
-    request_id = request.state.request_id
+    request_id, path = request.state.request_id, request.scope["path"]
     if not isinstance(error, RequestError):
-        log.exception("request failed", request_id=request_id, method=request.method, path=request.url.path)
-    answer = faults.answer(faults.fault(error, door, request_id), door, request_id, request.url.path)
+        log.exception("request failed", request_id=request_id, method=request.method, path=path)
+    answer = faults.answer(faults.fault(error, door, request_id), door, request_id, path)
     response = Response(answer.body, answer.status, answer.headers, media_type=answer.content_type)
     if "expect" in request.headers or isinstance(error, RequestTimeout):
         # The client may still hold the body back; on a kept connection it would be taken for the next request.

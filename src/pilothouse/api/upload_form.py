@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from urllib.parse import quote, urlencode
 
@@ -52,7 +53,7 @@ async def handle(request: Request, context: Context, keys: Keys) -> Response:
     members = restxml.parse(model, put)
     s3_terms.check(context, members)
     members["_checksums"] = bucket.checksums_of(put.headers)
-    members["Body"] = content.pulled(_file(form, policy))
+    members["Body"] = _file(content.pulled(content.portions(form)), policy)
     stored, _ = await content.in_thread(bucket.performed, s3_objects.put_object, context, members)
     return _answer(request, fields, address.bucket, stored["ETag"])
 
@@ -99,13 +100,14 @@ def _headers(fields: Mapping[str, str]) -> dict[str, str]:
     return headers
 
 
-async def _file(form: Form, policy: Policy) -> AsyncIterator[content.Portion]:
+def _file(arriving: Generator[bytes, None, None], policy: Policy) -> Generator[bytes, None, None]:
     """The file's bytes, if they are as many as the policy allows."""
     most = s3_objects.LARGEST_PUT if policy.most is None else min(policy.most, s3_objects.LARGEST_PUT)
     seen = 0
-    async for portion in content.portions(form, most):
-        seen += sum(map(len, portion))
-        yield portion
+    with closing(arriving):
+        for piece in content.bounded(arriving, most):
+            seen += len(piece)
+            yield piece
     if seen < policy.least:
         raise S3Error(
             "EntityTooSmall",
@@ -121,7 +123,8 @@ def _answer(request: Request, fields: Mapping[str, str], bucket_name: str, etag:
     if _WEB_ADDRESS.fullmatch(back):
         query = urlencode({"bucket": bucket_name, "key": fields["key"], "etag": etag})
         return RedirectResponse(f"{back}{'&' if '?' in back else '?'}{query}", 303)
-    location = f"{str(request.url.replace(query='', fragment='')).rstrip('/')}/{quote(fields['key'], safe='/~')}"
+    where = f"{request.scope['scheme']}://{request.headers.get('host', '')}{request.scope['path']}"
+    location = f"{where.rstrip('/')}/{quote(fields['key'], safe='/~')}"
     headers = {"ETag": etag, "Location": location}
     status = fields.get("success_action_status")
     if status != "201":

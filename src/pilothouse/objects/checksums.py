@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial, reduce
 from typing import Protocol
 
@@ -14,6 +15,12 @@ from pilothouse.errors import S3Error
 from pilothouse.objects import crc
 
 CONTENT_MD5 = "Content-MD5"
+
+_WORTH_A_THREAD = 128 << 10
+"""Bytes of a piece that take longer to hash than to hand over."""
+
+_AHEAD = 4
+"""Pieces that wait for a thread at most."""
 
 
 class _Hash(Protocol):
@@ -30,6 +37,47 @@ class _Crc32:
 
     def digest(self) -> bytes:
         return self._value.to_bytes(4, "big")
+
+
+class Beside:
+    """A hash that a thread of its own computes, which starts with the first piece that is worth it.
+
+    The pieces must not change until `digest`. Where no thread can be had, the caller does the work.
+    """
+
+    def __init__(self, hash_: _Hash) -> None:
+        self._hash = hash_
+        self._thread: ThreadPoolExecutor | None = None
+        self._ahead: deque[Future[None]] = deque()
+        self._alone = False
+
+    def update(self, data: bytes, /) -> None:
+        """Take the next bytes; waits while too many are ahead."""
+        if not self._alone and (self._thread is not None or len(data) >= _WORTH_A_THREAD):
+            self._alone = not self._handed_over(data)
+            if not self._alone:
+                return
+        self._settle(0)
+        self._hash.update(data)
+
+    def digest(self) -> bytes:
+        """The hash of all that has been taken."""
+        self._settle(0)
+        return self._hash.digest()
+
+    def _handed_over(self, data: bytes) -> bool:
+        self._settle(_AHEAD - 1)
+        try:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, "hash")
+            self._ahead.append(self._thread.submit(self._hash.update, data))
+        except RuntimeError:  # no thread left, or the interpreter is on its way out
+            return False
+        return True
+
+    def _settle(self, most: int) -> None:
+        while len(self._ahead) > most:
+            self._ahead.popleft().result()
 
 
 _md5: Callable[[], _Hash] = partial(hashlib.md5, usedforsecurity=False)
@@ -61,10 +109,13 @@ def is_linear(algorithm: str) -> bool:
 
 
 class Digests:
-    """Several checksums of one stream, fed together."""
+    """Several checksums of one stream, fed together.
+
+    From the first large piece on a thread of its own takes the MD5, the slowest of all, while the caller goes on.
+    """
 
     def __init__(self, algorithms: Iterable[str] = ()) -> None:
-        self._md5 = _md5()
+        self._md5 = Beside(_md5())
         self._others = {name: _ALGORITHMS[name]() for name in algorithms if name in _ALGORITHMS}
 
     def update(self, data: bytes) -> None:
@@ -123,7 +174,7 @@ def check_md5(value: str) -> str:
     """`value` if it is an MD5 in base64; S3's InvalidDigest if not."""
     try:
         valid = len(base64.b64decode(value, validate=True)) == 16
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and so is what is not ASCII
         valid = False
     if not valid:
         raise S3Error("InvalidDigest", "The Content-MD5 you specified is not valid.", 400)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 
 from pilothouse.errors import S3Error
 from pilothouse.names import token
-from pilothouse.objects import ciphertext
+from pilothouse.objects import ciphertext, writeback
 from pilothouse.objects.base import CHUNK, Body
 from pilothouse.objects.checksums import Digests
 from pilothouse.objects.ciphertext import Encryptor, Plaintext, Segment
@@ -31,6 +31,8 @@ _MAGIC = b"PHobj\x00\x001"
 _FOOTER = struct.Struct(">II8s")
 _TAIL = 2048
 _BUFFER = 1 << 18
+_EARLY = 8 << 20
+"""Bytes after which the kernel is asked to begin to write them to the disk."""
 
 
 class Draft:
@@ -43,6 +45,8 @@ class Draft:
         self._path = folder / token(32)
         self._file = self._path.open("xb")
         self._encrypted = encrypted
+        self._named = False
+        self._begun = 0
         self.size = 0
         self.segments: list[Segment] = []
 
@@ -53,7 +57,8 @@ class Draft:
         try:
             self._file.close()  # a full disk has no room for what is still held
         finally:
-            self._path.unlink(missing_ok=True)
+            if not self._named:
+                self._path.unlink(missing_ok=True)
 
     def write(self, body: Body, digests: Digests) -> None:
         """Append `body`."""
@@ -66,6 +71,10 @@ class Draft:
             else:
                 self._file.writelines(encryptor.update(chunk))
             self.size += len(chunk)
+            if self.size - self._begun >= _EARLY:
+                self._file.flush()
+                writeback.begin(self._file.fileno(), self._begun)
+                self._begun = self.size
         if encryptor is not None:
             self._file.write(encryptor.finish())
             self.segments.append(Segment(self.size - before, encryptor.key))
@@ -100,6 +109,7 @@ class Draft:
         """
         if replace:
             self._path.rename(target)
+            self._named = True
         else:
             target.hardlink_to(self._path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pilothouse.catalog import built_in_training, training_images
 from pilothouse.catalog.training_jobs import DEFAULT_MAX_RUNTIME, Document, TrainingJob
-from pilothouse.operations.views import merged
+from pilothouse.operations.views import learnt, merged
 from pilothouse.store.store import Resource
 
 FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
@@ -28,7 +28,7 @@ def described(row: Resource) -> Document:
 
 def summary(row: Resource) -> Document:
     """The row as ListTrainingJobs shows it."""
-    return {**merged(row), "TrainingJobName": row.name, "TrainingJobArn": row.arn, "TrainingJobStatus": row.status}
+    return {**learnt(row), "TrainingJobName": row.name, "TrainingJobArn": row.arn, "TrainingJobStatus": row.status}
 
 
 def algorithm(job: TrainingJob, given: Document) -> Document:

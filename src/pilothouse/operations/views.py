@@ -15,7 +15,12 @@ _TOP_LEVEL_IN_V2 = ("SecurityConfig", "DataSplitConfig")
 
 def merged(row: Resource) -> Document:
     """The request and what was learnt since, in one document; the stored request stays untouched."""
-    return {**row.request, **row.state, "CreationTime": row.created_at, "LastModifiedTime": row.modified_at}
+    return {**row.request, **learnt(row)}
+
+
+def learnt(row: Resource) -> Document:
+    """What is known without the request, which a summary tells no more of than the name: reading it costs most."""
+    return {**row.state, "CreationTime": row.created_at, "LastModifiedTime": row.modified_at}
 
 
 def auto_ml_job_v1(store: Store, row: Resource) -> Document:
@@ -44,7 +49,7 @@ def auto_ml_job_v2(store: Store, row: Resource) -> Document:
 
 def auto_ml_job_summary(row: Resource) -> Document:
     """The row as ListAutoMLJobs shows it."""
-    return {**merged(row), "AutoMLJobName": row.name, "AutoMLJobArn": row.arn, "AutoMLJobStatus": row.status}
+    return {**learnt(row), "AutoMLJobName": row.name, "AutoMLJobArn": row.arn, "AutoMLJobStatus": row.status}
 
 
 def candidate(row: Resource) -> Document:

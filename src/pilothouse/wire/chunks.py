@@ -12,9 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import AsyncIterator
-
-from starlette.requests import Request
+from collections.abc import Iterable, Iterator, Mapping
 
 from pilothouse.errors import S3Error
 from pilothouse.wire import sigv4
@@ -32,60 +30,64 @@ _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 class Body:
-    """The bytes of an S3 request, once, as an asynchronous iterator.
+    """What a verified S3 request says of its bytes, and what takes them out of their framing."""
 
-    What was promised is checked when the last byte has been seen, so a consumer must not keep what it wrote if the
-    iteration raises: `S3Error` (XAmzContentSHA256Mismatch, SignatureDoesNotMatch, IncompleteBody, …).
-    """
-
-    def __init__(self, request: Request, identity: Identity) -> None:
-        self._request = request
+    def __init__(self, headers: Mapping[str, str], identity: Identity) -> None:
         self._identity = identity
-        self.length = _declared_length(request, identity)
+        self.length = _declared_length(headers, identity)
         """Bytes that the sender announced, without framing; None if it did not say."""
+        self._promised = _promised_trailers(headers, identity)
         self.trailers: dict[str, str] = {}
-        """The trailers, lower-case names, once the iteration has ended."""
+        """The trailers, lower-case names, once the content has ended."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def content(self, arriving: Iterable[bytes]) -> Iterator[bytes]:
+        """The bytes that `arriving` carries, in pieces, once.
+
+        What was promised is checked when the last byte has been seen, so a consumer must not keep what it wrote if the
+        iteration raises: `S3Error` (XAmzContentSHA256Mismatch, SignatureDoesNotMatch, IncompleteBody, …). It never
+        gives more than was announced.
+        """
         seen = 0
-        async for piece in self._decoded():
+        for piece in self._decoded(iter(arriving)):
             seen += len(piece)
+            if self.length is not None and seen > self.length:
+                raise _incomplete(f"The request announced {self.length} bytes and more arrived.")
             yield piece
         if self.length is not None and seen != self.length:
             raise _incomplete(f"The request announced {self.length} bytes and {seen} arrived.")
+        if missing := self._promised - self.trailers.keys():
+            raise S3Error(
+                "MalformedTrailerError", f"The body has no trailer {min(missing)}, which x-amz-trailer names."
+            )
 
-    def _decoded(self) -> AsyncIterator[bytes]:
+    def _decoded(self, arriving: Iterator[bytes]) -> Iterator[bytes]:
         payload = self._identity.payload
         if payload == _UNSIGNED_TRAILER:
-            return unwrap(self._request.stream(), self.trailers)
+            return unwrap(arriving, self.trailers)
         if payload in (_SIGNED_CHUNKS, _SIGNED_CHUNKS_TRAILER):
             signer = Signer(self._identity, trailers=payload == _SIGNED_CHUNKS_TRAILER)
-            return unwrap(self._request.stream(), self.trailers, signer)
+            return unwrap(arriving, self.trailers, signer)
         if payload == sigv4.UNSIGNED_PAYLOAD:
-            return self._request.stream()
+            return arriving
         if _SHA256.fullmatch(payload):
-            return self._hashed(payload)
+            return _hashed(arriving, payload)
         raise S3Error(
             "InvalidArgument",
             "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, "
             f"{_UNSIGNED_TRAILER}, {_SIGNED_CHUNKS}, {_SIGNED_CHUNKS_TRAILER}, or a SHA-256 in lower-case hexadecimal.",
         )
 
-    async def _hashed(self, expected: str) -> AsyncIterator[bytes]:
-        digest = hashlib.sha256()
-        async for piece in self._request.stream():
-            digest.update(piece)
-            yield piece
-        if not hmac.compare_digest(digest.hexdigest(), expected):
-            raise S3Error(
-                "XAmzContentSHA256Mismatch",
-                "The provided 'x-amz-content-sha256' header does not match what was computed.",
-            )
 
-
-def body(request: Request, identity: Identity) -> Body:
-    """The body of a verified S3 request."""
-    return Body(request, identity)
+def _hashed(arriving: Iterator[bytes], expected: str) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    for piece in arriving:
+        digest.update(piece)
+        yield piece
+    if not hmac.compare_digest(digest.hexdigest(), expected):
+        raise S3Error(
+            "XAmzContentSHA256Mismatch",
+            "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        )
 
 
 class Signer:
@@ -122,31 +124,26 @@ class Signer:
 class _Reader:
     """Lines and counted bytes from a stream of pieces; holds one piece and at most one line."""
 
-    def __init__(self, stream: AsyncIterator[bytes]) -> None:
+    def __init__(self, stream: Iterator[bytes]) -> None:
         self._stream = stream
         self._buffer = b""
 
-    async def _next(self) -> bytes | None:
-        async for piece in self._stream:
-            return piece
-        return None
-
-    async def line(self) -> bytes | None:
+    def line(self) -> bytes | None:
         """The next line without its end; None when the stream has ended."""
         while (end := self._buffer.find(b"\n", 0, _LINE_LIMIT)) < 0:
             if len(self._buffer) >= _LINE_LIMIT:
                 raise _incomplete("A chunk header or trailer is longer than any client writes.")
-            piece = await self._next()
+            piece = next(self._stream, None)
             if piece is None:
                 return None
             self._buffer += piece
         line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
         return line.removesuffix(b"\r")
 
-    async def take(self, count: int) -> AsyncIterator[bytes]:
+    def take(self, count: int) -> Iterator[bytes]:
         """The next `count` bytes, in pieces."""
         while count:
-            piece = self._buffer or await self._next()
+            piece = self._buffer or next(self._stream, None)
             if piece is None:
                 raise _incomplete("The body ended inside a chunk.")
             content, self._buffer = piece[:count], piece[count:]
@@ -155,31 +152,35 @@ class _Reader:
                 yield content
 
 
-async def unwrap(
-    stream: AsyncIterator[bytes], trailers: dict[str, str], signer: Signer | None = None
-) -> AsyncIterator[bytes]:
+def unwrap(stream: Iterator[bytes], trailers: dict[str, str], signer: Signer | None = None) -> Iterator[bytes]:
     """The content of a stream in aws-chunked framing. Puts the trailers into `trailers` before it ends.
 
     With a `signer` every chunk, and the trailers if there are any, must be signed. `S3Error` if the framing is broken.
     """
     reader = _Reader(stream)
     while True:
-        size, signature = _chunk_header(await reader.line())
-        digest = hashlib.sha256()
-        async for piece in reader.take(size):
-            digest.update(piece)
-            yield piece
-        if signer is not None:
-            signer.check_chunk(digest.hexdigest(), signature)
+        size, signature = _chunk_header(reader.line())
+        if signer is None:
+            yield from reader.take(size)
+        else:
+            yield from _signed(reader.take(size), signature, signer)
         if size == 0:
             break
-        if await reader.line() != b"":
+        if reader.line() != b"":
             raise _incomplete("A chunk is longer than its header says.")
-    await _read_trailers(reader, trailers, signer)
+    _read_trailers(reader, trailers, signer)
 
 
-async def _read_trailers(reader: _Reader, trailers: dict[str, str], signer: Signer | None) -> None:
-    while line := await reader.line():
+def _signed(chunk: Iterator[bytes], signature: str, signer: Signer) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    for piece in chunk:
+        digest.update(piece)
+        yield piece
+    signer.check_chunk(digest.hexdigest(), signature)
+
+
+def _read_trailers(reader: _Reader, trailers: dict[str, str], signer: Signer | None) -> None:
+    while line := reader.line():
         name, colon, value = line.decode("utf-8", "replace").partition(":")
         if not colon or len(trailers) >= _TRAILER_LIMIT:
             raise _incomplete("The trailers are malformed.")
@@ -199,14 +200,22 @@ def _chunk_header(line: bytes | None) -> tuple[int, str]:
     return int(size, 16), extension.decode("ascii", "replace").removeprefix("chunk-signature=")
 
 
-def _declared_length(request: Request, identity: Identity) -> int | None:
+def _declared_length(headers: Mapping[str, str], identity: Identity) -> int | None:
     streaming = identity.payload.startswith("STREAMING-")
-    text = request.headers.get("x-amz-decoded-content-length" if streaming else "content-length")
+    text = headers.get("x-amz-decoded-content-length" if streaming else "content-length")
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise S3Error("InvalidArgument", f"'{text[:64]}' is not a length in bytes.")
     return int(text)
+
+
+def _promised_trailers(headers: Mapping[str, str], identity: Identity) -> set[str]:
+    """The names of the trailers that a body in chunks must have: a checksum may be among them."""
+    if not identity.payload.endswith("-TRAILER"):
+        return set()
+    names = {name.strip().lower() for name in headers.get("x-amz-trailer", "").split(",")}
+    return names - {"", "x-amz-trailer-signature"}
 
 
 def _incomplete(message: str) -> S3Error:

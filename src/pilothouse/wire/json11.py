@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, NoReturn
 
 from botocore.model import OperationModel, Shape
@@ -15,6 +15,8 @@ from botocore.model import OperationModel, Shape
 from pilothouse import clock
 from pilothouse.errors import SerializationError
 from pilothouse.wire import paths
+
+Shaper = Callable[[Any], Any]
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 MEDIA_TYPES = (CONTENT_TYPE, "application/x-amz-json-1.0", "application/json")
@@ -202,17 +204,49 @@ def serialise(answer: Mapping[str, Any] | None, operation: OperationModel) -> by
 
 def shaped(shape: Shape, value: Any) -> Any:
     """`value` brought to `shape`, ready for JSON."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return None
+    return None if value is None else _shaper(shape)(value)
+
+
+@cache
+def _shaper(shape: Shape) -> Shaper:
+    """What brings a value that is not None to `shape`; made once, as the shapes of one answer are asked a lot."""
     if shape.type_name == "structure":
-        members = ((name, shaped(member, value.get(name))) for name, member in shape.members.items())
-        return {name: member for name, member in members if member is not None}
+        return _structure_shaper(shape)
     if shape.type_name == "list":
-        return [shaped(shape.member, item) for item in value]
+        return lambda value: [shaped(shape.member, item) for item in value]
     if shape.type_name == "map":
-        return {key: shaped(shape.value, item) for key, item in value.items()}
-    if shape.type_name == "timestamp":
-        return round(float(value), 3)
-    if shape.type_name == "blob":
-        return base64.b64encode(value).decode()
-    return value
+        return lambda value: {key: shaped(shape.value, item) for key, item in value.items()}
+    return _SHAPERS.get(shape.type_name, _finite)
+
+
+def _structure_shaper(shape: Shape) -> Shaper:
+    members: list[tuple[str, Shaper]] | None = None
+
+    def bring(value: Any) -> dict[str, Any]:
+        nonlocal members
+        if members is None:  # not before: a shape may hold itself
+            members = [(name, _shaper(member)) for name, member in shape.members.items()]
+        found = {}
+        for name, bring_member in members:
+            member = value.get(name)
+            if member is not None and (member := bring_member(member)) is not None:
+                found[name] = member
+        return found
+
+    return bring
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _seconds(value: Any) -> float | None:
+    seconds = float(value)
+    return round(seconds, 3) if math.isfinite(seconds) else None
+
+
+def _base64_text(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+_SHAPERS: Mapping[str, Shaper] = {"timestamp": _seconds, "blob": _base64_text}
