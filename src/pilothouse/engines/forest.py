@@ -220,7 +220,7 @@ def _shaped(arrays: dict[str, Array]) -> bool:
 
 def _walkable(arrays: dict[str, Array]) -> bool:
     """Whether children lie behind their parents, and all that nodes name is there."""
-    feature, child, root = arrays["feature"], arrays["child"].astype(np.int64), arrays["root"]
+    feature, child, root = arrays["feature"], arrays["child"], arrays["root"]
     nodes = len(child)
     if not len(feature) == len(arrays["cut"]) == nodes:
         return False

@@ -90,6 +90,8 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     refit_seconds = budget.elapsed() - begun
     finished.save_predictions(directory, bag.oof, validation, bag.familiar, reached.calibrated)
     archive = save_model(directory / "model", models, trial, data, reached, feeders)
+    rounds = models[0].rounds
+    del models  # they are loaded again next
     shutil.rmtree(directory / SHELF, ignore_errors=True)
     seconds_a_row = reached.metrics["Validation"]["InferenceLatency"] = one_row_latency(archive, data.example)
     return {
@@ -102,7 +104,7 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
         "folds": trial.folds,
         "folds_digest": bag.digest(),
         "fold_rounds": bag.best,
-        "rounds": models[0].rounds,
+        "rounds": rounds,
         "refitted": refitted,
         "seconds": {"folds": bag.seconds, "refit": refit_seconds, "total": budget.elapsed()},
         "latency": seconds_a_row,
