@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.data.features import Features
 from pilothouse.engines.base import Array, Task
+from pilothouse.engines.nets import threads
 from pilothouse.engines.nets.inputs import Inputs
 from pilothouse.engines.nets.members import Architecture, Network, unpack
 from pilothouse.engines.nets.outcome import Outcome
@@ -122,3 +124,33 @@ def test_batches_grow_with_the_rows() -> None:
     assert sizes == sorted(sizes)
     assert sizes[0] == 32
     assert sizes[-1] == 512
+
+
+def test_the_blas_has_one_thread_while_anybody_needs_it_so_and_then_as_many_as_before() -> None:
+    def counts() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    threads._blas.cache_clear()  # it knows the libraries that were loaded when it was first asked
+    with threadpool_limits(2, user_api="blas"):
+        before = counts()
+        first, second = threads.one_blas_thread(), threads.one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert counts() == {1}
+        second.__exit__(None, None, None)
+        assert counts() == before
+
+
+@pytest.mark.parametrize("kind", [(REGRESSION, 0, "MSE"), (MULTICLASS, 4, "Accuracy")])
+def test_many_rows_are_predicted_as_each_alone(kind: tuple[str, int, str]) -> None:
+    rng = np.random.default_rng(0)
+    outputs = 1 if kind[0] == REGRESSION else 4
+    of = Architecture(5, 2, (12,), outputs, members=8, width=128)
+    weights = {name: rng.normal(size=shape, scale=0.2) for name, shape in of.shapes().items()}
+    numbers, extras = rng.normal(size=(400, 5)).astype(np.float32), rng.random((400, 2)).astype(np.float32)
+    codes = rng.integers(0, 12, (400, 1))
+    network = Network(of, weights)
+    together = network.outputs(numbers, extras, codes)
+    alone = [network.outputs(numbers[i : i + 1], extras[i : i + 1], codes[i : i + 1]) for i in range(400)]
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=0, atol=1e-12)

@@ -76,6 +76,27 @@ def test_a_trial_writes_all_that_a_candidate_needs(tmp_path: Path, kind: str, al
     assert (prediction.values is None) == (kind != "Regression")
 
 
+def test_the_folds_forests_wait_on_disk_and_are_gone_at_the_end(tmp_path: Path, monkeypatch: Any) -> None:
+    data, params = dataset(tmp_path, "MulticlassClassification"), {"n_estimators": 20}
+    shelved = run(tmp_path, data, "shelved", algorithm="extra-trees", params=params)
+    assert not (tmp_path / "shelved" / "folds").exists()
+    monkeypatch.setattr(bag, "_SHELVED", ())
+    kept = run(tmp_path, data, "kept", algorithm="extra-trees", params=params)
+    for file in ("oof.npy", "validation.npy", "model/members/0/forest.safetensors"):
+        assert (tmp_path / "shelved" / file).read_bytes() == (tmp_path / "kept" / file).read_bytes()
+    assert shelved["ranking"] == kept["ranking"]
+
+
+def test_a_forest_whose_refit_has_no_time_ships_the_folds_forests(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(training, "refit", lambda *_: None)
+    data = dataset(tmp_path, "Regression")
+    result = run(tmp_path, data, algorithm="randomforest", params={"n_estimators": 20}, folds=3)
+    assert not result["refitted"]
+    assert len(list((tmp_path / "trial" / "model" / "members").iterdir())) == 3
+    prediction = TabularPredictor.load(tmp_path / "trial" / "model").predict([["0.5", "-1", "red", "1"]])
+    assert np.isfinite(prediction.values).all()
+
+
 def test_metrics_are_those_of_the_predictions_that_were_kept(tmp_path: Path) -> None:
     data = dataset(tmp_path, "BinaryClassification", weight="w")
     result = run(tmp_path, data)

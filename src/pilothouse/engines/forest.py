@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ _COMPILED_FROM = 2_000
 
 _COMPARED = 16
 
+_Tree = tuple[Array, Array, Array, Array]
+
 
 class ForestModel:
     """Trees as arrays. The children of node i are `child[i]` and the one after it; where `feature` is -1, i is a leaf
@@ -49,8 +52,12 @@ class ForestModel:
         self._root, self._feature = arrays["root"], arrays["feature"]
         self._cut, self._child = arrays["cut"], arrays["child"]
         self._value, self._median = arrays["value"], arrays["median"]
+
+    @cached_property
+    def _next(self) -> Array:
+        """Where each node leads, leaves back to themselves."""
         places = np.arange(len(self._child), dtype=self._child.dtype)
-        self._next = np.where(self._feature < 0, places, self._child)
+        return np.where(self._feature < 0, places, self._child)
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         values = _filled(matrix(x), self._median)
@@ -155,12 +162,16 @@ class _Forest:
         )
         kind = getattr(sklearn.ensemble, self._kinds[0] if task.regression else self._kinds[1])
         forest = kind(n_estimators=0, warm_start=True, random_state=seed, n_jobs=threads, **settings)
-        while forest.n_estimators < trees:
-            forest.n_estimators = min(trees, forest.n_estimators + _BATCH)
+        parts: list[_Tree] = []
+        while len(parts) < trees:
+            forest.n_estimators = min(trees, len(parts) + _BATCH)
             forest.fit(values, y, sample_weight=w)
+            classes = None if task.regression else forest.classes_.astype(np.int64)
+            parts += [_tree(grown.tree_, classes, task.n_classes) for grown in forest.estimators_[len(parts) :]]
+            forest.estimators_ = [None] * len(parts)  # of earlier trees it needs the number; they'd take six times more
             if deadline is not None and time.monotonic() >= deadline:
                 break
-        return ForestModel(_arrays(forest, median, task.n_classes))
+        return ForestModel(_arrays(parts, median))
 
     def _defaults(self, task: Task, rows: int) -> dict[str, Any]:
         own = self._regression if task.regression else self._binary if task.binary else self._multiclass
@@ -209,7 +220,7 @@ def _shaped(arrays: dict[str, Array]) -> bool:
 
 def _walkable(arrays: dict[str, Array]) -> bool:
     """Whether children lie behind their parents, and all that nodes name is there."""
-    feature, child, root = arrays["feature"], arrays["child"].astype(np.int64), arrays["root"]
+    feature, child, root = arrays["feature"], arrays["child"], arrays["root"]
     nodes = len(child)
     if not len(feature) == len(arrays["cut"]) == nodes:
         return False
@@ -245,9 +256,7 @@ def _filled(values: Array, median: Array) -> Array:
     return values
 
 
-def _arrays(forest: Any, median: Array, n_classes: int) -> dict[str, Array]:
-    classes = forest.classes_.astype(np.int64) if n_classes else None
-    parts = [_tree(estimator.tree_, classes, n_classes) for estimator in forest.estimators_]
+def _arrays(parts: list[_Tree], median: Array) -> dict[str, Array]:
     sizes = np.array([len(part[0]) for part in parts])
     root = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
     feature = np.concatenate([part[0] for part in parts])
@@ -258,13 +267,13 @@ def _arrays(forest: Any, median: Array, n_classes: int) -> dict[str, Array]:
         "root": root,
         "feature": feature,
         "cut": np.concatenate([part[1] for part in parts]),
-        "child": child.astype(np.int32),
+        "child": child,
         "value": np.ascontiguousarray(value),
         "median": median,
     }
 
 
-def _tree(tree: Any, classes: Array | None, n_classes: int) -> tuple[Array, Array, Array, Array]:
+def _tree(tree: Any, classes: Array | None, n_classes: int) -> _Tree:
     """feature, cut and child of each node, siblings made neighbours; and the values of the leaves in their order."""
     inner = np.flatnonzero(tree.children_left >= 0)
     place = np.zeros(tree.node_count, dtype=np.int64)
@@ -273,7 +282,7 @@ def _tree(tree: Any, classes: Array | None, n_classes: int) -> tuple[Array, Arra
     place[tree.children_right[inner]] = first_child + 1
     feature = np.full(tree.node_count, -1, dtype=np.int16 if tree.n_features < 2**15 else np.int32)
     cut = np.zeros(tree.node_count, dtype=np.float32)
-    child = np.zeros(tree.node_count, dtype=np.int64)
+    child = np.zeros(tree.node_count, dtype=np.int32)
     feature[place[inner]] = tree.feature[inner]
     cut[place[inner]] = _float32_below(tree.threshold[inner])
     child[place[inner]] = first_child

@@ -80,9 +80,19 @@ class Design:
     def matrix(self, x: Features) -> Array:
         """float64 [n, columns]."""
         standard, missing = self.numbers(x)
-        parts = [standard, missing[:, self.indicated].astype(np.float64)]
-        parts += [_one_hot(x.categorical[:, j], int(levels)) for j, levels in enumerate(self.levels)]
-        return np.concatenate([*parts, self.hinges(standard)], axis=1)
+        first = len(self.mean) + len(self.indicated)
+        bent = first + int(self.levels.sum())
+        out = np.zeros((len(x), bent + len(self.bent)))  # filled in place: its parts beside it would be as large
+        out[:, : len(self.mean)] = standard
+        out[:, len(self.mean) : first] = missing[:, self.indicated]
+        for j, levels in enumerate(self.levels):
+            _mark(out[:, first : first + levels], x.categorical[:, j])
+            first += levels
+        for number, column in enumerate(self.bent):
+            hinge = out[:, bent + number]
+            np.maximum(standard[:, column] - self.knots[number], 0.0, out=hinge)
+            hinge /= self.spans[number]
+        return out
 
     def hinges(self, standard: Array) -> Array:
         """The hinges of standardised numbers: float64 [n, hinges]."""
@@ -300,9 +310,7 @@ def _knots(values: Array, count: int) -> Array:
     return np.asarray(knots[(knots > values.min()) & (knots < values.max())])
 
 
-def _one_hot(codes: Array, levels: int) -> Array:
-    """[n, levels]; a code beyond the last level has no column and is all zeros."""
-    out = np.zeros((len(codes), levels))
-    rows = np.flatnonzero(codes < levels)
+def _mark(out: Array, codes: Array) -> None:
+    """Sets ones in [n, levels] zeros; a code beyond the last level has no column."""
+    rows = np.flatnonzero(codes < out.shape[1])
     out[rows, codes[rows]] = 1.0
-    return out

@@ -14,6 +14,8 @@ _MOST_STEPS = 300
 _CLOSE = 1e-5
 """Conjugate gradients end when the residual has shrunk to this share of the first."""
 
+_ROWS_AT_ONCE = 8192
+
 TERM_SCALE = 3.0
 """Rows of n-grams have length 1; so much longer they are penalised as little as they should be."""
 
@@ -70,10 +72,14 @@ def ridge(a: Columns, y: Array, w: Array, l2: float, deadline: float | None) -> 
     l2 = max(l2, 1e-6)
     centre, level = a.transposed_times(w[:, None])[:, 0] / total, float(w @ y) / total
     if a.sparse is None:
-        centred = a.dense - centre
-        gram = centred.T @ (centred * w[:, None])
+        gram, pull = np.zeros((len(centre), len(centre))), np.zeros(len(centre))
+        for start in range(0, len(y), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            centred = a.dense[rows] - centre
+            gram += centred.T @ (centred * w[rows, None])
+            pull += centred.T @ (w[rows] * (y[rows] - level))
         gram[np.diag_indices_from(gram)] += l2
-        theta = np.linalg.solve(gram, centred.T @ (w * (y - level)))
+        theta = np.linalg.solve(gram, pull)
     else:
         theta = _conjugate_gradients(a, y - level, w, l2, centre, deadline)
     return theta[:, None], np.array([level - float(centre @ theta)])

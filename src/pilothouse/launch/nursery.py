@@ -41,7 +41,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pilothouse.launch import processes
+from pilothouse.launch import pages, processes
 from pilothouse.launch.base import Program
 from pilothouse.launch.brood import Brood, Child
 from pilothouse.launch.child import adopt_orphans
@@ -252,7 +252,9 @@ def main(arguments: Iterable[str]) -> None:
     preload(LIGHT)
     nursery.fork_light(light)
     nursery.missing = preload(name for name in options.preload.split(",") if name)
+    gc.collect()
     gc.freeze()  # what is loaded now stays; collections in children then copy none of its pages
+    pages.let_go()
     sys.stderr.write(f"nursery: ready after {time.monotonic() - started:.1f} s\n")
     nursery.run()
 

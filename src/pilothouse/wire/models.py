@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
+from typing import Any
 
-from botocore.loaders import Loader
+from botocore.loaders import JSONFileLoader, Loader
 from botocore.model import OperationModel, ServiceModel
 
 from pilothouse.errors import UnknownOperation
@@ -30,7 +34,25 @@ def service(name: str) -> ServiceModel:
 
 @cache
 def _loader() -> Loader:
-    return Loader(include_default_search_paths=False, extra_search_paths=[Loader.BUILTIN_DATA_PATH])
+    return Loader(
+        include_default_search_paths=False, extra_search_paths=[Loader.BUILTIN_DATA_PATH], file_loader=_Schemas()
+    )
+
+
+class _Schemas(JSONFileLoader):  # type: ignore[misc]
+    """Files without their texts for people, as plain dicts: a fraction of the memory, and nobody here reads those."""
+
+    def load_file(self, file_path: str) -> Any:
+        """The file of this name, with one of the endings that models have; None if there is none."""
+        for ending, opened in ((".json", open), (".json.gz", gzip.open)):
+            with suppress(FileNotFoundError), opened(file_path + ending, "rb") as stream:
+                return json.loads(stream.read(), object_pairs_hook=_without_documentation)
+        return None
+
+
+def _without_documentation(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A member of a shape may be called documentation too: its value is an object."""
+    return {name: value for name, value in pairs if name != "documentation" or not isinstance(value, str)}
 
 
 def load(names: Iterable[str]) -> None:

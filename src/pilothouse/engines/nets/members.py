@@ -11,7 +11,8 @@ from pilothouse.engines.base import Array
 
 Shapes = dict[str, tuple[int, ...]]
 
-_ROWS_AT_ONCE = 1024
+_CELLS_AT_ONCE = 1 << 17
+"""Hidden units of some rows, all members': 1 MB, which stays in the cache from one layer to the next."""
 
 
 @dataclass(frozen=True)
@@ -76,23 +77,32 @@ class Network:
 
     def outputs(self, numbers: Array, extras: Array, codes: Array) -> Array:
         """float64 [n, members, outputs]: log odds, class scores, or values on the target's standard scale."""
-        starts = range(0, max(len(numbers), 1), _ROWS_AT_ONCE)
-        parts = [slice(start, start + _ROWS_AT_ONCE) for start in starts]
+        rows = max(1, _CELLS_AT_ONCE // (self._members * self._of.width))
+        parts = [slice(start, start + rows) for start in range(0, max(len(numbers), 1), rows)]
         return np.concatenate([self._block(numbers[part], extras[part], codes[part]) for part in parts])
 
     def _block(self, numbers: Array, extras: Array, codes: Array) -> Array:
         weights, rows = self._weights, len(numbers)
         first = self._embed(numbers, extras, codes) @ self._first
-        hidden = np.maximum(first.reshape(rows, self._members, -1) + weights["bias.0"], 0.0)
+        hidden = rectified(first.reshape(rows, self._members, -1), weights["bias.0"])
         for layer in range(1, self._of.depth):
-            hidden = np.maximum(hidden @ weights[f"weight.{layer}"] + weights[f"bias.{layer}"], 0.0)
+            # One product of all members' rows: of three dimensions NumPy makes one for each row.
+            flat = hidden.reshape(rows * self._members, -1) @ weights[f"weight.{layer}"]
+            hidden = rectified(flat.reshape(rows, self._members, -1), weights[f"bias.{layer}"])
         scores = np.matmul(hidden.transpose(1, 0, 2), weights["head"]).transpose(1, 0, 2)
         return np.asarray(scores + weights["level"])
 
     def _embed(self, numbers: Array, extras: Array, codes: Array) -> Array:
         weights = self._weights
-        waves = np.cos(numbers[:, :, None] * weights["frequency"] + weights["phase"])
-        mixed = np.einsum("npf,pfm->npm", waves, weights["mix"], optimize=True) + weights["offset"]
+        waves = numbers.T[:, :, None] * weights["frequency"][:, None, :]
+        waves += weights["phase"][:, None, :]
+        mixed = np.matmul(np.cos(waves, out=waves), weights["mix"]).transpose(1, 0, 2) + weights["offset"]
         both = np.concatenate([numbers[:, :, None], mixed], axis=2)
         levels = [weights[f"embedding.{i}"][codes[:, i]] for i in range(codes.shape[1])]
         return np.concatenate([both.reshape(len(numbers), -1), extras, *levels], axis=1)
+
+
+def rectified(sums: Array, bias: Array) -> Array:
+    """`sums` itself, with the bias added and nothing below 0."""
+    sums += bias
+    return np.maximum(sums, 0.0, out=sums)

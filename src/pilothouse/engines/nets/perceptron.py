@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pilothouse.engines.base import Array
-from pilothouse.engines.nets.members import Shapes
+from pilothouse.engines.nets.members import Shapes, rectified
 
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 512
+"""Few enough that a layer's units stay in the cache until the next has read them."""
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,5 @@ class Perceptron:
         # In float64 a row alone is predicted as among others, whatever blocks the BLAS cuts its products into.
         values = np.concatenate([*embedded, numbers], axis=1).astype(np.float64)
         for layer in range(len(self.hidden)):
-            values = np.maximum(values @ weights[f"weight.{layer}"] + weights[f"bias.{layer}"], 0.0)
+            values = rectified(values @ weights[f"weight.{layer}"], weights[f"bias.{layer}"])
         return np.asarray(values @ weights[f"weight.{len(self.hidden)}"] + weights[f"bias.{len(self.hidden)}"])

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,26 @@ _FOLDS_END = 0.88
 
 _SEED = 0
 _PREDICTED_AT_ONCE = 1 << 18
+
+_SHELVED = ("randomforest", "extra-trees")
+"""Whose models take tens of megabytes each, and are all there on disk, since they have no rounds."""
+
+
+class Shelved:
+    """A fold's model, which is in memory only while it is asked."""
+
+    rounds: int | None = None
+
+    def __init__(self, model: Model, algorithm: str, place: Path) -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        model.save(place)
+        self._algorithm, self._place = algorithm, place
+
+    def predict(self, x: Features, rounds: int | None = None) -> Array:
+        return engines.load(self._place, self._algorithm).predict(x, rounds)
+
+    def save(self, directory: Path) -> None:
+        shutil.copytree(self._place, directory, dirs_exist_ok=True)
 
 
 @dataclass
@@ -101,10 +123,16 @@ def fold_numbers(data: Dataset, train_rows: Array, k: int) -> Array:
 
 
 def fit_folds(
-    trial: Trial, data: Dataset, train_rows: Array, budget: TimeBudget, as_met: Callable[[], Features] | None = None
+    trial: Trial,
+    data: Dataset,
+    train_rows: Array,
+    budget: TimeBudget,
+    shelf: Path,
+    as_met: Callable[[], Features] | None = None,
 ) -> Bag:
     """A model for each fold, and every training row predicted by the model that did not see it.
 
+    The folder `shelf`, which is to be there as long as the bag is in use, is for models that are too large to keep.
     `as_met` makes the features with which later copies of rows will come, if those are others.
     """
     numbers = fold_numbers(data, train_rows, trial.folds)
@@ -115,7 +143,10 @@ def fit_folds(
         begun = time.monotonic()
         left = trial.folds - fold + refit_share
         deadline = budget.deadline(1 / left, _FOLDS_END, f"after finishing {fold} of {trial.folds} folds")
-        models.append(_fit_fold(trial, data, train_rows[numbers != fold], train_rows[numbers == fold], fold, deadline))
+        model = _fit_fold(trial, data, train_rows[numbers != fold], train_rows[numbers == fold], fold, deadline)
+        shelved = trial.algorithm in _SHELVED
+        models.append(Shelved(model, trial.algorithm, shelf / str(fold)) if shelved else model)
+        del model  # or the next fold's would be made beside it
         seconds.append(time.monotonic() - begun)
     best = [model.rounds for model in models]
     chosen = others_choose(best)

@@ -31,8 +31,8 @@ boosters and linear-learner, estimated for forests and networks."""
 _BYTES_PER_OUTPUT = 40
 """For each row and class: predictions, gradients and hessians."""
 
-_BYTES_PER_ONE_HOT_CELL = 24
-"""Linear-learner's, for each row and level: float64 as a part, in the whole, and squared or weighted."""
+_BYTES_PER_ONE_HOT_CELL = 16
+"""Linear-learner's, for each row and level: float64, and squared where there are n-grams too."""
 
 _BYTES_PER_SPARSE_VALUE = 40
 """Linear-learner's: value and index of 8 bytes, mapped, taken for a fold and for fewer rows, scaled and squared."""

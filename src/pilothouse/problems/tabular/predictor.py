@@ -17,6 +17,7 @@ from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.data.features import Features
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.engines.base import Model
+from pilothouse.engines.nets.threads import one_blas_thread
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.base import InputError, Prediction, inside, read_manifest
 from pilothouse.problems.evaluate import labels
@@ -71,14 +72,18 @@ class TabularPredictor:
     def predict(self, rows: Sequence[Sequence[Any]]) -> Prediction:
         """Predict rows; `InputError` if there are none, or one has not as many values as there are columns."""
         check_rows(rows, self.columns)
-        if len(rows) <= LEAST_BATCH:
+        if len(rows) == 1:
             return self._answer(self._vote_on(rows))
+        with one_blas_thread():
+            return self._answer(self._vote_on(rows) if len(rows) <= LEAST_BATCH else self._vote_in_batches(rows))
+
+    def _vote_in_batches(self, rows: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
         cores = len(os.sched_getaffinity(0))
         size = min(max(-(-len(rows) // cores), LEAST_BATCH), MOST_BATCH)
         batches = [rows[start : start + size] for start in range(0, len(rows), size)]
         # The libraries let go of the interpreter while they predict; on a busy machine the threads just take turns.
         with ThreadPoolExecutor(cores, thread_name_prefix="predict") as pool:
-            return self._answer(np.concatenate(list(pool.map(self._vote_on, batches))))
+            return np.concatenate(list(pool.map(self._vote_on, batches)))
 
     def _vote_on(self, rows: Sequence[Sequence[Any]]) -> npt.NDArray[np.float64]:
         return self.vote(self.pipeline.transform_rows(rows))

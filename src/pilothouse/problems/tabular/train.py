@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ __all__ = ["FAILURE", "RESULT", "Trial", "run", "train"]
 
 Array = npt.NDArray[Any]
 
-RESULT, FAILURE = finished.RESULT, "failure.json"
+RESULT, FAILURE, SHELF = finished.RESULT, "failure.json", "folds"
 
 _REFIT_ENDS = 0.96
 """The share of a trial's time until which the refit may go on; what lies behind it is for saving and measuring."""
@@ -80,7 +81,7 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     as_met = partial(stack.as_met, data, feeders) if feeders else None
     if feeders:
         data, trial = stack.stacked(data, feeders), replace(trial, folds=feeders[0].k)
-    bag = fit_folds(trial, data, data.rows(TRAIN), budget, as_met)
+    bag = fit_folds(trial, data, data.rows(TRAIN), budget, directory / SHELF, as_met)
     validation = predicted(bag.predict, data.features, data.rows(VALIDATION))
     check_finite(bag.oof, validation)
     reached = verdict.reach(data, trial.metric, bag.oof, validation, bag.numbers, bag.familiar)
@@ -89,6 +90,9 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
     refit_seconds = budget.elapsed() - begun
     finished.save_predictions(directory, bag.oof, validation, bag.familiar, reached.calibrated)
     archive = save_model(directory / "model", models, trial, data, reached, feeders)
+    rounds = models[0].rounds
+    del models  # they are loaded again next
+    shutil.rmtree(directory / SHELF, ignore_errors=True)
     seconds_a_row = reached.metrics["Validation"]["InferenceLatency"] = one_row_latency(archive, data.example)
     return {
         "name": trial.name,
@@ -100,7 +104,7 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
         "folds": trial.folds,
         "folds_digest": bag.digest(),
         "fold_rounds": bag.best,
-        "rounds": models[0].rounds,
+        "rounds": rounds,
         "refitted": refitted,
         "seconds": {"folds": bag.seconds, "refit": refit_seconds, "total": budget.elapsed()},
         "latency": seconds_a_row,

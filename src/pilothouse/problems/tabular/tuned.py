@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from pilothouse.problems.tabular import finished, held_out, stages, verdict
 from pilothouse.problems.tabular.bag import fit_folds, predicted
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.stages import AlgorithmStage, FeatureStage
-from pilothouse.problems.tabular.train import check_finite, shipped, size
+from pilothouse.problems.tabular.train import SHELF, check_finite, shipped, size
 from pilothouse.problems.tabular.trial import TimeBudget, Trial
 
 REPORTS = "reports.jsonl"
@@ -49,7 +50,7 @@ def run(trial: Trial, data: Dataset, directory: Path, first: Path, step: int | N
     budget = TimeBudget(trial.deadline_seconds)
     engines.warm(trial.algorithm)
     if trial.folds > 1:
-        bag, judged = fit_folds(trial, data, data.rows(TRAIN), budget), data
+        bag, judged = fit_folds(trial, data, data.rows(TRAIN), budget, directory / SHELF), data
     else:
         with _reporting(directory / REPORTS, step, _comparable(trial, data)):
             bag, judged = held_out.fit(trial, data, budget)
@@ -59,6 +60,7 @@ def run(trial: Trial, data: Dataset, directory: Path, first: Path, step: int | N
     refitted, models = shipped(trial, data, bag, budget, directory)
     finished.save_predictions(directory, bag.oof, validation, bag.familiar)
     archive = stages.save_algorithm(directory / "model", models, trial.algorithm, data, reached, trial.metric)
+    shutil.rmtree(directory / SHELF, ignore_errors=True)
     return {
         "name": trial.name,
         "algorithm": trial.algorithm,
