@@ -1,17 +1,24 @@
-"""The built-in algorithms train on channels of any size in little memory."""
+"""The built-in algorithms train on channels, and engines on features, of any size in little memory."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pilothouse.contract.opt_ml import OptMl
-from pilothouse.data import selection
+from pilothouse.data import features, selection
+from pilothouse.data.features import Features
+from pilothouse.data.selection import Selection
+from pilothouse.engines import Task, engine, linear
+from pilothouse.engines.nets import streamed
+from pilothouse.problems.tabular import bag
 from pilothouse.training.algorithms import files, labelled, linear_learner, linear_rows, xgboost
 
 pytestmark = pytest.mark.slow
@@ -24,10 +31,10 @@ MORE_BYTES = 8 * COLUMNS * ROWS * (MANY - SOME)
 """What the larger one's values would take more in memory, once, as float64 or as XGBoost's entries: 48 MB."""
 
 CASES = {
-    "linear_learner": {
+    "built-in linear learner": {
         "predictor_type": "binary_classifier", "epochs": "2", "mini_batch_size": "500", "learning_rate": "0.01",
     },
-    "xgboost": {"objective": "binary:logistic", "num_round": "2", "max_depth": "3"},
+    "built-in xgboost": {"objective": "binary:logistic", "num_round": "2", "max_depth": "3"},
 }  # fmt: skip
 
 
@@ -55,7 +62,7 @@ def growth(algorithm: str, some: str, many: str) -> int:
     """By how much the peak of a process that has trained on some rows grows when it trains on many."""
     selection.LARGE_CELLS = labelled.BLOCK_CELLS = files.BLOCK_CELLS = 1 << 16
     files._BLOCK = linear_rows.CELLS = 1 << 18
-    train = {"linear_learner": linear_learner, "xgboost": xgboost}[algorithm].main
+    train = {"built-in linear learner": linear_learner, "built-in xgboost": xgboost}[algorithm].main
     train(some, 1)
     before = peak()
     train(many, 1)
@@ -78,10 +85,9 @@ def text_of(content_type: str) -> bytes:
 @pytest.mark.parametrize(
     ("algorithm", "content_type"),
     [
-        ("linear_learner", "text/csv"),
-        ("linear_learner", "application/x-recordio-protobuf"),
-        ("xgboost", "text/csv"),
-        ("xgboost", "text/libsvm"),
+        ("built-in linear learner", "text/csv"),
+        ("built-in linear learner", "application/x-recordio-protobuf"),
+        ("built-in xgboost", "text/libsvm"),
     ],
 )
 def test_memory_does_not_grow_with_the_data(tmp_path: Path, algorithm: str, content_type: str) -> None:
@@ -90,12 +96,52 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path, algorithm: str, cont
         prepared(tmp_path / name, CASES[algorithm], content_type, text, times)
         for name, times in (("some", SOME), ("many", MANY))
     ]
-    child = [sys.executable, __file__, algorithm, *jobs]
-    done = subprocess.run(child, stdout=subprocess.PIPE, text=True, timeout=240, check=True)
-    grown = int(done.stdout.splitlines()[-1])
-    assert grown < MORE_BYTES, f"{grown >> 20} MiB"
+    assert grown(algorithm, *jobs) < MORE_BYTES
     assert list((tmp_path / "many" / "model").iterdir())
 
 
+PARAMS: dict[str, dict[str, Any]] = {
+    "mlp": {"max_rounds": 1, "layers": [8]},
+    "linear-learner": {"knots": 0, "l1": 1.0},
+    "xgboost": {"paged": True, "max_rounds": 2, "max_depth": 3},
+}
+
+
+def engine_growth(name: str, some: str, many: str) -> int:
+    """The same of an engine that is fitted to features in these folders, watched on a tenth of them."""
+    selection.LARGE_CELLS = selection.BLOCK_CELLS = streamed._CELLS = linear._STREAMED_CELLS = 1 << 16
+    linear._ROWS_IN_MEMORY = linear._LEAST_IN_MEMORY = streamed._LEAST_LEARNT_ROWS = 1_000
+    bag._CELLS_AT_ONCE = 1 << 18
+    streamed._PIECE = 128
+    peaks = []
+    for folder in (some, many):
+        x = Features.load(Path(folder))
+        y = np.asarray(x.numeric[:, 0] > 0, np.int64)
+        watched = np.arange(len(x)) % 10 == 0
+        parts = [(Selection(x, np.flatnonzero(rows), Path(folder)), y[rows], None) for rows in (~watched, watched)]
+        model = engine(name).fit(*parts[0], Task("BinaryClassification", 2, "F1"), PARAMS[name], valid=parts[1])
+        assert np.isfinite(bag.predicted(model.predict, x, np.arange(len(x)))).all()
+        peaks.append(peak())
+    return peaks[1] - peaks[0]
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_memory_of_engines_does_not_grow_with_the_features(tmp_path: Path, name: str) -> None:
+    random = np.random.default_rng(0)
+    none = np.empty((ROWS, 0), np.int32)
+    names = [str(place) for place in range(COLUMNS)]
+    block = Features(random.normal(size=(ROWS, COLUMNS)).astype(np.float32), none, names, [], [])
+    for folder, times in (("some", SOME), ("many", MANY)):
+        features.write(tmp_path / folder, itertools.repeat(block, times))
+    assert grown(name, tmp_path / "some", tmp_path / "many") < MORE_BYTES
+
+
+def grown(what: str, some: Path | str, many: Path | str) -> int:
+    """Bytes, of a process that does nothing else."""
+    child = [sys.executable, __file__, what, str(some), str(many)]
+    done = subprocess.run(child, stdout=subprocess.PIPE, text=True, timeout=240, check=True)
+    return int(done.stdout.splitlines()[-1])
+
+
 if __name__ == "__main__":
-    print(growth(*sys.argv[1:]))
+    print((growth if sys.argv[1] in CASES else engine_growth)(*sys.argv[1:]))
