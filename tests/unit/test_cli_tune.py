@@ -49,6 +49,16 @@ def test_what_is_missing_is_asked_for(tmp_path: Path, options: list[str], reason
     assert reason in done.output
 
 
+def test_too_short_a_time_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.touch()
+    options = ["--metric", "a=(.)", "--maximize", "a", "--range", "x=0:1", "--time", "90s"]
+    done = CliRunner().invoke(main, ["tune", str(script), *options])
+    assert done.exit_code == 1
+    assert isinstance(done.exception, ConfigurationError | SystemExit)
+    assert "two minutes at least" in done.output + str(done.exception)
+
+
 def test_numbers_are_shortened_and_other_values_are_not() -> None:
     assert short("0.0031414145296393427") == "0.00314141"
     assert short("12") == "12"

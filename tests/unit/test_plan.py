@@ -91,9 +91,13 @@ def test_every_candidate_of_a_job_has_the_same_folds() -> None:
     assert len({p.folds for p in planned(LARGE, budget=100, max_candidates=100)}) == 1
 
 
-def test_forests_and_linear_models_see_only_some_of_many_rows() -> None:
-    capped = {p.algorithm for p in planned(LARGE, max_candidates=60) if "max_rows" in p.params}
-    assert capped == {"extra-trees", "randomforest", "linear-learner"}
+def test_forests_see_only_some_of_many_rows_and_linear_models_all_if_there_is_time() -> None:
+    def capped(budget: float | None) -> set[str]:
+        return {p.algorithm for p in planned(LARGE, max_candidates=60, budget=budget) if "max_rows" in p.params}
+
+    forests = {"extra-trees", "randomforest"}
+    assert capped(None) == capped(8 * 3600) == forests
+    assert capped(300) == forests | {"linear-learner"}
     assert not any("max_rows" in p.params for p in planned())
 
 
@@ -101,7 +105,7 @@ def test_on_data_too_large_to_copy_what_would_copy_them_has_fewer_rows_and_there
     huge = replace(LARGE, rows=10_000_000)
     plans = planned(huge, max_candidates=60)
     uncapped = {p.algorithm for p in plans if "max_rows" not in p.params}
-    assert uncapped - {"ensemble"} == {"xgboost", "nn-torch"}
+    assert uncapped - {"ensemble"} == {"xgboost", "nn-torch", "linear-learner"}
     assert all(p.layer == 1 for p in plans)
     assert all(p.params["max_rows"] * huge.columns <= 64 << 20 for p in plans if "max_rows" in p.params)
 
@@ -245,6 +249,14 @@ class TestCosts:
         assert Costs(LARGE).seconds(candidate) > Costs(SMALL).seconds(candidate)
         assert Costs(multiclass).seconds(candidate) > Costs(SMALL).seconds(candidate)
         assert Costs(SMALL).seconds(candidate) > Costs(SMALL).seconds(CandidatePlan("x", "lightgbm", folds=3))
+
+    @pytest.mark.parametrize(("problem_type", "classes"), [(BINARY, 2), (REGRESSION, 0), (MULTICLASS, 3)])
+    def test_rows_that_a_linear_model_only_walks_over_cost_a_fraction(self, problem_type: str, classes: int) -> None:
+        candidate = CandidatePlan("x", "linear-learner", folds=2)
+        solved, walked, more = (
+            Costs(Facts(rows, 20, problem_type, classes)).seconds(candidate) for rows in (200_000, 800_000, 1_600_000)
+        )
+        assert solved < walked < more < 2 * walked
 
     def test_learn_from_what_was_seen(self) -> None:
         costs, seen, other = Costs(SMALL), CandidatePlan("a", "lightgbm"), CandidatePlan("b", "catboost")

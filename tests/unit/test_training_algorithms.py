@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from safetensors.numpy import load_file
+from sklearn.datasets import dump_svmlight_file
+from xgboost import Booster, DMatrix
 
 from pilothouse.catalog.built_in_training import metric_definitions
+from pilothouse.contract import recordio
 from pilothouse.contract.opt_ml import OptMl
 from pilothouse.contract.scrape import Scraper
+from pilothouse.data import selection
 from pilothouse.errors import DataError
-from pilothouse.training.algorithms import linear_learner, linear_parameters, measures, xgboost_parameters
+from pilothouse.training.algorithms import (
+    files,
+    labelled,
+    linear_learner,
+    linear_parameters,
+    linear_rows,
+    measures,
+    xgboost,
+    xgboost_parameters,
+)
 from pilothouse.training.algorithms.labelled import read
 
 
@@ -100,6 +117,7 @@ def test_hyperparameters_of_the_linear_learner_have_awss_defaults() -> None:
         ("text/csv;label_size=1", "1,0.5,2\n0,2,4\n", True, [1, 0], [[2], [4]], [0.5, 2]),
         ("text/libsvm", "1 0:2 2:3\n0 1:5\n", False, [1, 0], [[2, 0, 3], [0, 5, 0]], None),
         (None, "1 1:2\n", False, [1], [[0, 2]], None),
+        ("text/csv", "1,true\n0,false\n", False, [1, 0], [[1], [0]], None),
     ],
 )
 def test_files_are_read_as_their_content_type_says(
@@ -111,9 +129,11 @@ def test_files_are_read_as_their_content_type_says(
     values: list[list[float]],
     weights: list[float] | None,
 ) -> None:
-    (tmp_path / "part").write_text(text)
-    found = read(tmp_path, content_type, weighted)
-    dense = found.values if isinstance(found.values, np.ndarray) else found.values.toarray()
+    (tmp_path / "channel").mkdir()
+    (tmp_path / "channel" / "part").write_text(text)
+    found = read(tmp_path / "channel", content_type, tmp_path / "scratch", weighted)
+    whole = found.whole().values
+    dense = whole.toarray() if found.is_sparse else whole
     assert found.labels.tolist() == labels
     assert np.array_equal(dense, values, equal_nan=True)
     assert weights is None if found.weights is None else found.weights.tolist() == weights
@@ -123,6 +143,8 @@ def test_files_are_read_as_their_content_type_says(
     ("content_type", "text", "reason"),
     [
         ("text/csv", "y,x\n1,2\n", "Column 1 of part holds text"),
+        ("text/csv", "1,2\n" * 3_000_000 + "1,x\n", "Column 2 of part holds text"),
+        (recordio.MEDIA_TYPE, "1,2\n", "cannot be read as RecordIO-protobuf"),
         ("text/csv", "1\n2\n", "There is no feature"),
         ("text/csv", ",2\n1,2\n", "which is the label, has values that are no numbers"),
         ("text/csv", "1,2\n1,2,3\n", "cannot be read as CSV"),
@@ -133,9 +155,125 @@ def test_files_are_read_as_their_content_type_says(
     ],
 )
 def test_files_that_are_something_else_are_told(tmp_path: Path, content_type: str, text: str, reason: str) -> None:
-    (tmp_path / "part").write_text(text)
+    (tmp_path / "channel").mkdir()
+    (tmp_path / "channel" / "part").write_text(text)
     with pytest.raises(DataError, match=reason):
-        read(tmp_path, content_type)
+        read(tmp_path / "channel", content_type, tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "text/libsvm", "application/x-parquet", recordio.MEDIA_TYPE])
+def test_blocks_have_every_row_once_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_type: str
+) -> None:
+    monkeypatch.setattr(files, "_BLOCK", 100)
+    monkeypatch.setattr(files, "BLOCK_CELLS", 40)
+    monkeypatch.setattr(labelled, "BLOCK_CELLS", 40)
+    x = np.arange(600, dtype=np.float32).reshape(200, 3) / 8  # whole in the first rows' first column, and not later
+    y = np.arange(200, dtype=np.float32)
+    folder = tmp_path / "channel"
+    folder.mkdir()
+    for name, rows in (("a", slice(0, 150)), ("b", slice(150, 200))):
+        (folder / name).write_bytes(written(content_type, x[rows], y[rows]))
+    found = read(folder, content_type, tmp_path / "scratch")
+    blocks = list(found.blocks())
+    assert len(blocks) > 10
+    values = [block.values.toarray() if found.is_sparse else block.values for block in blocks]
+    assert np.array_equal(np.concatenate(values), x)
+    assert np.array_equal(np.concatenate([block.labels for block in blocks]), y)
+    assert found.width == 3
+
+
+def written(content_type: str, x: np.ndarray, y: np.ndarray) -> bytes:
+    """A file of these rows."""
+    table, body = np.column_stack([y, x]), io.BytesIO()
+    if content_type == recordio.MEDIA_TYPE:
+        return recordio.write(recordio.Table(x, y))
+    if content_type == "application/x-parquet":
+        parquet.write_table(pa.table({str(i): column for i, column in enumerate(table.T)}), body)
+    elif content_type == "text/csv":
+        np.savetxt(body, table, delimiter=",", fmt="%g")
+    else:
+        dump_svmlight_file(x, y, body)
+    return body.getvalue()
+
+
+@pytest.mark.parametrize("predictor", ["regressor", "binary_classifier", "multiclass_classifier"])
+def test_rows_that_come_piece_by_piece_teach_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, predictor: str
+) -> None:
+    random = np.random.default_rng(3)
+    x = random.normal(size=(3000, 4)) * [1, 10, 0.1, 5] + [0, 50, 1, 0]
+    signal = x @ [1.0, 0.1, 10.0, 0.0] + random.normal(scale=0.3, size=3000)
+    y = {"regressor": signal, "binary_classifier": signal > 15}.get(predictor, np.digitize(signal, [14, 16]))
+    table = np.column_stack([y, x])
+    given = {
+        "predictor_type": predictor, "epochs": "40", "mini_batch_size": "100", "early_stopping_patience": "40",
+        "learning_rate": "0.02",
+    }  # fmt: skip
+    tables = {"train": table[:2000], "validation": table[2000:2500], "test": table[2500:]}
+    whole, whole_arrays = trained(prepared(tmp_path / "whole", given, **tables), capsys)
+    monkeypatch.setattr(linear_rows, "CELLS", 4 * 700)
+    monkeypatch.setattr(linear_rows, "_PIECE", 32)
+    pieces, arrays = trained(prepared(tmp_path / "pieces", given, **tables), capsys)
+    assert set(pieces) == set(whole)
+    assert pieces["test:objective_loss"] == pytest.approx(whole["test:objective_loss"], rel=0.1, abs=0.01)
+    assert arrays["weights"] != pytest.approx(whole_arrays["weights"], rel=1e-12)  # mixed otherwise
+    assert not list((tmp_path / "pieces" / "tmp").iterdir())
+
+
+def test_what_large_channels_miss_is_told_like_that_of_small_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_rows, "CELLS", 50)
+    rows = np.column_stack([np.arange(200) % 2, np.arange(200.0)])
+    unknown, missing = rows.copy(), rows.copy()
+    unknown[150, 0], missing[150, 1] = 2, np.nan
+    given = {"predictor_type": "binary_classifier"}
+    for name, test, reason in [("a", unknown, "labels that are none"), ("b", missing, "test has missing values")]:
+        folders = prepared(tmp_path / name, given, train=rows, test=test)
+        with pytest.raises(SystemExit, match="1"):
+            linear_learner.main(str(folders.base), 1)
+        assert reason in (folders.failure() or "")
+
+
+def test_xgboost_grows_the_same_trees_of_bins_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    x = random.normal(size=(900, 4))
+    table = np.column_stack([x[:, 0] * x[:, 1] + x[:, 2], x])
+    given = {"num_round": "20", "max_depth": "4", "eta": "0.3", "early_stopping_rounds": "5", "eval_metric": "mse,mae"}
+    folders = [
+        prepared(tmp_path / name, given, train=table[:600], validation=table[600:]) for name in ("whole", "paged")
+    ]
+    xgboost.main(str(folders[0].base), 1)
+    monkeypatch.setattr(selection, "LARGE_CELLS", 1000)
+    monkeypatch.setattr(labelled, "BLOCK_CELLS", 400)
+    xgboost.main(str(folders[1].base), 1)
+    whole, paged = (
+        Booster(model_file=bytearray((folder.model / "xgboost-model").read_bytes())).predict(DMatrix(x[600:]))
+        for folder in folders
+    )
+    assert np.corrcoef(whole, paged)[0, 1] > 0.99
+    assert not list((tmp_path / "paged" / "tmp").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "by_bins"),
+    [({}, True), ({"tree_method": "hist", "booster": "dart"}, True), ({"tree_method": "exact"}, False),
+     ({"booster": "gblinear"}, False), ({"updater": "prune"}, False)],
+)  # fmt: skip
+def test_only_what_grows_by_bins_keeps_bins_alone(given: dict[str, str], by_bins: bool) -> None:
+    assert xgboost_parameters.parse({"num_round": "1", **given}).by_bins is by_bins
+
+
+def test_a_channel_without_room_on_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr("pilothouse.data.features.write", full)
+    folders = prepared(tmp_path, {"num_round": "1"}, train=np.ones((3, 2)))
+    with pytest.raises(SystemExit, match="1"):
+        xgboost.main(str(folders.base), 1)
+    assert "Raise VolumeSizeInGB" in (folders.failure() or "")
 
 
 def test_hyperparameters_of_xgboost_are_read_as_aws_spells_them() -> None:

@@ -10,6 +10,7 @@ import click
 from pilothouse.errors import ConfigurationError
 
 _SCALES = {"log": "Logarithmic", "reverse": "ReverseLogarithmic", "linear": "Linear"}
+_LEAST_SECONDS = 120
 _STRATEGIES = ("bayesian", "random", "grid", "hyperband")
 
 
@@ -87,7 +88,7 @@ def tune(
         static=dict(_pair(setting, "--set", "name=value") for setting in settings),
         data=data,
         early_stopping=early_stopping,
-        limit=None if limit is None else duration.seconds(limit),
+        limit=None if limit is None else _limit(duration.seconds(limit)),
         seed=seed,
     )
     if out is not None:
@@ -103,6 +104,12 @@ def tune(
     console.print(f"\n{best_values(ended)}")
     if out is not None:
         console.print(f"What the best trial saved is in {out}")
+
+
+def _limit(seconds: int) -> int:
+    if seconds < _LEAST_SECONDS:
+        raise ConfigurationError(f"--time is {seconds} s, which is too short. Give the tuning two minutes at least.")
+    return seconds
 
 
 def _ranges(ranges: tuple[str, ...], choices: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:

@@ -9,10 +9,11 @@ RecordIO (the frame).
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -75,39 +76,76 @@ def read(body: bytes) -> Table:
     `RecordError` says what is wrong and where: other bytes, records of unequal width, more than `MOST_CELLS` cells,
     labels in some records only.
     """
-    rows: list[Array] = []
-    labels: list[Array] = []
-    for number, content in enumerate(_frames(memoryview(body)), start=1):
+    made = _Rows()
+    for content in _frames(io.BytesIO(body)):
+        made.add(content, MOST_CELLS // (made.count + 1))
+    return made.taken()
+
+
+def tables(stream: BinaryIO, cells: int) -> Iterator[Table]:
+    """The tables that the records of a file make, some `cells` cells at a time; errors as those of `read`."""
+    made = _Rows()
+    for content in _frames(stream):
+        made.add(content, MOST_CELLS)
+        if made.cells >= cells:
+            yield made.taken()
+    if made.cells:
+        yield made.taken()
+
+
+class _Rows:
+    """The rows of a table to be, and how many have been read in all."""
+
+    def __init__(self) -> None:
+        self.count = self.cells = 0
+        self._width: int | None = None
+        self._rows: list[Array] = []
+        self._labels: list[Array] = []
+
+    def add(self, content: memoryview, most: int) -> None:
+        """Reads one record, of at most `most` features."""
+        self.count += 1
         try:
-            row, label = _record(content, MOST_CELLS // number)
-            if rows and len(row) != len(rows[0]):
-                raise RecordError(f"it has {len(row)} values, and the first has {len(rows[0])}.")
+            row, label = _record(content, most)
+            self._width = len(row) if self._width is None else self._width
+            if len(row) != self._width:
+                raise RecordError(f"it has {len(row)} values, and the first has {self._width}.")
             if label is not None and len(label) != 1:
                 raise RecordError(f"its label has {len(label)} values, and must have one.")
         except RecordError as error:
-            raise RecordError(f"Record {number} cannot be read: {error.message}") from error
-        rows.append(row)
-        labels += [] if label is None else [label]
-    if labels and len(labels) != len(rows):
-        raise RecordError(f"{len(labels)} of {len(rows)} records have a label. Give all of them one, or none.")
-    return Table(np.stack(rows) if rows else np.empty((0, 0), np.float32), np.concatenate(labels) if labels else None)
+            raise RecordError(f"Record {self.count} cannot be read: {error.message}") from error
+        self._rows.append(row)
+        self._labels += [] if label is None else [label]
+        self.cells += len(row)
+
+    def taken(self) -> Table:
+        """The table of the rows since the last one."""
+        rows, labels = self._rows, self._labels
+        if labels and len(labels) != len(rows):
+            raise RecordError(f"{len(labels)} of {len(rows)} records have a label. Give all of them one, or none.")
+        self._rows, self._labels, self.cells = [], [], 0
+        return Table(
+            np.stack(rows) if rows else np.empty((0, 0), np.float32), np.concatenate(labels) if labels else None
+        )
 
 
-def _frames(view: memoryview) -> Iterator[memoryview]:
+def _frames(stream: BinaryIO) -> Iterator[memoryview]:
     place = 0
-    while place < len(view):
-        if len(view) - place < _FRAME.size:
+    while head := stream.read(_FRAME.size):
+        if len(head) < _FRAME.size:
             raise RecordError(f"The bytes end within a frame, at {place}.")
-        magic, length = _FRAME.unpack_from(view, place)
+        magic, length = _FRAME.unpack(head)
         if magic != _MAGIC:
             raise RecordError(f"There is no RecordIO frame at byte {place}.")
         if length > _LONGEST:
             raise RecordError(f"The record at byte {place} is in several frames. Write each record as one.")
-        place += _FRAME.size
-        if length > len(view) - place:
-            raise RecordError(f"The record at byte {place} is longer than what is there.")
-        yield view[place : place + length]
-        place += length + -length % 4
+        content = stream.read(length)
+        if length > len(content):
+            raise RecordError(f"The record at byte {place + _FRAME.size} is longer than what is there.")
+        yield memoryview(content)
+        padding = -length % 4
+        stream.read(padding)
+        place += _FRAME.size + length + padding
 
 
 def _record(content: memoryview, most: int) -> tuple[Array, Array | None]:

@@ -101,7 +101,9 @@ def write(directory: Path, blocks: Iterable[Features]) -> int:
         for part in sparse:
             part.path.unlink()
     else:
-        np.save(directory / "sparse_indptr.npy", np.concatenate(starts).astype(block.sparse.indptr.dtype))
+        places = np.concatenate(starts)
+        narrow = places[-1] <= np.iinfo(block.sparse.indptr.dtype).max
+        np.save(directory / "sparse_indptr.npy", places.astype(block.sparse.indptr.dtype) if narrow else places)
     names = {
         "numeric": block.numeric_names,
         "categorical": block.categorical_names,

@@ -123,7 +123,8 @@ def _made(block: Features, rows: Array, makers: tuple[Maker, ...]) -> Features:
 def _let_go(features: Features) -> None:
     """Lets the kernel take back the pages of the maps, which would count as memory of this process."""
     sparse = () if features.sparse is None else (features.sparse.data, features.sparse.indices)
-    for array in (features.numeric, features.categorical, *sparse):
-        mapped = getattr(array, "_mmap", None)
+    for mapped in (features.numeric, features.categorical, *sparse):
+        while isinstance(mapped, np.ndarray):  # SciPy's arrays are views of the maps
+            mapped = mapped.base
         if isinstance(mapped, mmap.mmap):
             mapped.madvise(mmap.MADV_DONTNEED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,27 @@ if TYPE_CHECKING:
 PAGED = "paged"
 """The parameter of a training whose bins stay on disk."""
 
+Binned = tuple[Any, Array, Array | None]
+"""Values, dense or sparse, with their labels and weights."""
+
 
 def streamed(x: Selection, y: Array, w: Array | None, types: list[str], pages: Path | None, how: dict[str, Any]) -> Any:
-    """A QuantileDMatrix of the rows, or one whose bins are in files in the folder `pages`.
+    """`binned` rows of features; `types` are XGBoost's feature types."""
 
-    `types` are XGBoost's feature types, `how` further arguments.
+    def blocks() -> Iterator[Binned]:
+        at = 0
+        for block in x.blocks():
+            rows = slice(at, at := at + len(block))
+            yield matrix(block, missing=np.nan), y[rows], None if w is None else w[rows]
+
+    return binned(blocks, pages, how, types)
+
+
+def binned(
+    blocks: Callable[[], Iterator[Binned]], pages: Path | None, how: dict[str, Any], types: list[str] | None = None
+) -> Any:
+    """A QuantileDMatrix of rows that come block by block, each time anew, or one whose bins are in files in the folder
+    `pages`. `how` are further arguments.
     """
     import xgboost
 
@@ -35,16 +51,14 @@ def streamed(x: Selection, y: Array, w: Array | None, types: list[str], pages: P
             self.reset()
 
         def reset(self) -> None:
-            self._blocks, self._at = x.blocks(), 0
+            self._blocks = blocks()
 
         def next(self, input_data: Any) -> bool:
             block = next(self._blocks, None)
             if block is None:
                 return False
-            rows = slice(self._at, self._at + len(block))
-            self._at = rows.stop
-            weights = None if w is None else w[rows]
-            input_data(data=matrix(block, missing=np.nan), label=y[rows], weight=weights, feature_types=types)
+            values, labels, weights = block
+            input_data(data=values, label=labels, weight=weights, feature_types=types)
             return True
 
     return (xgboost.QuantileDMatrix if pages is None else xgboost.ExtMemQuantileDMatrix)(Blocks(), **how)

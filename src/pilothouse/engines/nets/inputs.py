@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _ONE_HOT_LEVELS = 9
 
+_SCALED_AT_ONCE = 1 << 20
+"""Values, of which there are several copies in double precision meanwhile."""
+
 _KNEE = 3.0
 """Scaled numbers are squeezed smoothly into (-3, 3), so that no outlier drives a layer."""
 
@@ -55,7 +58,17 @@ class Inputs:
 
     def numbers(self, x: Features) -> Array:
         """float32 [n, len(kept)]."""
-        values = x.numeric[:, self.kept]
+        together = max(1, _SCALED_AT_ONCE // max(len(self.kept), 1))
+        if len(x) <= together:
+            return self._scaled(x.numeric)
+        out = np.empty((len(x), len(self.kept)), np.float32)
+        for start in range(0, len(x), together):
+            rows = slice(start, start + together)
+            out[rows] = self._scaled(x.numeric[rows])
+        return out
+
+    def _scaled(self, numeric: Array) -> Array:
+        values = numeric[:, self.kept]
         scaled = (values.astype(np.float64) - self.centre) / self.spread
         squeezed = np.where(np.isnan(values), self.fill, scaled / np.sqrt(1.0 + (scaled / _KNEE) ** 2))
         return np.asarray(squeezed, dtype=np.float32)

@@ -17,9 +17,7 @@ from pilothouse.engines.nets.table import Table
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
 
-LEARNT_ROWS = 200_000
-"""Rows that scales are learnt from, and that a training is judged by, where not all are in memory."""
-
+_LEARNT_ROWS, _LEAST_LEARNT_ROWS = 200_000, 20_000
 _PIECE = 4096
 _CELLS = 16 << 20
 """Values of the rows that are mixed with each other at a time."""
@@ -72,16 +70,23 @@ class StreamedTable:
         return made.joined() if self.as_one else made
 
 
+def learnt_rows(columns: int) -> int:
+    """Rows that scales are learnt from, and that a training is judged by, where not all are in memory."""
+    return min(_LEARNT_ROWS, max(_LEAST_LEARNT_ROWS, _CELLS // max(columns, 1)))
+
+
 def few(x: Features, y: Array, seed: int) -> Features:
     """So many rows as scales are learnt from: all that are in memory already."""
-    return capped(x, y, None, {"max_rows": LEARNT_ROWS}, seed)[0].whole() if isinstance(x, Selection) else x
+    if not isinstance(x, Selection):
+        return x
+    return capped(x, y, None, {"max_rows": learnt_rows(x.columns)}, seed)[0].whole()
 
 
 def watched(x: Features, y: Array, w: Array | None, seed: int) -> Labelled:
     """The rows that a training is judged by; of rows that are still on disk only so many."""
     if not isinstance(x, Selection):
         return x, y, w
-    x, y, w = capped(x, y, w, {"max_rows": LEARNT_ROWS}, seed)
+    x, y, w = capped(x, y, w, {"max_rows": learnt_rows(x.columns)}, seed)
     return x.whole(), y, w
 
 

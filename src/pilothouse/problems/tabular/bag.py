@@ -31,6 +31,9 @@ from pilothouse.problems.tabular.trial import TimeBudget, Trial
 
 Array = npt.NDArray[Any]
 
+_CELLS_AT_ONCE = 8 << 20
+"""Values that are predicted from at once: models make several copies of them."""
+
 _FOLDS_END = 0.88
 """The share of a trial's time that the folds may take; what lies behind it is for predicting and the refit."""
 
@@ -229,5 +232,6 @@ def taken(data: Dataset, rows: Array | None, trial: Trial) -> Labelled:
 
 def predicted(predict: Callable[[Features], Array], features: Features, rows: Array) -> Array:
     """What `predict` says of these rows, of which few are in memory at a time."""
-    parts = [predict(block) for block in Selection(features, rows).blocks(_PREDICTED_AT_ONCE)]
+    together = max(1, min(_PREDICTED_AT_ONCE, _CELLS_AT_ONCE // max(features.columns, 1)))
+    parts = [predict(block) for block in Selection(features, rows).blocks(together)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pilothouse import engines
 from pilothouse.data.selection import is_large
 from pilothouse.engines.linear import rows_in_memory
+from pilothouse.engines.nets.streamed import learnt_rows
 from pilothouse.engines.xgboost_blocks import PAGED
 from pilothouse.problems.tabular.costs import CandidatePlan, Facts, crossed
 
@@ -42,8 +43,8 @@ _STREAMED = {"xgboost": 8, "linear-learner": 0, "nn-torch": 0, "mlp": 0}
 _PAGED = 1
 """The same where these are in files, of which some are read ahead."""
 _BLOCKS = 300 << 20
-_LEARNT_ROWS = 200_000
-"""Rows that come into memory nevertheless, in networks, for scales and to be judged by."""
+_FEWER_ROWS = 200_000
+"""As many are trained on in memory where all of them don't fit even block by block."""
 
 _FOREST = 300 << 20
 _LEAST_ROWS = 5_000
@@ -93,7 +94,7 @@ def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan |
         paged = replace(candidate, params={**candidate.params, PAGED: True})
         if candidate.algorithm == "xgboost" and peak(paged, facts) <= room:
             return paged
-        candidate = _on(candidate, min(_trained(candidate, facts), _LEARNT_ROWS))
+        candidate = _on(candidate, min(_trained(candidate, facts), _FEWER_ROWS))
     if candidate.algorithm == "linear-learner":
         candidate = _on(candidate, min(_trained(candidate, facts), _learnt(candidate, facts)))
     over = max(0, peak(candidate, facts) - room)
@@ -105,7 +106,7 @@ def _learnt(candidate: CandidatePlan, facts: Facts) -> int:
     """How many of more rows an engine has in memory nevertheless. Linear-learner does so whatever there is."""
     if candidate.algorithm == "linear-learner":
         return rows_in_memory(facts.columns)
-    return 0 if candidate.algorithm == "xgboost" else _LEARNT_ROWS
+    return 0 if candidate.algorithm == "xgboost" else learnt_rows(facts.columns)
 
 
 def _trained(candidate: CandidatePlan, facts: Facts) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -64,8 +65,10 @@ def plan(
     ]
     known = costs or Costs(facts)
     k = _folds(facts, plans, known, budget_seconds, slots)
+    seconds = math.inf if budget_seconds is None else budget_seconds * slots
+    plans = [_on_all_rows(candidate, known, k, seconds) for candidate in plans]
     if budget_seconds is not None:
-        plans = _cheap_first(plans, known, k, budget_seconds * slots, len(algorithms))
+        plans = _cheap_first(plans, known, k, seconds, len(algorithms))
     if ensembles and len(plans) >= 2:
         plans += stackers
         plans.append(CandidatePlan(ENSEMBLE, ENSEMBLE, {"metric": metric}, seed=seed))
@@ -85,13 +88,22 @@ def _stackers(facts: Facts, algorithms: Sequence[str], max_candidates: int, seed
 
 
 def _sized(facts: Facts, algorithm: str, params: dict[str, Any]) -> dict[str, Any]:
-    """`params`, with a cap on the rows of what gains little from more and costs much (forests, linear models), and of
-    what would copy data that are better not had in memory whole.
+    """`params`, with a cap on the rows of what gains little from more and costs much (forests, and linear models unless
+    they are cheap), and of what would copy data that are better not had in memory whole.
     """
     most = {"extra-trees": _FOREST_ROWS, "randomforest": _FOREST_ROWS, "linear-learner": _OTHER_ROWS}.get(algorithm)
     if is_large(facts.rows, facts.columns) and not engines.streams(algorithm):
         most = min(most or facts.rows, LARGE_CELLS // facts.columns)
     return {**params, "max_rows": most} if most is not None and facts.rows > most else params
+
+
+def _on_all_rows(candidate: CandidatePlan, costs: Costs, k: int, seconds: float) -> CandidatePlan:
+    """A linear model without the cap on its rows, where it stays cheap: most of them it only walks over."""
+    params = {name: value for name, value in candidate.params.items() if name != "max_rows"}
+    whole = replace(candidate, params=params)
+    if candidate.algorithm != "linear-learner" or costs.seconds(replace(whole, folds=k)) > _CHEAP_SHARE * seconds:
+        return candidate
+    return whole
 
 
 def _folds(facts: Facts, plans: Sequence[CandidatePlan], costs: Costs, budget_seconds: float | None, slots: int) -> int:

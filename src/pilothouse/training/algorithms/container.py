@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pilothouse.contract.opt_ml import OptMl
 from pilothouse.errors import DataError, PilothouseError
+from pilothouse.training.algorithms.files import LIBSVM
 from pilothouse.training.algorithms.labelled import Labelled, read
 
 
@@ -21,13 +24,25 @@ class Given:
     hyperparameters: dict[str, str]
     threads: int
 
-    def parts(self, algorithm: str, names: tuple[str, ...], weighted: bool = False) -> dict[str, Labelled]:
-        """The channels of these `names` that there are, all as wide as the widest. `DataError` without train."""
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for what has no room in memory, while the block lasts."""
+        self.folders.temporary.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="rows-", dir=self.folders.temporary) as folder:
+            yield Path(folder)
+
+    def parts(
+        self, algorithm: str, names: tuple[str, ...], scratch: Path, *, weighted: bool = False, usual: str = LIBSVM[0]
+    ) -> dict[str, Labelled]:
+        """The channels of these `names` that there are, all as wide as the widest, kept in the folder `scratch`.
+
+        Those without a ContentType have the `usual` one. `DataError` without train.
+        """
         channels = _document(self.folders, "inputdataconfig")
         if "train" not in channels:
             raise DataError(f"The built-in {algorithm} needs a channel named train.")
         parts = {
-            name: read(self.folders.channel(name), channels[name].get("ContentType"), weighted)
+            name: read(self.folders.channel(name), channels[name].get("ContentType"), scratch, weighted, usual=usual)
             for name in names
             if name in channels
         }

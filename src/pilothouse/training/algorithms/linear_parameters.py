@@ -63,14 +63,13 @@ class Parameters:
             raise DataError(f"num_classes is {self.num_classes}, but the training data has {len(found)} labels.")
         return found
 
-    def example_weights(self, classes: Any, count: int) -> Any:
-        """A weight for each row with the class numbers `classes`."""
+    def class_weights(self, counts: Any) -> Any:
+        """What a row of each class weighs, where there are so many of each."""
         if self.balanced or (self.predictor == "binary_classifier" and self.positive_weight == "balanced"):
-            shares = np.bincount(classes, minlength=count) / len(classes)
-            return 1 / np.maximum(shares[classes], 1e-12) / count
+            return 1 / np.maximum(counts / counts.sum(), 1e-12) / len(counts)
         if self.predictor == "binary_classifier":
-            return np.where(classes == 1, float(self.positive_weight), 1.0)
-        return np.ones(len(classes))
+            return np.array([1.0, float(self.positive_weight)])
+        return np.ones(len(counts))
 
 
 def parse(given: Mapping[str, str]) -> Parameters:

@@ -9,7 +9,7 @@ _HALF = 0.5
 
 
 def scores(predictor: str, answers: Any, true: Any) -> dict[str, float]:
-    """What is reported of a channel: `answers` are values, chances of the positive class, or of each class."""
+    """What is reported of a channel: `answers` are values, chances of the positive class, or classes."""
     if predictor == "regressor":
         return _regression(answers, true)
     return _binary(answers, true) if predictor == "binary_classifier" else _multiclass(answers, true)
@@ -37,10 +37,9 @@ def _binary(answers: Any, true: Any) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-def _multiclass(answers: Any, true: Any) -> dict[str, float]:
+def _multiclass(said: Any, true: Any) -> dict[str, float]:
     from sklearn import metrics
 
-    said = answers.argmax(axis=1)
     macro: dict[str, Any] = {"average": "macro", "zero_division": 0}
     return {
         "multiclass_accuracy": float(metrics.accuracy_score(true, said)),

@@ -6,10 +6,12 @@ Its log has XGBoost's own lines, "[3]\\ttrain-rmse:0.31\\tvalidation-rmse:0.35";
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pilothouse.engines.xgboost_blocks import binned
 from pilothouse.errors import DataError
 from pilothouse.training.algorithms import container, measures
 from pilothouse.training.algorithms.container import Given
@@ -25,12 +27,21 @@ def main(base: str, threads: int) -> None:
 
 
 def _train(given: Given) -> None:
+    parameters = parse(given.hyperparameters)
+    with given.scratch() as scratch:
+        parts = given.parts("XGBoost", ("train", "validation"), scratch, weighted=parameters.csv_weights)
+        booster = _boosted(parameters, parts, given.threads, scratch)
+    booster.set_param({"nthread": 0})
+    path = given.folders.model / f"{MODEL}.ubj"
+    booster.save_model(path)
+    path.rename(given.folders.model / MODEL)
+
+
+def _boosted(parameters: Parameters, parts: dict[str, Labelled], threads: int, scratch: Path) -> Any:
     import xgboost
 
-    parameters, threads = parse(given.hyperparameters), given.threads
-    parts = given.parts("XGBoost", ("train", "validation"), parameters.csv_weights)
-    data = {name: _matrix(part, threads) for name, part in parts.items()}
-    booster = xgboost.train(
+    data = _data(parameters, parts, threads, scratch)
+    return xgboost.train(
         {**parameters.booster, "nthread": parameters.booster.get("nthread", threads)},
         data["train"],
         parameters.rounds,
@@ -39,16 +50,24 @@ def _train(given: Given) -> None:
         callbacks=[_Printer(), *_stopping(parameters, list(parts))],
         verbose_eval=False,
     )
-    booster.set_param({"nthread": 0})
-    path = given.folders.model / f"{MODEL}.ubj"
-    booster.save_model(path)
-    path.rename(given.folders.model / MODEL)
 
 
-def _matrix(part: Labelled, threads: int) -> Any:
+def _data(parameters: Parameters, parts: dict[str, Labelled], threads: int, scratch: Path) -> dict[str, Any]:
+    """XGBoost's matrices. Of large parts the bins alone are kept, in files, where trees are grown by bins."""
     import xgboost
 
-    return xgboost.DMatrix(part.values, label=part.labels, weight=part.weights, nthread=threads)
+    data: dict[str, Any] = {}
+    if parameters.by_bins and any(part.is_large for part in parts.values()):
+        pages = scratch / "pages"
+        pages.mkdir()
+        how = {"nthread": threads, "max_bin": parameters.booster.get("max_bin", 256)}
+        for name, part in parts.items():
+            data[name] = binned(part.blocks, pages, {**how, "ref": data.get("train")})
+        return data
+    for name, part in parts.items():
+        values, labels, weights = part.whole()
+        data[name] = xgboost.DMatrix(values, label=labels, weight=weights, nthread=threads)
+    return data
 
 
 def _custom(parameters: Parameters) -> Callable[[Any, Any], list[tuple[str, float]]] | None:
@@ -75,7 +94,7 @@ def _stopping(parameters: Parameters, parts: list[str]) -> list[Any]:
         raise DataError("early_stopping_rounds needs a channel named validation.")
     return [
         xgboost.callback.EarlyStopping(
-            parameters.patience, data_name="validation", maximize=parameters.maximized, save_best=True
+            rounds=parameters.patience, data_name="validation", maximize=parameters.maximized, save_best=True
         )
     ]
 

@@ -31,6 +31,14 @@ class Parameters:
     custom_metrics: tuple[str, ...]
     maximized: bool
 
+    @property
+    def by_bins(self) -> bool:
+        """Whether trees are grown by bins of the values, so that the values themselves are not needed again."""
+        usual = {"booster": ("gbtree", "dart"), "tree_method": ("auto", "hist"), "process_type": ("default",)}
+        return "updater" not in self.booster and all(
+            self.booster.get(name, choices[0]) in choices for name, choices in usual.items()
+        )
+
 
 _INTEGERS = {
     "num_class": (2, 1_000_000), "max_depth": (0, 10_000), "max_leaves": (0, 1_000_000), "max_bin": (2, 65_535),
