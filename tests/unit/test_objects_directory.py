@@ -11,12 +11,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pilothouse.errors import S3Error
 from pilothouse.objects import writeback
 from pilothouse.objects.directory import DirectoryObjects
+from pilothouse.objects.uploads import Uploads
 
 BUCKET = "a-bucket"
 
@@ -169,6 +171,35 @@ def test_a_large_file_is_on_its_way_to_the_disk_before_its_end(
     objects.put(BUCKET, "k", iter([content[i : i + (1 << 20)] for i in range(0, len(content), 1 << 20)]))
     assert begun == [(0, 8 << 20), (8 << 20, 16 << 20)]
     assert objects.read(BUCKET, "k") == content
+
+
+@pytest.mark.parametrize("meanwhile", ["replaced", "aborted", "completed"])
+def test_what_happens_to_an_upload_while_it_completes_is_noticed(
+    objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    upload = objects.create_upload(BUCKET, "k")
+    chosen = [(1, objects.put_part(BUCKET, "k", upload, 1, b"first").etag)]
+    choose = Uploads.chosen
+
+    def chosen_then(self: Uploads, *arguments: Any) -> Any:
+        found = choose(self, *arguments)
+        monkeypatch.setattr(Uploads, "chosen", choose)
+        if meanwhile == "replaced":
+            objects.put_part(BUCKET, "k", upload, 1, b"other")
+        elif meanwhile == "aborted":
+            objects.abort(BUCKET, "k", upload)
+        else:
+            objects.complete(BUCKET, "k", upload, chosen)
+        return found
+
+    monkeypatch.setattr(Uploads, "chosen", chosen_then)
+    if meanwhile == "completed":
+        assert objects.complete(BUCKET, "k", upload, chosen).etag == objects.head(BUCKET, "k").etag
+        assert objects.read(BUCKET, "k") == b"first"
+    else:
+        with pytest.raises(S3Error) as caught:
+            objects.complete(BUCKET, "k", upload, chosen)
+        assert caught.value.code == {"replaced": "InvalidPart", "aborted": "NoSuchUpload"}[meanwhile]
 
 
 def test_a_completed_upload_whose_clearing_up_was_killed_goes_with_the_next_complete(

@@ -81,7 +81,7 @@ _LONG = ("CompleteMultipartUpload", "CopyObject", "UploadPartCopy")
 """Operations that move an object's bytes while their client waits."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_LARGEST_XML = 8 << 20
+_SMALL_XML, _LARGEST_XML = 64 << 10, 8 << 20
 _CHECKSUM = "x-amz-checksum-"
 _NOT_CHECKSUMS = {"algorithm", "mode", "type"}
 
@@ -97,7 +97,7 @@ async def handle(request: Request, context: Context, identity: Identity) -> Resp
     checksums = checksums_of(incoming.headers)
     carries_object = model.name in ("PutObject", "UploadPart")
     document = b"" if carries_object else await _document(request, model, body, checksums)
-    members = restxml.parse(model, incoming, document)
+    members = await _parsed(model, incoming, document)
     s3_terms.check(context, members)
     if carries_object:
         members["Body"] = await _content(request, body, checksums)
@@ -114,6 +114,13 @@ def asked(request: Request, context: Context) -> restxml.Incoming:
     in_host = virtual_hosts.bucket_of(request.headers.get("host", ""), names)
     raw_path, raw_query = request.scope["raw_path"], request.scope["query_string"]
     return restxml.incoming(request.method, raw_path, raw_query, request.headers.items(), in_host)
+
+
+async def _parsed(model: OperationModel, incoming: restxml.Incoming, document: bytes) -> dict[str, Any]:
+    if len(document) <= _SMALL_XML:
+        return restxml.parse(model, incoming, document)
+    members: dict[str, Any] = await content.in_thread(restxml.parse, model, incoming, document)
+    return members
 
 
 async def _worked(

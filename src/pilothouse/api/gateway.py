@@ -231,10 +231,10 @@ def _replay(body: bytes) -> Receive:
 
 def refusal(error: Exception, request: Request, door: Door) -> Response:
     """The answer to a request that `error` came of, which is logged if it is not the client's."""
-    request_id = request.state.request_id
+    request_id, path = request.state.request_id, request.scope["path"]
     if not isinstance(error, RequestError):
-        log.exception("request failed", request_id=request_id, method=request.method, path=request.url.path)
-    answer = faults.answer(faults.fault(error, door, request_id), door, request_id, request.url.path)
+        log.exception("request failed", request_id=request_id, method=request.method, path=path)
+    answer = faults.answer(faults.fault(error, door, request_id), door, request_id, path)
     response = Response(answer.body, answer.status, answer.headers, media_type=answer.content_type)
     if "expect" in request.headers or isinstance(error, RequestTimeout):
         # The client may still hold the body back; on a kept connection it would be taken for the next request.

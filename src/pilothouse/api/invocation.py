@@ -52,9 +52,10 @@ class Call:
 
 async def read(request: Request, settings: Settings) -> Call:
     """The call; `OperationNotServed` for InvokeEndpoint's asynchronous and streaming relatives."""
-    match = _PATH.fullmatch(request.url.path)
+    path = request.scope["path"]
+    match = _PATH.fullmatch(path)
     if match is None or request.method != "POST":
-        raise UnknownOperation(f"{request.method} {request.url.path} is not an operation of SageMaker Runtime.")
+        raise UnknownOperation(f"{request.method} {path} is not an operation of SageMaker Runtime.")
     if match["action"] != "invocations":
         raise _not_served(match["action"])
     body = await _body(request)

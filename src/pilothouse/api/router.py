@@ -38,7 +38,7 @@ async def json(request: Request, context: Context, identity: Identity) -> Respon
 
 async def form(request: Request, context: Context, identity: Identity) -> Response:
     """Answer a query-protocol request: a form with the operation in Action."""
-    fields = query.form(await request.body() or request.url.query.encode())
+    fields = query.form(await request.body() or request.scope["query_string"])
     name = fields.get("Action")
     if not name:
         raise MissingAction

@@ -123,7 +123,8 @@ def _answer(request: Request, fields: Mapping[str, str], bucket_name: str, etag:
     if _WEB_ADDRESS.fullmatch(back):
         query = urlencode({"bucket": bucket_name, "key": fields["key"], "etag": etag})
         return RedirectResponse(f"{back}{'&' if '?' in back else '?'}{query}", 303)
-    location = f"{str(request.url.replace(query='', fragment='')).rstrip('/')}/{quote(fields['key'], safe='/~')}"
+    where = f"{request.scope['scheme']}://{request.headers.get('host', '')}{request.scope['path']}"
+    location = f"{where.rstrip('/')}/{quote(fields['key'], safe='/~')}"
     headers = {"ETag": etag, "Location": location}
     status = fields.get("success_action_status")
     if status != "201":

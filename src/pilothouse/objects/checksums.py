@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import zlib
 from collections import deque
@@ -175,7 +174,7 @@ def check_md5(value: str) -> str:
     """`value` if it is an MD5 in base64; S3's InvalidDigest if not."""
     try:
         valid = len(base64.b64decode(value, validate=True)) == 16
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one, and so is what is not ASCII
         valid = False
     if not valid:
         raise S3Error("InvalidDigest", "The Content-MD5 you specified is not valid.", 400)

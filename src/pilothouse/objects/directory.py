@@ -255,23 +255,12 @@ class DirectoryObjects:
         replace: bool = True,
         if_match: str | None = None,
     ) -> ObjectInfo:
-        uploads = self._uploads(bucket)
-        if (done := self._completed_before(bucket, key, upload_id)) is not None:
-            with contextlib.suppress(S3Error):  # it is there still if that complete was killed
-                uploads.remove(upload_id)
-            return done
-        upload = uploads.find(key, upload_id)
-        chosen = uploads.chosen(upload, parts)
-        with self._draft(bucket) as draft:
-            values = uploads.assemble(draft, upload, chosen, checksums or {})
-            etag = sums.composite_etag(part.etag for part in chosen)
-            known = facts.of_new(uploads.attributes(upload_id), etag, values)
-            known |= facts.of_completed(upload_id, chosen, upload.checksum_algorithm)
-            known = self._sealed(draft, known, upload.encryption, bucket, key)
-            self._publish(draft, bucket, key, replace, if_match)
-        with contextlib.suppress(S3Error):  # another complete of the same upload was first to clear up
-            uploads.remove(upload_id)
-        return facts.info(bucket, key, known, draft.size)
+        try:
+            return self._completed(bucket, key, upload_id, parts, checksums or {}, replace, if_match)
+        except S3Error as error:
+            if error.code == "NoSuchUpload" and (done := self._completed_before(bucket, key, upload_id)):
+                return done  # another complete of the same upload was faster
+            raise
 
     def abort(self, bucket: str, key: str, upload_id: str) -> None:
         uploads = self._uploads(bucket)
@@ -359,6 +348,34 @@ class DirectoryObjects:
             except FileNotFoundError:  # no folder yet, or a delete has just removed it
                 _make_folders(self._keys(bucket), target.parent)
         raise S3Error("OperationAborted", "The key's folder keeps being removed by deletes. Please try again.", 409)
+
+    def _completed(
+        self,
+        bucket: str,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Chosen],
+        checksums: Mapping[str, str | None],
+        replace: bool,
+        if_match: str | None,
+    ) -> ObjectInfo:
+        uploads = self._uploads(bucket)
+        if (done := self._completed_before(bucket, key, upload_id)) is not None:
+            with contextlib.suppress(S3Error):  # it is there still if that complete was killed
+                uploads.remove(upload_id)
+            return done
+        upload = uploads.find(key, upload_id)
+        chosen = uploads.chosen(upload, parts)
+        with self._draft(bucket) as draft:
+            values = uploads.assemble(draft, upload, chosen, checksums)
+            etag = sums.composite_etag(part.etag for part in chosen)
+            known = facts.of_new(uploads.attributes(upload_id), etag, values)
+            known |= facts.of_completed(upload_id, chosen, upload.checksum_algorithm)
+            known = self._sealed(draft, known, upload.encryption, bucket, key)
+            self._publish(draft, bucket, key, replace, if_match)
+        with contextlib.suppress(S3Error):  # another complete of the same upload was first to clear up
+            uploads.remove(upload_id)
+        return facts.info(bucket, key, known, draft.size)
 
     def _completed_before(self, bucket: str, key: str, upload_id: str) -> ObjectInfo | None:
         try:

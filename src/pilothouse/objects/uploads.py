@@ -59,7 +59,10 @@ class Uploads:
 
     def attributes(self, upload_id: str) -> Attributes:
         """What the object is to be."""
-        return Attributes(**self._request(self._path(upload_id))["attributes"])
+        try:
+            return Attributes(**self._request(self._path(upload_id))["attributes"])
+        except FileNotFoundError:
+            raise _no_such_upload() from None
 
     def all(self) -> list[Upload]:
         """By key and then by time."""
@@ -92,7 +95,10 @@ class Uploads:
             numbers = sorted(int(path.name) for path in self._path(upload.upload_id).iterdir() if path.name.isdigit())
         except FileNotFoundError:
             raise _no_such_upload() from None
-        return [self._load_part(upload, number) for number in numbers]
+        try:
+            return [self._load_part(upload, number) for number in numbers]
+        except FileNotFoundError:
+            raise _no_such_upload() from None
 
     def chosen(self, upload: Upload, wanted: Sequence[tuple[int, str]]) -> list[Part]:
         """The parts that the caller names, or what is wrong with them."""
@@ -109,13 +115,21 @@ class Uploads:
     def assemble(
         self, draft: Draft, upload: Upload, parts: Sequence[Part], expected: Mapping[str, str | None]
     ) -> dict[str, str]:
-        """Append the parts to `draft`; the checksums of the whole. BadDigest if one is not as expected."""
+        """Append the parts to `draft`; the checksums of the whole. BadDigest if one is not as expected.
+
+        InvalidPart if one has been replaced since it was chosen, NoSuchUpload if they have been removed.
+        """
         values = _sums_of_whole(upload, parts)
         sums.verify(values, expected)
         for part in parts:
             path = self._part(upload, part.number)
-            facts, size, descriptor = open_content(path)
+            try:
+                facts, size, descriptor = open_content(path)
+            except FileNotFoundError:
+                raise _no_such_upload() from None
             with window(descriptor, size):
+                if facts["etag"] != part.etag:
+                    raise _invalid_part()
                 segments = self._envelopes.open(facts, _place(upload, part.number), path)
                 draft.append(descriptor, size, segments)
         return values
@@ -179,13 +193,17 @@ def _sums_of_whole(upload: Upload, parts: Sequence[Part]) -> dict[str, str]:
 def _match(stored: Mapping[int, Part], number: int, etag: str) -> Part:
     part = stored.get(number)
     if part is None or part.etag != etag.strip('"'):
-        raise S3Error(
-            "InvalidPart",
-            "One or more of the specified parts could not be found. The part may not have been uploaded, or the "
-            "specified entity tag may not match the part's entity tag.",
-            400,
-        )
+        raise _invalid_part()
     return part
+
+
+def _invalid_part() -> S3Error:
+    return S3Error(
+        "InvalidPart",
+        "One or more of the specified parts could not be found. The part may not have been uploaded, or the "
+        "specified entity tag may not match the part's entity tag.",
+        400,
+    )
 
 
 def _no_such_upload() -> S3Error:

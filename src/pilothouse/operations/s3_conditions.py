@@ -11,7 +11,7 @@ from pilothouse.objects.base import ObjectInfo
 from pilothouse.objects.refusals import precondition_failed
 
 _HEADERS = {"If": "If-", "CopySourceIf": "x-amz-copy-source-If-"}
-_RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*")
+_RANGE = re.compile(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII)
 
 
 class Span(NamedTuple):

@@ -16,7 +16,7 @@ from pilothouse.operations.s3_listing import coded
 from pilothouse.operations.s3_objects import attributes, checksum_members, copy_source
 
 _LONGEST_PAGE = 1000
-_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+_RANGE = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII)
 
 
 def create_multipart_upload(context: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def _copied(text: str | None, size: int) -> tuple[int, int]:
     match = _RANGE.fullmatch(text)
     if match is None or not int(match[1]) <= int(match[2]) < size:
         raise S3Error(
-            "InvalidRange", f'The range "{text}" does not lie within the source, which has {size} bytes.', 416
+            "InvalidRange", f'The range "{text[:64]}" does not lie within the source, which has {size} bytes.', 416
         )
     return int(match[1]), int(match[2]) - int(match[1]) + 1
 

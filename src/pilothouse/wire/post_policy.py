@@ -65,7 +65,7 @@ def read(text: str) -> Policy:
     """The policy in a form's field; InvalidPolicyDocument if it is none."""
     try:
         document = json.loads(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError):  # bad UTF-8 and bad JSON are ValueErrors
+    except (binascii.Error, ValueError, RecursionError):  # bad UTF-8 and bad JSON are ValueErrors
         raise _invalid("it is not JSON in base64.") from None
     if not isinstance(document, dict) or not isinstance(document.get("conditions"), list):
         raise _invalid("it needs an expiration and a list of conditions.")

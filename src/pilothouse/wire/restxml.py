@@ -26,6 +26,8 @@ from pilothouse.wire.faults import xml_text
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 _DEEPEST = 16
+_MOST_ELEMENTS = 200_000  # 10,000 parts with all that may be told of each are half as many
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _HEADER_VALUE = re.compile("[ -~\x80-\xff]*")
 _ROOTS = {
     "CompleteMultipartUpload": "CompleteMultipartUploadResult",
@@ -145,18 +147,26 @@ def answer(model: OperationModel, result: Mapping[str, Any]) -> Outgoing:
 
 
 def read(document: bytes) -> Element:
-    """Parse an XML document; MalformedXML if it is none, or declares a document type."""
+    """Parse an XML document; MalformedXML if it is none, declares a document type, or has more than any client says."""
     root = Element("")
     stack = [root]
+    texts: list[list[str]] = [[]]
+    count = 0
 
     def start(name: str, _: dict[str, str]) -> None:
-        if len(stack) > _DEEPEST:
+        nonlocal count
+        count += 1
+        if len(stack) > _DEEPEST or count > _MOST_ELEMENTS:
             raise _malformed()
         stack[-1].children.append(Element(name.rpartition("}")[2]))
         stack.append(stack[-1].children[-1])
+        texts.append([])
+
+    def end(_: str) -> None:
+        stack.pop().text = "".join(texts.pop())
 
     def text(data: str) -> None:
-        stack[-1].text += data
+        texts[-1].append(data)
 
     def refuse(*_: Any) -> None:
         raise _malformed()
@@ -164,7 +174,7 @@ def read(document: bytes) -> Element:
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text, parser.buffer_size = True, 1 << 20  # else each line of a text is a piece to be copied behind it
     parser.StartElementHandler, parser.CharacterDataHandler = start, text
-    parser.EndElementHandler = lambda _: stack.pop()
+    parser.EndElementHandler = end
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(document, True)
@@ -259,19 +269,25 @@ def _value(shape: Shape, element: Element) -> Any:
 def _scalar(shape: Shape, text: str) -> Any:
     try:
         if shape.type_name in ("integer", "long"):
-            return int(text)
+            return _integer(text)
         if shape.type_name == "timestamp":
             return _timestamp(text)
     except (ValueError, TypeError, OverflowError):
         name = shape.serialization.get("name", shape.name)
-        raise S3Error("InvalidArgument", f'"{text}" is not a valid value for {name}.', 400) from None
+        raise S3Error("InvalidArgument", f'"{text[:64]}" is not a valid value for {name}.', 400) from None
     return text.strip().lower() == "true" if shape.type_name == "boolean" else text
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text.strip()):
+        raise ValueError(text)
+    return int(text)
 
 
 def _timestamp(text: str) -> float:
     parse_one = datetime.fromisoformat if re.match(r"\d{4}-", text) else parsedate_to_datetime
     moment = parse_one(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC).timestamp()  # or OverflowError
 
 
 def _headers(member: Shape, value: Any) -> Iterator[tuple[str, str]]:

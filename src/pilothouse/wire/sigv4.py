@@ -76,6 +76,11 @@ class Message:
         return values
 
     @cached_property
+    def claim(self) -> Claim:
+        """What the request says about its signature; see `claim`."""
+        return _claimed(self)
+
+    @cached_property
     def parameters(self) -> dict[str, str]:
         """The query's parameters; see `query_parameters`."""
         return query_parameters(self.query)
@@ -124,7 +129,11 @@ def is_signed(message: Message) -> bool:
 
 
 def claim(message: Message) -> Claim:
-    """Read the request's signature without verifying it. `MissingAuthentication`, `IncompleteSignature`."""
+    """The request's signature, not verified. `MissingAuthentication`, `IncompleteSignature`."""
+    return message.claim
+
+
+def _claimed(message: Message) -> Claim:
     authorization = message.header("authorization")
     parameters = message.parameters
     if authorization is not None:
@@ -231,7 +240,10 @@ def _claim(credential: str, signed_headers: str, signature: str, stamp: str, exp
     if len(parts) != 5 or parts[4] != "aws4_request" or not all(parts):
         raise IncompleteSignature("Credential must have the form <access key id>/YYYYMMDD/REGION/SERVICE/aws4_request.")
     key_id, date, region, service, _ = parts
-    return Claim(key_id, date, region, service, tuple(signed_headers.lower().split(";")), signature, stamp, expires)
+    names = tuple(signed_headers.lower().split(";"))
+    if len(set(names)) < len(names):
+        raise IncompleteSignature("SignedHeaders must name each header once.")
+    return Claim(key_id, date, region, service, names, signature, stamp, expires)
 
 
 def _header_stamp(message: Message) -> str:

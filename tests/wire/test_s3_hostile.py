@@ -1,0 +1,270 @@
+"""Requests that no client sends, to the S3 door: each is answered as S3 would, at once, and harms nobody else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import socket
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+from botocore.model import OperationModel, Shape
+
+from pilothouse.api import bucket
+from pilothouse.wire import models
+from tests.wire.conftest import KEY_ID, SECRET, Api
+
+BUCKET, KEY = "hostile", "key"
+DIGITS = "9" * 5000
+IN_CHUNKS = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+@pytest.fixture(scope="module")
+def s3(api: Api) -> Any:
+    client = api.client("s3")
+    client.create_bucket(Bucket=BUCKET)
+    client.put_object(Bucket=BUCKET, Key=KEY, Body=b"0123456789")
+    return client
+
+
+def said(api: Api, raw: bytes) -> bytes:
+    """What the server answers to these bytes, until it says no more."""
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.settimeout(20)
+        client.sendall(raw)
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+    return answer
+
+
+def signed(api: Api, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
+    """A request to an S3 whose connection ends with the answer."""
+    request = AWSRequest(method, f"{api.url}{path}", {"Connection": "close", **headers}, body)
+    if headers.get("x-amz-content-sha256") == IN_CHUNKS:
+        request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}  # has botocore say so
+    S3SigV4Auth(Credentials(KEY_ID, SECRET), "s3", "us-east-1").add_auth(request)
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {api.url.removeprefix('http://')}"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items() if name.lower() != "host"]
+    if "content-length" not in {name.lower() for name in headers}:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def code(answer: bytes) -> str:
+    """The status and the code of an error."""
+    status = answer.partition(b" ")[2][:3].decode()
+    return f"{status} {answer.partition(b'<Code>')[2].partition(b'</Code>')[0].decode()}"
+
+
+@pytest.mark.parametrize(
+    "text", [f"bytes=0-{DIGITS}", f"bytes={DIGITS}-", f"bytes=-{DIGITS}", f"bytes={DIGITS}-{DIGITS}"]
+)
+def test_a_range_of_thousands_of_digits_is_no_range(s3: Any, text: str) -> None:
+    assert s3.get_object(Bucket=BUCKET, Key=KEY, Range=text)["Body"].read() == b"0123456789"
+
+
+def test_a_range_of_a_copied_part_of_thousands_of_digits_is_refused(s3: Any) -> None:
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="copy")["UploadId"]
+    with pytest.raises(ClientError, match="InvalidRange"):
+        s3.upload_part_copy(
+            Bucket=BUCKET,
+            Key="copy",
+            UploadId=upload,
+            PartNumber=1,
+            CopySource=f"{BUCKET}/{KEY}",
+            CopySourceRange=f"bytes=0-{DIGITS}",
+        )
+    s3.abort_multipart_upload(Bucket=BUCKET, Key="copy", UploadId=upload)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_a_moment_beyond_the_calendar_is_refused(api: Api, s3: Any, moment: str) -> None:
+    assert s3
+    assert code(said(api, signed(api, "PUT", f"/{BUCKET}/late", {"Expires": moment}, b"x"))) == "400 InvalidArgument"
+
+
+@pytest.mark.parametrize("host", ["[::1", "a[b", "x y", "///", "%zz", "a:b:c"])
+def test_a_host_that_is_no_host_is_refused_without_a_trace(api: Api, host: str) -> None:
+    answer = said(api, f"GET /{BUCKET} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 ")), answer[:200]
+
+
+def test_a_signature_that_names_a_header_a_thousand_times_is_refused(api: Api) -> None:
+    names = "host;" + "x-long;" * 4000 + "x-amz-date"
+    head = (
+        f"GET /{BUCKET} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nx-long: {'v' * 20_000}\r\n"
+        f"x-amz-date: 20260101T000000Z\r\nx-amz-content-sha256: {EMPTY}\r\n"
+        f"Authorization: AWS4-HMAC-SHA256 Credential={KEY_ID}/20260101/us-east-1/s3/aws4_request, "
+        f"SignedHeaders={names}, Signature={'0' * 64}\r\n\r\n"
+    )
+    assert b"once" in said(api, head.encode())
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [b"<a/>" * 300_000, b"x<a/>" * 300_000, b"<!---->x" * 300_000],
+    ids=["elements", "texts between elements", "comments"],
+)
+def test_a_document_of_a_million_nothings_is_refused_soon(api: Api, s3: Any, inside: bytes) -> None:
+    assert s3
+    body = b"<Delete><Object>" + inside + b"</Object></Delete>"
+    answer = said(api, signed(api, "POST", f"/{BUCKET}?delete=", {"Content-MD5": md5(body)}, body))
+    assert code(answer) == "400 MalformedXML"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'<!DOCTYPE a [<!ENTITY b "b">]><Delete>&b;</Delete>',
+        b"<Delete>" + b"<Object>" * 40 + b"</Object>" * 40 + b"</Delete>",
+        b"<Delete><Object><Key>a</Key></Object>",
+        b"<Delete></Delete>",
+        b"\x00",
+        b"<Delete><Object></Object></Delete>",
+    ],
+)
+def test_a_document_that_is_none_is_refused(api: Api, s3: Any, document: bytes) -> None:
+    assert s3
+    answer = said(api, signed(api, "POST", f"/{BUCKET}?delete=", {"Content-MD5": md5(document)}, document))
+    assert code(answer) == "400 MalformedXML"
+
+
+def md5(body: bytes) -> str:
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "10001", "1e3", DIGITS, "", "1_0"])
+def test_a_part_number_that_is_none_is_refused(api: Api, s3: Any, number: str) -> None:
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key="parts")["UploadId"]
+    path = f"/{BUCKET}/parts?partNumber={number}&uploadId={upload}"
+    assert code(said(api, signed(api, "PUT", path, {}, b"x"))) == "400 InvalidArgument"
+    s3.abort_multipart_upload(Bucket=BUCKET, Key="parts", UploadId=upload)
+
+
+def test_a_refused_large_body_is_answered_though_its_sender_goes_on(api: Api) -> None:
+    client = api.client("s3")
+    for missing in ("no-such-bucket", "No_Bucket"):
+        with pytest.raises(ClientError, match=r"NoSuchBucket|InvalidBucketName"):
+            client.put_object(Bucket=missing, Key="large", Body=bytes(8 << 20))
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        api.client("s3", secret="wrong").put_object(Bucket=BUCKET, Key="large", Body=bytes(8 << 20))
+
+
+def test_more_than_was_announced_in_chunks_is_not_gathered(api: Api, s3: Any) -> None:
+    assert s3
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (1 << 19, bytes(1 << 19))
+    headers = {
+        "x-amz-content-sha256": IN_CHUNKS,
+        "x-amz-decoded-content-length": "10",
+        "Content-Encoding": "aws-chunked",
+    }
+    assert code(said(api, signed(api, "PUT", f"/{BUCKET}/liar", headers, body))) == "400 IncompleteBody"
+
+
+@pytest.mark.parametrize("size", ["ffffffffffffffff", "8000000000000000", "-5", "0x5", "5 ", "11111111111111111"])
+def test_absurd_chunk_sizes_are_refused(api: Api, s3: Any, size: str) -> None:
+    assert s3
+    headers = {"x-amz-content-sha256": IN_CHUNKS, "x-amz-decoded-content-length": "5"}
+    body = f"{size}\r\nhello\r\n0\r\n\r\n".encode()
+    assert code(said(api, signed(api, "PUT", f"/{BUCKET}/chunks", headers, body))) == "400 IncompleteBody"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "-1"},
+        {"Content-Length": "1, 2"},
+        {"Content-Length": "99999999999999999999999"},
+        {"Content-Length": "1", "content-length": "2"},
+        {"Transfer-Encoding": "chunked", "Content-Length": "3"},
+    ],
+)
+def test_contradictory_lengths_are_refused(api: Api, headers: dict[str, str]) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    answer = said(api, f"PUT /{BUCKET}/x HTTP/1.1\r\nHost: h\r\n{lines}\r\nabc".encode())
+    assert answer.startswith(b"HTTP/1.1 400 "), answer[:200]
+
+
+@pytest.mark.parametrize(
+    "key", ["../../etc/passwd", "a/../../b", ".", "..", "/", "//", "a\x00b", "%2e%2e/x", "\\..\\x", "a/%00"]
+)
+def test_keys_that_look_like_paths_are_keys(s3: Any, api: Api, key: str) -> None:
+    s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == key.encode()
+    names = [row["Key"] for row in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
+    assert key in names
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == b"0123456789"
+
+
+ODD = ("", DIGITS, "\xe9\xff", "-1", "9999-12-31T23:59:59-23:59", "a=b&a=c")
+DOCUMENTS = {
+    "CompleteMultipartUpload": b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part>"
+    b"</CompleteMultipartUpload>",
+    "DeleteObjects": b"<Delete><Object><Key>nothing</Key></Object></Delete>",
+    "PutObjectTagging": b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>",
+    "PutObject": b"content",
+    "UploadPart": b"content",
+}
+ENDING = ("AbortMultipartUpload", "DeleteObject", "CompleteMultipartUpload", "PutObject", "CopyObject")
+
+
+def places(model: OperationModel) -> dict[str, Shape]:
+    """The members of a request that travel in headers or the query."""
+    members = model.input_shape.members if model.input_shape else {}
+    wanted = ("header", "headers", "querystring")
+    return {name: member for name, member in members.items() if member.serialization.get("location") in wanted}
+
+
+def odd_requests(name: str, upload: str) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Requests of an operation, each with one member that has an odd value."""
+    model = models.operation("s3", name)
+    usual = {"UploadId": upload, "PartNumber": "1", "CopySource": f"{BUCKET}/{KEY}", "ObjectAttributes": "ETag"}
+    key = f"gone-{name}" if name in ENDING else KEY
+    path, _, fixed = model.http["requestUri"].replace("{Bucket}", BUCKET).replace("{Key+}", key).partition("?")
+    required = {member: usual[member] for member in model.input_shape.required_members if member in usual}
+    for odd, member in places(model).items():
+        for value in ODD:
+            query, headers = [fixed] if fixed else [], {}
+            for each, text in {**required, odd: value}.items():
+                where = model.input_shape.members[each].serialization
+                if where["location"] == "querystring":
+                    query.append(urlencode({where["name"]: text.encode("latin-1")}, quote_via=quote))
+                else:
+                    headers[f"{where['name']}a" if where["location"] == "headers" else where["name"]] = text
+            if member.serialization["name"].lower() not in ("content-length", "x-amz-content-sha256"):
+                yield model.http["method"], "?".join([path, "&".join(query)]) if query else path, headers
+
+
+@pytest.mark.parametrize("name", sorted(bucket.SERVED))
+def test_no_odd_value_of_any_member_is_a_fault_of_ours(api: Api, s3: Any, name: str) -> None:
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key=f"gone-{name}" if name in ENDING else KEY)["UploadId"]
+    connection = HTTPConnection(api.url.removeprefix("http://"), timeout=30)
+    faults = []
+    for method, path, headers in odd_requests(name, upload):
+        body = DOCUMENTS.get(name, b"")
+        if name == "DeleteObjects":
+            headers = {"Content-MD5": md5(body), **headers}
+        request = AWSRequest(method, f"{api.url}{path}", headers, body)
+        S3SigV4Auth(Credentials(KEY_ID, SECRET), "s3", "us-east-1").add_auth(request)
+        connection.request(method, path, body, dict(request.headers.items()))
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status == 500 or (answer.status == 403 and "owner" not in str(headers)):
+            faults.append((answer.status, path, headers))
+    connection.close()
+    assert not faults
+
+
+def test_nothing_odd_has_been_lost(s3: Any) -> None:
+    assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == b"0123456789"
