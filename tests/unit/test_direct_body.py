@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -31,7 +32,7 @@ class Stalled(Exception):
 
 
 class App:
-    """Answers with the SHA-256 of a body; to /some after its first piece, to /none at once."""
+    """Answers with the SHA-256 of a body; to /some after its first piece, to /taken and /none at once."""
 
     def __init__(self) -> None:
         self.ended: list[str] = []
@@ -40,8 +41,10 @@ class App:
         request = Request(scope, receive)
         length = int(request.headers.get("content-length", "0"))
         rest = direct_body.rest(request, length) if request.url.path != "/none" else None
-        if request.url.path == "/none" or rest is None:
-            answer = "none" if request.url.path == "/none" else hashlib.sha256(await request.body()).hexdigest()
+        if request.url.path in ("/none", "/taken"):
+            answer = request.url.path[1:]
+        elif rest is None:
+            answer = hashlib.sha256(await request.body()).hexdigest()
         else:
             answer = await content.in_thread(self._read, rest, request.url.path == "/some")
             if answer == "ClientDisconnect":
@@ -116,7 +119,7 @@ def test_requests_sent_ahead_are_answered_in_turn(port: int) -> None:
         assert [answer(client) for _ in range(6)] == [small, WHOLE] * 3
 
 
-@pytest.mark.parametrize("path", ["/some", "/none"])
+@pytest.mark.parametrize("path", ["/some", "/taken", "/none"])
 def test_what_nobody_reads_of_a_body_is_skipped(port: int, path: str) -> None:
     with connect(port) as client:
         for _ in range(2):
@@ -151,6 +154,14 @@ def test_a_client_that_waits_to_be_asked_is_asked(port: int) -> None:
         assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(BODY)
         assert answer(client) == WHOLE
+
+
+def test_a_connection_whose_body_nobody_reads_ends_with_the_answer(port: int) -> None:
+    with connect(port) as client:
+        client.sendall(head("/taken", more="Connection: close\r\n") + BODY[: 1 << 20])
+        assert answer(client) == "taken"
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 def test_a_client_that_stops_is_not_waited_for(port: int, app: App) -> None:

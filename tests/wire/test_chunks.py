@@ -134,6 +134,12 @@ def test_trailers_that_were_promised_cannot_be_taken_away() -> None:
     assert refused(body([without], f"{SIGNED}-TRAILER")) == "SignatureDoesNotMatch"
 
 
+def test_a_trailer_that_was_announced_must_come() -> None:
+    framed = b"1\r\na\r\n0\r\nx-amz-checksum-crc32:6Le+Qw==\r\n\r\n"
+    assert content(body([framed], TRAILER, x_amz_trailer="x-amz-checksum-crc32")) == b"a"
+    assert refused(body([framed], TRAILER, x_amz_trailer="x-amz-checksum-sha256")) == "MalformedTrailerError"
+
+
 def test_a_plain_body_is_held_against_its_hash() -> None:
     digest = hashlib.sha256(b"content").hexdigest()
     assert content(body([b"con", b"tent"], digest, content_length=7)) == b"content"

@@ -85,6 +85,12 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None:
             self.cycle.more_body = False
 
+    def on_response_complete(self) -> None:
+        """Let go of a body that nobody has read."""
+        if self._rest is not None:
+            self._rest.drop()
+        super().on_response_complete()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock, and who reads the body."""
         self._stop_clock()

@@ -34,7 +34,7 @@ class Rest:
     def __init__(self, first: bytes, connection: socket.socket, left: int, lost: Callable[[], None]) -> None:
         self.left = left
         self._first, self._connection, self._lost = first, connection, lost
-        self._dropped = False
+        self._begun = self._dropped = False
         self._arriving = select.poll()
         self._arriving.register(connection, select.POLLIN)
 
@@ -43,6 +43,7 @@ class Rest:
 
         `ClientDisconnect` if the client leaves.
         """
+        self._begun = True
         with self._connection:
             if self._first:
                 yield self._first
@@ -50,8 +51,10 @@ class Rest:
                 yield self._piece(patience, stalled)
 
     def drop(self) -> None:
-        """Nobody wants the rest: an iteration under way in another thread ends soon."""
+        """Nobody wants the rest: an iteration under way in another thread ends soon, and none begins."""
         self._dropped = True
+        if not self._begun:
+            self._connection.close()  # or it would keep the connection open when the server has closed it
 
     def skipped(self, arrived: bytes) -> bytes:
         """What of `arrived` comes after the body, for whose rest nobody has asked."""

@@ -36,6 +36,7 @@ class Body:
         self._identity = identity
         self.length = _declared_length(headers, identity)
         """Bytes that the sender announced, without framing; None if it did not say."""
+        self._promised = _promised_trailers(headers, identity)
         self.trailers: dict[str, str] = {}
         """The trailers, lower-case names, once the content has ended."""
 
@@ -54,6 +55,10 @@ class Body:
             yield piece
         if self.length is not None and seen != self.length:
             raise _incomplete(f"The request announced {self.length} bytes and {seen} arrived.")
+        if missing := self._promised - self.trailers.keys():
+            raise S3Error(
+                "MalformedTrailerError", f"The body has no trailer {min(missing)}, which x-amz-trailer names."
+            )
 
     def _decoded(self, arriving: Iterator[bytes]) -> Iterator[bytes]:
         payload = self._identity.payload
@@ -203,6 +208,14 @@ def _declared_length(headers: Mapping[str, str], identity: Identity) -> int | No
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise S3Error("InvalidArgument", f"'{text[:64]}' is not a length in bytes.")
     return int(text)
+
+
+def _promised_trailers(headers: Mapping[str, str], identity: Identity) -> set[str]:
+    """The names of the trailers that a body in chunks must have: a checksum may be among them."""
+    if not identity.payload.endswith("-TRAILER"):
+        return set()
+    names = {name.strip().lower() for name in headers.get("x-amz-trailer", "").split(",")}
+    return names - {"", "x-amz-trailer-signature"}
 
 
 def _incomplete(message: str) -> S3Error:
