@@ -144,7 +144,10 @@ def test_no_request_fails_while_an_endpoint_is_updated(user: Any, archives: dict
     for client in clients:
         client.start()
     try:
-        user.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName="updated-to")
+        size = {"Type": "CAPACITY_PERCENT", "Value": 50}
+        routing = {"Type": "CANARY", "WaitIntervalInSeconds": 1, "CanarySize": size}
+        deployment = {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": routing}}
+        user.sagemaker.update_endpoint(EndpointName=name, EndpointConfigName="updated-to", DeploymentConfig=deployment)
         assert user.wait(name)["EndpointConfigName"] == "updated-to"
         for count in (2, 1):
             change = {"VariantName": "main", "DesiredWeight": 3.0, "DesiredInstanceCount": count}

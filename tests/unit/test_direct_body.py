@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pilothouse.api import content, direct_body
+from pilothouse.api import connection, content, direct_body
 
 Serving = Callable[..., AbstractContextManager[int]]
 SIZE = (3 << 20) + 12345
@@ -127,6 +127,18 @@ def test_what_nobody_reads_of_a_body_is_skipped(port: int, path: str) -> None:
             assert answer(client) == path[1:]
         client.sendall(head("/") + BODY)
         assert answer(client) == WHOLE
+
+
+def test_the_rest_of_a_body_that_nobody_reads_does_not_hold_a_connection_open(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_PATIENCE", 0.3)
+    with connect(port) as client:
+        client.sendall(head("/taken") + BODY[: 1 << 20])
+        assert answer(client) == "taken"
+        client.sendall(b"a little more")
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 def test_a_body_in_small_pieces_is_given_in_large_ones(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pilothouse.catalog import endpoint_updates as updates
-from pilothouse.catalog import hosting, images
+from pilothouse.catalog import hosting, images, traffic_shifts
 from pilothouse.config import Settings
 from pilothouse.errors import ValidationError
 from pilothouse.objects.directory import DirectoryObjects
@@ -172,6 +172,46 @@ def test_the_last_deployment_is_kept_when_asked(context: Context) -> None:
     assert "LastDeploymentConfig" not in described(context)
 
 
+def percent(value: int) -> dict[str, Any]:
+    return {"Type": "CAPACITY_PERCENT", "Value": value}
+
+
+def instances(value: int) -> dict[str, Any]:
+    return {"Type": "INSTANCE_COUNT", "Value": value}
+
+
+def blue_green(kind: str, wait: int = 60, limit: int | None = None, **size: Any) -> dict[str, Any]:
+    routing = {"Type": kind, "WaitIntervalInSeconds": wait, **size}
+    policy = {"TrafficRoutingConfiguration": routing}
+    return {"BlueGreenUpdatePolicy": policy | ({"MaximumExecutionTimeoutInSeconds": limit} if limit else {})}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "expected"),
+    [
+        ({}, [1.0]),
+        (blue_green("ALL_AT_ONCE"), [1.0]),
+        (blue_green("CANARY", CanarySize=percent(10)), [0.1, 1.0]),
+        (blue_green("CANARY", CanarySize=instances(1)), [1 / 3, 1.0]),
+        (blue_green("LINEAR", LinearStepSize=percent(30)), [0.3, 0.6, 0.9, 1.0]),
+        (blue_green("LINEAR", LinearStepSize=percent(50)), [0.5, 1.0]),
+        (blue_green("LINEAR", LinearStepSize=instances(1)), [1 / 3, 2 / 3, 1.0]),
+    ],
+)
+def test_traffic_moves_in_the_steps_that_are_asked_for(
+    context: Context, deployment: dict[str, Any], expected: list[float]
+) -> None:
+    """The configuration has three instances."""
+    update(context, DeploymentConfig=deployment)
+    assert traffic_shifts.shares(endpoints.existing(context, "live").state) == pytest.approx(expected)
+    pending = described(context)["PendingDeploymentSummary"]
+    assert pending["StartTime"] > 0
+    assert [v["VariantStatus"] for v in pending["ProductionVariants"]] == [[{"Status": "Creating"}]] * 2
+    serving(context)
+    adjust(context, {"VariantName": "a", "DesiredWeight": 2.0})
+    assert traffic_shifts.shares(endpoints.existing(context, "live").state) == [1.0]
+
+
 @pytest.mark.parametrize("status", ["Creating", "Updating", "Failed", "Deleting"])
 def test_only_an_endpoint_in_service_is_updated(context: Context, status: str) -> None:
     context.store.update(hosting.ENDPOINT, "live", status=status)
@@ -186,10 +226,14 @@ def test_only_an_endpoint_in_service_is_updated(context: Context, status: str) -
         ({"EndpointName": "gone"}, "Could not find endpoint"),
         ({"EndpointConfigName": "gone"}, "Could not find endpoint configuration"),
         ({"ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}]}, "RetainAllVariantProp"),
-        ({"DeploymentConfig": {"RollingUpdatePolicy": {}}}, "all traffic at once"),
+        ({"DeploymentConfig": {"RollingUpdatePolicy": {}}}, "RollingUpdatePolicy is not served"),
+        ({"DeploymentConfig": blue_green("CANARY")}, "of type CANARY needs CanarySize"),
+        ({"DeploymentConfig": blue_green("CANARY", CanarySize=percent(51))}, "must be at most 50% of the instances"),
+        ({"DeploymentConfig": blue_green("CANARY", CanarySize=instances(2))}, "it is 67%"),
+        ({"DeploymentConfig": blue_green("LINEAR", LinearStepSize=percent(9))}, "at least 10% and at most 50%"),
         (
-            {"DeploymentConfig": {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "CANARY"}}}},
-            "all traffic at once",
+            {"DeploymentConfig": blue_green("LINEAR", 200, limit=600, LinearStepSize=percent(25))},
+            "must be larger than the 600 seconds",
         ),
         ({"DeploymentConfig": {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}}, "no CloudWatch alarms"),
     ],

@@ -26,6 +26,7 @@ from pilothouse.launch.slots import memory_share
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.resource import Resource
 from pilothouse.store.store import Store
+from pilothouse.work import hosting as work_hosting
 from pilothouse.work.hosting import HostingReconciler
 
 
@@ -420,6 +421,91 @@ def test_an_update_goes_on_after_a_restart_of_the_server(house: Installation) ->
     row = house.until_status("InService")
     assert row.state["EndpointConfigName"] == "second"
     house.until(lambda: len(house.launcher.alive) == 2)
+
+
+LINEAR = {
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": {
+            "Type": "LINEAR",
+            "WaitIntervalInSeconds": 60,
+            "LinearStepSize": {"Type": "CAPACITY_PERCENT", "Value": 40},
+        },
+        "MaximumExecutionTimeoutInSeconds": 600,
+    }
+}
+
+
+class Hands:
+    """A clock that the test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at = 1000.0
+        monkeypatch.setattr(work_hosting, "now", lambda: self.at)
+
+
+def shift(house: Installation) -> dict[str, Any]:
+    row = house.row()
+    assert row is not None
+    return row.state.get(endpoint_updates.SHIFT) or {}
+
+
+def begin_linear(house: Installation, at: float) -> None:
+    house.deploy()
+    house.until_status("InService")
+    note = endpoint_updates.replacement("second", house.pinned(InitialInstanceCount=2), [], at)
+    house.update(note, LastDeploymentConfig=LINEAR)
+    house.until(lambda: len(shift(house).get("replicas", ())) == 2)
+
+
+def test_traffic_moves_in_steps_each_after_its_wait(house: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    hands = Hands(monkeypatch)
+    begin_linear(house, hands.at)
+    (old,) = house.replicas()
+    for share, until in ((0.4, 1060), (0.8, 1120)):
+        house.until(lambda share=share: shift(house)["share"] == share)
+        assert shift(house)["until"] == until
+        hands.at += 59
+        for _ in range(3):
+            house.reconciler.tick()
+        assert (shift(house)["share"], house.replicas()) == (share, [old])
+        hands.at += 1
+    row = house.until_status("InService")
+    assert endpoint_updates.SHIFT not in row.state
+    assert (row.state["EndpointConfigName"], len(row.state["_replicas"])) == ("second", 2)
+    house.until(lambda: len(house.launcher.alive) == 2)
+
+
+def test_a_shift_goes_on_where_it_was_after_a_restart(house: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    hands = Hands(monkeypatch)
+    begin_linear(house, hands.at)
+    hands.at += 60
+    house.until(lambda: shift(house)["share"] == 0.8)
+    gone = shift(house)["replicas"]
+    house.restart().tick()
+    assert (shift(house)["share"], shift(house)["replicas"]) == (0.8, [])
+    house.until(lambda: len(shift(house)["replicas"]) == 2)
+    assert shift(house)["until"] == 1120
+    assert all(replica not in gone for replica in shift(house)["replicas"])
+    hands.at += 60
+    assert house.until_status("InService").state["EndpointConfigName"] == "second"
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_shift_is_taken_back_when_it_is_late_or_a_replica_cannot_be_kept(
+    house: Installation, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    hands = Hands(monkeypatch)
+    begin_linear(house, hands.at)
+    if late:
+        hands.at += 601
+    else:
+        house.launcher.failure = "no memory"
+        house.launcher.alive[-1].crash()
+    row = house.until_status("InService")
+    assert ("MaximumExecutionTimeoutInSeconds" if late else "no memory") in row.state["FailureReason"]
+    assert row.state["FailureReason"].count("goes on as it was before the update") == 1
+    assert (endpoint_updates.SHIFT in row.state, len(row.state["_replicas"])) == (False, 1)
+    house.until(lambda: len(house.launcher.alive) == 1)
 
 
 def test_an_endpoint_can_be_deleted_while_it_is_updated(house: Installation) -> None:

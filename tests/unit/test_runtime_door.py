@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 import socketserver
@@ -24,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pilothouse.api import invocation, runtime
-from pilothouse.catalog import hosting
+from pilothouse.catalog import endpoint_updates, hosting
 from pilothouse.config import Settings
 from pilothouse.errors import ModelError, PilothouseError, Throttled
 from pilothouse.objects.directory import DirectoryObjects
@@ -166,6 +167,24 @@ def test_weights_share_the_requests_out_and_a_target_overrules_them(door: Door, 
     assert {answer.headers["x-amzn-invoked-production-variant"] for answer in drawn} == {"b"}
     assert aimed[0].text.startswith("a/0")
     assert "no variant c. It has a, b." in missed[0].json()["message"]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_while_an_update_moves_traffic_new_replicas_get_their_share(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """With draws that go evenly over what may be drawn. A variant that only one side has is found there."""
+    draws = itertools.cycle(number / 40 for number in range(40))
+    monkeypatch.setattr(runtime.random, "random", lambda: next(draws))
+    with Replica(sockets, "first", 0) as first, Replica(sockets, "second", 1) as second:
+        door.endpoint(first, status="Updating")
+        variants = [{"VariantName": "second", "InitialVariantWeight": 1.0}]
+        shift = {"step": 0, "share": share, "until": 0.0, "variants": variants, "replicas": [second.address]}
+        door.store.update(hosting.ENDPOINT, "live", state={endpoint_updates.SHIFT: shift})
+        answered = [answer.headers["x-amzn-invoked-production-variant"] for answer in door.post(*["1"] * 40)]
+        aimed = [door.post("1", x_amzn_sagemaker_target_variant=name)[0].text for name in ("first", "second")]
+    assert answered.count("second") == 40 * share
+    assert [text.split("/")[0] for text in aimed] == ["first", "second"]
 
 
 def test_a_container_that_is_called_directly_is_named(door: Door, sockets: Path) -> None:

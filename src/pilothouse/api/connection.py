@@ -48,9 +48,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Start the clock, unless it runs or the bytes belong to a request under way."""
-        if self._rest is not None and not (data := self._rest.skipped(data)):
+        if self._rest is not None and not (data := self._unskipped(self._rest, data)):
             return
-        self._rest = None
         answered = self.cycle is None or self.cycle.response_complete
         if answered:
             self._start_clock()
@@ -116,6 +115,16 @@ class Connection(HttpToolsProtocol):
         duplicate = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
         self._rest = Rest(first, duplicate, length - self._seen, partial(_lost, self.loop, cycle))
         return self._rest
+
+    def _unskipped(self, rest: Rest, data: bytes) -> bytes:
+        """What of `data` follows a body that was answered before its end, which has as long as a head for coming."""
+        self._start_clock()
+        data = rest.skipped(data)
+        if not rest.left:
+            self._rest = None
+            if not data:
+                self._stop_clock()
+        return data
 
     def _start_clock(self) -> None:
         if self._deadline is None:

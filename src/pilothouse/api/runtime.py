@@ -20,7 +20,7 @@ from pilothouse.api import invocation
 from pilothouse.api.capture import Recorder
 from pilothouse.api.exchange import Answer, Line, Lost, Unreachable
 from pilothouse.api.invocation import Call
-from pilothouse.catalog import hosting, pipelines
+from pilothouse.catalog import endpoint_updates, hosting, pipelines
 from pilothouse.catalog.data_capture import Capture, Exchange
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import EndpointNotFound, ModelError, ServiceUnavailable, Throttled, ValidationError
@@ -79,8 +79,9 @@ class Invoker:
         while time.monotonic() < give_up:
             row = await self._row(call, fresh=tried)
             tried = True
-            replicas = _replicas(row, call)
-            with self._admission(row, replicas):
+            side = _side(row, call.target)
+            replicas = _replicas(row.name, side, call)
+            with self._admission(row.name, side, replicas):
                 for replica in self._in_turn(replicas, lost):
                     try:
                         answer = await self._ask(replica["socket"], call)
@@ -110,13 +111,13 @@ class Invoker:
         return row
 
     @contextmanager
-    def _admission(self, row: Resource, replicas: list[Document]) -> Iterator[None]:
+    def _admission(self, endpoint: str, side: Document, replicas: list[Document]) -> Iterator[None]:
         """Counts a request to a variant; `Throttled` if it is serverless and as many are under way as it takes."""
         name = replicas[0]["variant"] if replicas else ""
-        limit = next((hosting.concurrency(v) for v in row.state["_variants"] if v["VariantName"] == name), None)
-        key = (row.name, name)
+        limit = next((hosting.concurrency(v) for v in side["variants"] if v["VariantName"] == name), None)
+        key = (endpoint, name)
         if limit is not None and self._admitted[key] >= limit:
-            raise Throttled(f"Rate exceeded: variant {name} of endpoint {row.name} takes {limit} requests at a time.")
+            raise Throttled(f"Rate exceeded: variant {name} of endpoint {endpoint} takes {limit} requests at a time.")
         self._admitted[key] += 1
         try:
             yield
@@ -168,16 +169,30 @@ class Invoker:
         return self._lines[socket]
 
 
-def _replicas(row: Resource, call: Call) -> list[Document]:
+def _side(row: Resource, target: str | None) -> Document:
+    """The variants and replicas that a request goes to: while an update moves traffic, drawn by the new ones' share."""
+    old: Document = {"variants": row.state["_variants"], "replicas": row.state.get("_replicas", [])}
+    new: Document | None = row.state.get(endpoint_updates.SHIFT)
+    if not new or not _can_answer(new, target):
+        return old
+    return new if random.random() < new["share"] or not _can_answer(old, target) else old
+
+
+def _can_answer(side: Document, target: str | None) -> bool:
+    """Whether a side has replicas, and the variant that a request names."""
+    return bool(side["replicas"]) and target in (None, *(variant["VariantName"] for variant in side["variants"]))
+
+
+def _replicas(endpoint: str, side: Document, call: Call) -> list[Document]:
     """The replicas of the variant that is to answer: the target, or one drawn by weight among those that live."""
     target = call.target
-    variants = {variant["VariantName"]: variant for variant in row.state["_variants"]}
+    variants = {variant["VariantName"]: variant for variant in side["variants"]}
     if target is not None and target not in variants:
-        raise ValidationError(f"Endpoint {row.name} has no variant {target}. It has {', '.join(variants)}.")
+        raise ValidationError(f"Endpoint {endpoint} has no variant {target}. It has {', '.join(variants)}.")
     for variant in variants.values() if target is None else [variants[target]]:
-        _check_container(row.name, variant, call.container)
+        _check_container(endpoint, variant, call.container)
     living: dict[str, list[Document]] = {}
-    for replica in row.state.get("_replicas", []):
+    for replica in side["replicas"]:
         living.setdefault(replica["variant"], []).append(replica)
     if target is None and living:
         shares = [variants[name]["InitialVariantWeight"] for name in living]

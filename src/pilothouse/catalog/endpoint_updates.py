@@ -15,6 +15,9 @@ from pilothouse.catalog.hosting import Document
 NOTE = "_update"
 """The member of the state that says what was asked for; there while the endpoint is Updating."""
 
+SHIFT = "_shift"
+"""The member that says what share of the traffic the new replicas get; there while it moves in steps."""
+
 WEIGHT, COUNT, CAPTURE = "DesiredWeight", "DesiredInstanceCount", "DataCaptureConfig"
 PROPERTIES = (COUNT, WEIGHT, CAPTURE)
 """What RetainAllVariantProperties retains."""
@@ -22,9 +25,12 @@ PROPERTIES = (COUNT, WEIGHT, CAPTURE)
 _PINNED = {WEIGHT: "InitialVariantWeight", COUNT: "InitialInstanceCount"}
 
 
-def replacement(config_name: str, pinned: Document, retained: Sequence[str]) -> Document:
-    """The note of UpdateEndpoint: `pinned` (see `hosting.endpoint_state`), but with the `retained` properties."""
-    return {"EndpointConfigName": config_name, "pinned": pinned, "retained": list(retained)}
+def replacement(config_name: str, pinned: Document, retained: Sequence[str], at: float = 0.0) -> Document:
+    """The note of UpdateEndpoint: `pinned` (see `hosting.endpoint_state`), but with the `retained` properties.
+
+    `at` is when it was asked for, in epoch seconds.
+    """
+    return {"EndpointConfigName": config_name, "pinned": pinned, "retained": list(retained), "began": at}
 
 
 def adjustment(changes: Mapping[str, Document]) -> Document:
@@ -70,9 +76,11 @@ def described(state: Document) -> Document:
         return {}
     after = hosting.described_variants(outcome(state)["_variants"], 0.0)
     if is_replacement(state):
-        pending = [{name: v[name] for name in ("VariantName", WEIGHT, COUNT) if name in v} for v in after]
-        name = state[NOTE]["EndpointConfigName"]
-        return {"PendingDeploymentSummary": {"EndpointConfigName": name, "ProductionVariants": pending}}
+        status = {"VariantStatus": [{"Status": "Baking" if state.get(SHIFT) else "Creating"}]}
+        pending = [{name: v[name] for name in ("VariantName", WEIGHT, COUNT) if name in v} | status for v in after]
+        summary = {"EndpointConfigName": state[NOTE]["EndpointConfigName"], "ProductionVariants": pending}
+        began = state[NOTE].get("began")
+        return {"PendingDeploymentSummary": summary | ({"StartTime": began} if began else {})}
     desired = {
         v["VariantName"]: {name: value for name, value in v.items() if name.startswith("Desired")} for v in after
     }

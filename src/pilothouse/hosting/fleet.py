@@ -92,8 +92,8 @@ class Fleet:
         self._serving, self._coming = serving, None
 
     def give_up(self) -> None:
-        """Ends what was prepared."""
-        self._retire(self._new, 0.0)
+        """Ends what was prepared, and may have a share of the traffic, after GRACE."""
+        self._retire(self._new, GRACE)
         self._coming = None
 
     def step(self) -> None:

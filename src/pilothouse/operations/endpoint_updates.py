@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pilothouse import clock
 from pilothouse.catalog import endpoint_updates as updates
-from pilothouse.catalog import hosting
+from pilothouse.catalog import hosting, traffic_shifts
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ValidationError
 from pilothouse.operations import endpoints
@@ -14,11 +15,13 @@ from pilothouse.store.store import Resource
 def update_endpoint(context: Context, request: Document) -> Document:
     """UpdateEndpoint: a new fleet beside the old one, which serves on until all of the new one answers."""
     row = _in_service(context, request)
-    endpoints.check_deployment(request)
     name = request["EndpointConfigName"]
-    note = updates.replacement(name, endpoints.pinned(context, name), _retained(request))
+    pinned = endpoints.pinned(context, name)
     kept = row.state.get("LastDeploymentConfig") if request.get("RetainDeploymentConfig") else None
-    return _begin(context, row, note, {"LastDeploymentConfig": request.get("DeploymentConfig", kept)})
+    deployment = request.get("DeploymentConfig", kept)
+    traffic_shifts.check(deployment or {}, pinned["_variants"])
+    note = updates.replacement(name, pinned, _retained(request), clock.now())
+    return _begin(context, row, note, {"LastDeploymentConfig": deployment})
 
 
 def update_endpoint_weights_and_capacities(context: Context, request: Document) -> Document:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pilothouse.catalog import data_capture, endpoint_updates, hosting
+from pilothouse.catalog import data_capture, endpoint_updates, hosting, traffic_shifts
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ValidationError
 from pilothouse.operations import creation, endpoint_configs, models
@@ -19,7 +19,8 @@ def create_endpoint(context: Context, request: Document) -> Document:
     name = request["EndpointName"]
     if context.store.get(hosting.ENDPOINT, name):
         raise _exists(context, name)
-    check_deployment(request)
+    state = pinned(context, request["EndpointConfigName"])
+    traffic_shifts.check(request.get("DeploymentConfig", {}), state["_variants"])
     row = creation.insert(
         context,
         hosting.ENDPOINT,
@@ -27,7 +28,7 @@ def create_endpoint(context: Context, request: Document) -> Document:
         request,
         _exists(context, name),
         status=hosting.CREATING,
-        state=pinned(context, request["EndpointConfigName"]),
+        state=state,
     )
     context.wake()
     return {"EndpointArn": row.arn}
@@ -77,21 +78,6 @@ def pinned(context: Context, config_name: str) -> Document:
     config = endpoint_configs.existing(context, config_name).request
     names = {variant["ModelName"] for variant in config["ProductionVariants"]}
     return hosting.endpoint_state(config, {name: models.existing(context, name).request for name in names})
-
-
-def check_deployment(request: Document) -> None:
-    """`ValidationError` for a DeploymentConfig that asks for more than to replace all replicas at once."""
-    config = request.get("DeploymentConfig", {})
-    routing = config.get("BlueGreenUpdatePolicy", {}).get("TrafficRoutingConfiguration", {})
-    if "RollingUpdatePolicy" in config or routing.get("Type", "ALL_AT_ONCE") != "ALL_AT_ONCE":
-        raise ValidationError(
-            "This version of Pilothouse moves all traffic at once, when all new replicas answer. Leave out "
-            "DeploymentConfig, or ask for a BlueGreenUpdatePolicy of type ALL_AT_ONCE."
-        )
-    if config.get("AutoRollbackConfiguration", {}).get("Alarms"):
-        raise ValidationError(
-            "There are no CloudWatch alarms here to roll back on. Leave AutoRollbackConfiguration out."
-        )
 
 
 def _summary(row: Resource) -> Document:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from pilothouse import names
-from pilothouse.catalog import endpoint_updates, hosting
+from pilothouse.catalog import endpoint_updates, hosting, traffic_shifts
 from pilothouse.clock import now
 from pilothouse.config import Settings
 from pilothouse.errors import ResourceNotFound
@@ -30,6 +30,7 @@ from pilothouse.store.store import Resource, Store
 
 _WANTED = (hosting.CREATING, *hosting.INVOCABLE)
 _REASON_LIMIT = 1024
+_GOES_ON = " The endpoint goes on as it was before the update."
 _PAGE = 100
 _POLL = 0.05
 
@@ -119,7 +120,9 @@ class HostingReconciler:
 
     def _adopt(self, row: Resource) -> None:
         """Takes up a new row, or one that an earlier server left: what it says of replicas is no longer true."""
-        adopted = self._write(row.name, _WANTED, {"_host": self._host, "_replicas": None})
+        shift = row.state.get(endpoint_updates.SHIFT)
+        unsaid = {endpoint_updates.SHIFT: {**shift, "replicas": []}} if shift else {}
+        adopted = self._write(row.name, _WANTED, {"_host": self._host, "_replicas": None, **unsaid})
         if adopted is None:
             return
         fleet = Fleet(adopted, self._shop)
@@ -142,27 +145,50 @@ class HostingReconciler:
             fleet.prepare(variants, anew=endpoint_updates.is_replacement(row.state))
         hopeless = fleet.hopeless
         if hopeless is not None:
-            self._roll_back(fleet, hopeless)
-        elif fleet.ready:
+            self._roll_back(fleet, _reason(fleet, hopeless, _GOES_ON))
+        elif traffic_shifts.is_late(row.state, now()):
+            self._roll_back(fleet, "The update took longer than MaximumExecutionTimeoutInSeconds allows." + _GOES_ON)
+        elif fleet.ready and self._has_baked(row):
+            self._shift(row, fleet)
+        elif self._is_shown(row, fleet):
+            if fleet.addresses != fleet.published:
+                self._publish(fleet)
+        else:
+            shift = {**row.state[endpoint_updates.SHIFT], "replicas": fleet.coming_addresses}
+            self._write(row.name, (hosting.UPDATING,), {endpoint_updates.SHIFT: shift})
+
+    def _has_baked(self, row: Resource) -> bool:
+        """Whether the next step of an update may begin."""
+        shift = row.state.get(endpoint_updates.SHIFT)
+        return not shift or now() >= shift["until"]
+
+    def _is_shown(self, row: Resource, fleet: Fleet) -> bool:
+        """Whether the row names the new replicas that get a share of the traffic, if some do."""
+        shift = row.state.get(endpoint_updates.SHIFT)
+        return not shift or shift["replicas"] == fleet.coming_addresses
+
+    def _shift(self, row: Resource, fleet: Fleet) -> None:
+        """Moves traffic to the new replicas, or a further share of it."""
+        if traffic_shifts.is_last(row.state):
             self._take_over(row, fleet)
-        elif fleet.addresses != fleet.published:
-            self._publish(fleet)
+            return
+        shift = traffic_shifts.begun(row.state, fleet.coming_addresses, now())
+        self._write(row.name, (hosting.UPDATING,), {endpoint_updates.SHIFT: shift})
+        self._log.info("traffic shifted", endpoint=row.name, share=shift["share"])
 
     def _take_over(self, row: Resource, fleet: Fleet) -> None:
         replicas = fleet.coming_addresses
-        state = {**endpoint_updates.finished(row.state, now()), "_replicas": replicas}
+        state = {**endpoint_updates.finished(row.state, now()), "_replicas": replicas, endpoint_updates.SHIFT: None}
         if self._write(row.name, (hosting.UPDATING,), state, hosting.IN_SERVICE) is None:
             return
-        policy = row.state.get("LastDeploymentConfig", {}).get("BlueGreenUpdatePolicy", {})
         is_new = endpoint_updates.is_replacement(row.state)
-        fleet.take_over(policy.get("TerminationWaitInSeconds", 0) if is_new else 0)
+        fleet.take_over(traffic_shifts.policy(row.state).get("TerminationWaitInSeconds", 0) if is_new else 0)
         fleet.published = replicas
         self._log.info("endpoint updated", endpoint=row.name, replicas=fleet.size)
 
-    def _roll_back(self, fleet: Fleet, keeper: Keeper) -> None:
+    def _roll_back(self, fleet: Fleet, reason: str) -> None:
         """Ends an update that can't succeed; the endpoint serves what it served before."""
-        reason = _reason(fleet, keeper, " The endpoint goes on as it was before the update.")
-        state = {"FailureReason": reason, endpoint_updates.NOTE: None}
+        state = {"FailureReason": reason, endpoint_updates.NOTE: None, endpoint_updates.SHIFT: None}
         self._write(fleet.row.name, (hosting.UPDATING,), state, hosting.IN_SERVICE)
         self._log.warning("endpoint not updated", endpoint=fleet.row.name, reason=reason)
         fleet.give_up()
