@@ -131,12 +131,13 @@ def test_the_search_is_a_tuning_job_with_a_definition_for_each_pipeline(job: Any
         "S3OutputPath": "s3://bucket/out/Churn/tuning/Churn-dpp0-xgb"
     }
     large = tuning_job(job, multi_fidelity=True)
-    assert large.strategy == "Hyperband"
+    assert large.strategy == "Bayesian"
     assert large.resources is not None
 
 
-def test_each_definition_first_tries_what_does_well_on_most_data(job: Any) -> None:
-    tuning = tuning_job(job)
+@pytest.mark.parametrize("multi_fidelity", [False, True])
+def test_each_definition_first_tries_what_does_well_on_most_data(job: Any, multi_fidelity: bool) -> None:
+    tuning = tuning_job(job, multi_fidelity=multi_fidelity)
     search = Search(tuning, 1, document.suggestions(tuning, READY, "BinaryClassification"))
     for algorithm in ("xgboost", "linear-learner"):
         trial = search.ask()

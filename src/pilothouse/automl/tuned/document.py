@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pilothouse.automl.tuned import requests
@@ -11,7 +12,7 @@ from pilothouse.automl.tuned.places import Places
 from pilothouse.catalog import images
 from pilothouse.catalog.metrics import METRICS
 from pilothouse.catalog.tabular_jobs import TabularJob
-from pilothouse.catalog.tuning_jobs import TuningJob
+from pilothouse.catalog.tuning_jobs import Resources, TuningJob
 from pilothouse.problems.tabular import ranges
 from pilothouse.tuning.ranges import Space
 from pilothouse.tuning.search import Before
@@ -35,22 +36,19 @@ def tuning_job(
     parallel: int,
     multi_fidelity: bool,
 ) -> TuningJob:
-    """Bayesian, or in multi-fidelity Hyperband, whose resource is a trial's reports."""
-    config: dict[str, Any] = {
-        "Strategy": "Hyperband" if multi_fidelity else "Bayesian",
-        "ResourceLimits": {"MaxNumberOfTrainingJobs": candidates, "MaxParallelTrainingJobs": parallel},
-    }
-    if multi_fidelity:
-        # Nothing is stopped for having had enough: trials end by themselves.
-        resources = {"MinResource": _LEAST_STEPS, "MaxResource": STEPS + 1}
-        config["StrategyConfig"] = {"HyperbandStrategyConfig": resources}
-    return TuningJob.of(
+    """Bayesian; in multi-fidelity Hyperband's rungs stop trials, by what they report."""
+    tuning = TuningJob.of(
         {
             "HyperParameterTuningJobName": spec.name,
-            "HyperParameterTuningJobConfig": config,
+            "HyperParameterTuningJobConfig": {
+                "Strategy": "Bayesian",
+                "ResourceLimits": {"MaxNumberOfTrainingJobs": candidates, "MaxParallelTrainingJobs": parallel},
+            },
             "TrainingJobDefinitions": [_definition(spec, places, each, metric, problem_type) for each in ready],
         }
     )
+    # Nothing is stopped for having had enough: trials end by themselves. A request can't ask for both of these.
+    return replace(tuning, resources=Resources(_LEAST_STEPS, STEPS + 1)) if multi_fidelity else tuning
 
 
 def suggestions(tuning: TuningJob, ready: Sequence[Ready], problem_type: str) -> dict[int, Before]:
