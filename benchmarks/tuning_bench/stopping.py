@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tuning_bench.report import table
 from tuning_bench.tasks import RANGES, Task
 
-ROUNDS = 81
+LEAST, ROUNDS = 9, 81
 POLICIES = ("none", "median rule", "Hyperband")
 
 Line = dict[str, Any]
 
 
 def compared(task: Task, seed: int, trials: int) -> Iterator[Line]:
-    """A line for each policy: the rounds spent, and the best last loss. Each point is trained once, for all of them."""
-    curves: dict[int, list[float]] = {}
+    """A line for each policy: the rounds spent, the best last loss, and after how many rounds it was as good as that of
+    so many trials which nobody stopped, None if never.
+
+    The median rule has as many trials; Hyperband, which is meant to try more, goes on until as many rounds are spent.
+    """
+    curves = _Curves(task)
+    goal, most = float("-inf"), sys.maxsize
     for policy in POLICIES:
-        search, spent, best = _search(policy, seed), 0, float("inf")
-        for _ in range(trials):
+        search, spent, best, reached, tried = _search(policy, seed), 0, float("inf"), None, 0
+        while spent < most and (policy == "Hyperband" or tried < trials):
             trial = search.ask()
             assert trial is not None
-            if trial.number not in curves:
-                curves[trial.number] = task.curve(trial.values, ROUNDS)
-            curve = curves[trial.number]
-            last = _followed(search, trial.number, curve)
-            spent, best = spent + last, min(best, curve[last - 1])
-            search.tell(trial.number, curve[last - 1])
-        yield {"task": task.name, "metric": task.metric, "seed": seed, "policy": policy, "rounds": spent, "best": best}
+            last, loss = _followed(search, trial, curves)
+            tried, spent, best = tried + 1, spent + last, min(best, loss)
+            reached = spent if reached is None and best <= goal else reached
+            search.tell(trial.number, loss)
+        if policy == POLICIES[0]:
+            goal, most, reached = best, spent, spent
+        own = {"policy": policy, "trials": tried, "rounds": spent, "best": best, "reached": reached}
+        yield {"task": task.name, "metric": task.metric, "seed": seed, **own}
 
 
 def markdown(lines: Sequence[Line]) -> str:
@@ -40,17 +47,36 @@ def markdown(lines: Sequence[Line]) -> str:
         full = statistics.fmean(line["rounds"] for line in own if line["policy"] == POLICIES[0])
         for policy in POLICIES:
             runs = [line for line in own if line["policy"] == policy]
-            spent, best = (statistics.fmean(line[member] for line in runs) for member in ("rounds", "best"))
-            rows.append([task, policy, str(len(runs)), f"{spent / full:.0%}", f"{best:.5g}", own[0]["metric"]])
-    return table(["", "stopping", "seeds", "rounds spent", "best loss", ""], rows)
+            tried, spent, best = (statistics.fmean(run[key] for run in runs) for key in ("trials", "rounds", "best"))
+            reached = [run["reached"] / full for run in runs if run["reached"] is not None]
+            when = f"{statistics.fmean(reached):.0%} ({len(reached)} of {len(runs)} seeds)" if reached else "never"
+            head = [f"{task}, {own[0]['metric']}", policy]
+            rows.append([*head, f"{tried:.0f}", f"{spent / full:.0%}", f"{best:.5g}", when])
+    return table(["", "stopping", "trials", "rounds spent", "best loss", "rounds until as good as without"], rows)
 
 
-def _followed(search: Any, number: int, curve: Sequence[float]) -> int:
-    """The round after which the trial ended."""
-    for step, loss in enumerate(curve, 1):
-        if search.report(number, step, loss) == "stop":
-            return step
-    return len(curve)
+class _Curves:
+    """The losses of points after each round, trained as far as they are asked for."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._known: dict[int, list[float]] = {}
+
+    def loss(self, trial: Any, step: int) -> float:
+        known = self._known.get(trial.number, [])
+        if len(known) < step:
+            rounds = next(level for level in (LEAST, 3 * LEAST, ROUNDS) if level >= step)
+            known = self._known[trial.number] = self._task.curve(trial.values, rounds)
+        return known[step - 1]
+
+
+def _followed(search: Any, trial: Any, curves: _Curves) -> tuple[int, float]:
+    """The round after which the trial ended, and its loss then."""
+    for step in range(1, ROUNDS + 1):
+        loss = curves.loss(trial, step)
+        if search.report(trial.number, step, loss) == "stop":
+            break
+    return step, loss
 
 
 def _search(policy: str, seed: int) -> Any:
@@ -64,7 +90,7 @@ def _search(policy: str, seed: int) -> Any:
         "ParameterRanges": RANGES,
     }
     if policy == "Hyperband":
-        config["StrategyConfig"] = {"HyperbandStrategyConfig": {"MinResource": 3, "MaxResource": ROUNDS}}
+        config["StrategyConfig"] = {"HyperbandStrategyConfig": {"MinResource": LEAST, "MaxResource": ROUNDS}}
     elif policy == "median rule":
         config["TrainingJobEarlyStoppingType"] = "Auto"
     request = {
