@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import io
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
@@ -193,3 +194,42 @@ def test_a_large_body_passes_in_pieces_as_they_arrive() -> None:
         held.append(len(piece))
     assert sum(held) == 64 * size
     assert max(held) <= size
+
+
+class Counted(bytes):
+    """Bytes that count how many of them are copied or searched."""
+
+    done = 0
+
+    def __getitem__(self, where: Any) -> Any:
+        found = super().__getitem__(where)
+        Counted.done += len(found) if isinstance(where, slice) else 1
+        return Counted(found) if isinstance(where, slice) else found
+
+    def __add__(self, other: Any) -> Counted:
+        Counted.done += len(self) + len(other)
+        return Counted(super().__add__(other))
+
+    def __radd__(self, other: Any) -> Counted:
+        Counted.done += len(self) + len(other)
+        return Counted(other + bytes(self))
+
+    def find(self, *arguments: Any) -> int:
+        at = super().find(*arguments)
+        Counted.done += (at if at >= 0 else len(self)) - arguments[1]
+        return at
+
+
+def test_a_body_of_the_smallest_chunks_is_no_more_work_than_its_bytes() -> None:
+    data = bytes(range(256)) * 8
+    framed = b"".join(b"1\r\n%c\r\n" % byte for byte in data) + b"0\r\n\r\n"
+    Counted.done = 0
+    assert content(body([Counted(framed)], TRAILER)) == data
+    assert len(data) <= Counted.done <= 4 * len(framed)
+
+
+@pytest.mark.parametrize("packet", [1, 7, 8191, 8192, 8193])
+def test_a_line_is_as_long_as_it_may_be_however_it_comes(packet: int) -> None:
+    longest = b"1;" + b"x" * (8192 - 4) + b"\r\n"
+    assert content(body(cut(longest + b"a\r\n0\r\n\r\n", packet), TRAILER)) == b"a"
+    assert refused(body(cut(b"1;x" + longest[2:] + b"a\r\n0\r\n\r\n", packet), TRAILER)) == "IncompleteBody"

@@ -81,7 +81,7 @@ _LONG = ("CompleteMultipartUpload", "CopyObject", "UploadPartCopy")
 """Operations that move an object's bytes while their client waits."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_SMALL_XML, _LARGEST_XML = 64 << 10, 8 << 20
+_SMALL, _LARGEST_XML = 64 << 10, 8 << 20
 _CHECKSUM = "x-amz-checksum-"
 _NOT_CHECKSUMS = {"algorithm", "mode", "type"}
 
@@ -97,7 +97,7 @@ async def handle(request: Request, context: Context, identity: Identity) -> Resp
     checksums = checksums_of(incoming.headers)
     carries_object = model.name in ("PutObject", "UploadPart")
     document = b"" if carries_object else await _document(request, model, body, checksums)
-    members = await _parsed(model, incoming, document)
+    members: dict[str, Any] = await _off_loop(len(document), restxml.parse, model, incoming, document)
     s3_terms.check(context, members)
     if carries_object:
         members["Body"] = await _content(request, body, checksums)
@@ -116,11 +116,9 @@ def asked(request: Request, context: Context) -> restxml.Incoming:
     return restxml.incoming(request.method, raw_path, raw_query, request.headers.items(), in_host)
 
 
-async def _parsed(model: OperationModel, incoming: restxml.Incoming, document: bytes) -> dict[str, Any]:
-    if len(document) <= _SMALL_XML:
-        return restxml.parse(model, incoming, document)
-    members: dict[str, Any] = await content.in_thread(restxml.parse, model, incoming, document)
-    return members
+async def _off_loop(size: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What `function` makes of `size` bytes: of many in a thread, as the event loop could do nothing else meanwhile."""
+    return function(*arguments) if size <= _SMALL else await content.in_thread(function, *arguments)
 
 
 async def _worked(
@@ -192,7 +190,10 @@ async def _content(
         raise content.too_large(s3_objects.LARGEST_PUT)
     length = announced(request)
     if length is not None and length <= CHUNK:
-        return _whole(body, await request.body(), checksums)
+        raw = await request.body()
+        steps = len(raw) if body.framed else 0  # else it is but hashed
+        whole: bytes = await _off_loop(steps, _whole, body, raw, checksums)
+        return whole
     rest = None if length is None else direct_body.rest(request, length)
     if rest is not None:
         return _pieces(body, rest.pieces(BODY_PATIENCE, stalled), checksums)
@@ -208,8 +209,12 @@ async def _document(
         raw += piece
         if len(raw) > _LARGEST_XML:
             raise S3Error("MaxMessageLengthExceeded", "Your request was too big.", 400)
-    expected = dict(checksums)
-    document = _whole(body, bytes(raw), expected)
+    document: bytes = await _off_loop(len(raw), _verified, model, body, bytes(raw), dict(checksums))
+    return document
+
+
+def _verified(model: OperationModel, body: chunks.Body, raw: bytes, expected: dict[str, str | None]) -> bytes:
+    document = _whole(body, raw, expected)
     if model.http_checksum.get("requestChecksumRequired"):
         digests = Digests(expected)
         digests.update(document)

@@ -36,6 +36,8 @@ class Body:
         self._identity = identity
         self.length = _declared_length(headers, identity)
         """Bytes that the sender announced, without framing; None if it did not say."""
+        self.framed = identity.payload.startswith("STREAMING-")
+        """Whether the bytes travel in aws-chunked framing."""
         self._promised = _promised_trailers(headers, identity)
         self.trailers: dict[str, str] = {}
         """The trailers, lower-case names, once the content has ended."""
@@ -122,34 +124,46 @@ class Signer:
 
 
 class _Reader:
-    """Lines and counted bytes from a stream of pieces; holds one piece and at most one line."""
+    """Lines and counted bytes from a stream of pieces; holds one piece and at most one line.
+
+    A piece may be a whole body of tiny chunks, so none of it is copied but what is given.
+    """
 
     def __init__(self, stream: Iterator[bytes]) -> None:
         self._stream = stream
-        self._buffer = b""
+        self._piece, self._at = b"", 0
 
     def line(self) -> bytes | None:
         """The next line without its end; None when the stream has ended."""
-        while (end := self._buffer.find(b"\n", 0, _LINE_LIMIT)) < 0:
-            if len(self._buffer) >= _LINE_LIMIT:
+        line = b""
+        while True:
+            limit = self._at + _LINE_LIMIT - len(line)
+            end = self._piece.find(b"\n", self._at, limit)
+            line += self._piece[self._at : limit if end < 0 else end]
+            if end >= 0:
+                self._at = end + 1
+                return line.removesuffix(b"\r")
+            if len(line) >= _LINE_LIMIT:
                 raise _incomplete("A chunk header or trailer is longer than any client writes.")
-            piece = next(self._stream, None)
-            if piece is None:
+            if not self._next():
                 return None
-            self._buffer += piece
-        line, self._buffer = self._buffer[:end], self._buffer[end + 1 :]
-        return line.removesuffix(b"\r")
 
     def take(self, count: int) -> Iterator[bytes]:
         """The next `count` bytes, in pieces."""
         while count:
-            piece = self._buffer or next(self._stream, None)
-            if piece is None:
-                raise _incomplete("The body ended inside a chunk.")
-            content, self._buffer = piece[:count], piece[count:]
+            content = self._piece[self._at : self._at + count]
+            self._at += len(content)
             count -= len(content)
             if content:
                 yield content
+            elif not self._next():
+                raise _incomplete("The body ended inside a chunk.")
+
+    def _next(self) -> bool:
+        """Go on to the next piece, if there is one."""
+        piece = next(self._stream, None)
+        self._piece, self._at = piece or b"", 0
+        return piece is not None
 
 
 def unwrap(stream: Iterator[bytes], trailers: dict[str, str], signer: Signer | None = None) -> Iterator[bytes]:
