@@ -161,6 +161,22 @@ def test_a_refused_large_body_is_answered_though_its_sender_goes_on(api: Api) ->
         api.client("s3", secret="wrong").put_object(Bucket=BUCKET, Key="large", Body=bytes(8 << 20))
 
 
+def test_a_client_that_waits_is_asked_for_a_large_body_only_if_there_is_a_bucket_for_it(api: Api, s3: Any) -> None:
+    assert s3
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    body, ask = bytes(2 << 20), b"HTTP/1.1 100 Continue\r\n\r\n"
+    missing, there = (
+        signed(api, "PUT", f"/{name}/waited-for", {"Expect": "100-continue"}, body)[: -len(body)]
+        for name in ("no-such-bucket", BUCKET)
+    )
+    assert code(said(api, missing)) == "404 NoSuchBucket"
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(there)
+        assert client.recv(len(ask), socket.MSG_WAITALL) == ask
+        client.sendall(body)
+        assert client.recv(13, socket.MSG_WAITALL) == b"HTTP/1.1 200 "
+
+
 def test_more_than_was_announced_in_chunks_is_not_gathered(api: Api, s3: Any) -> None:
     assert s3
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (1 << 19, bytes(1 << 19))

@@ -106,14 +106,12 @@ class Connection(HttpToolsProtocol):
         if cycle.scope is not scope or not cycle.more_body or cycle.disconnected or transport.is_closing():
             return None
         self.flow.pause_reading()
-        if cycle.waiting_for_100_continue:
-            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            cycle.waiting_for_100_continue = False
         first, cycle.body, cycle.more_body = bytes(cycle.body), bytearray(), False
         self.parser = httptools.HttpRequestParser(self)  # the one before waits for the body
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         duplicate = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
-        self._rest = Rest(first, duplicate, length - self._seen, partial(_lost, self.loop, cycle))
+        wanted, lost = partial(_wanted, self.loop, cycle), partial(_lost, self.loop, cycle)
+        self._rest = Rest(first, duplicate, length - self._seen, wanted, lost)
         return self._rest
 
     def _unskipped(self, rest: Rest, data: bytes) -> bytes:
@@ -149,6 +147,18 @@ async def _send(cycle: RequestResponseCycle, send: Send, message: Any) -> None:
     else:
         cycle.disconnected = True
         cycle.transport.abort()
+
+
+def _wanted(loop: asyncio.AbstractEventLoop, cycle: RequestResponseCycle) -> None:
+    """A thread begins with a body, which the client may hold back until it is asked for it."""
+    if cycle.waiting_for_100_continue:
+        loop.call_soon_threadsafe(_continue, cycle)
+
+
+def _continue(cycle: RequestResponseCycle) -> None:
+    if cycle.waiting_for_100_continue and not cycle.transport.is_closing():
+        cycle.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    cycle.waiting_for_100_continue = False
 
 
 def _lost(loop: asyncio.AbstractEventLoop, cycle: RequestResponseCycle) -> None:

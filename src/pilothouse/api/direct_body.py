@@ -28,12 +28,21 @@ _LOOK = 1.0
 class Rest:
     """What of a request's body has not been given to the application: `first`, and then `left` bytes of a socket.
 
-    The socket does not block. `lost` is told when the client leaves before the end.
+    The socket does not block. `wanted` is told when somebody begins to read, and `lost` when the client leaves before
+    the end, both in the reader's thread.
     """
 
-    def __init__(self, first: bytes, connection: socket.socket, left: int, lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        first: bytes,
+        connection: socket.socket,
+        left: int,
+        wanted: Callable[[], None],
+        lost: Callable[[], None],
+    ) -> None:
         self.left = left
-        self._first, self._connection, self._lost = first, connection, lost
+        self._first, self._connection = first, connection
+        self._wanted, self._lost = wanted, lost
         self._begun = self._dropped = False
         self._arriving = select.poll()
         self._arriving.register(connection, select.POLLIN)
@@ -45,6 +54,7 @@ class Rest:
         """
         self._begun = True
         with self._connection:
+            self._wanted()
             if self._first:
                 yield self._first
             while self.left:
