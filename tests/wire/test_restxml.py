@@ -141,3 +141,33 @@ def test_a_range_outside_the_object_is_refused(text: str) -> None:
     with pytest.raises(S3Error) as error:
         s3_conditions.span(text, 10)
     assert (error.value.code, error.value.status) == ("InvalidRange", 416)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<a " + b" ".join(b"a%d=''" % n for n in range(6_000)) + b"/>",
+        b"<a " + b" ".join(b"a%d='>'" % n for n in range(6_000)) + b"/>",
+        b"<a>" + b"".join(b"<b a%d='' b%d=''/>" % (n, n) for n in range(10_001)) + b"</a>",
+        b"<a>" + b"".join(b"<b xmlns:a%d='u' xmlns:b%d='u'/>" % (n, n) for n in range(10_001)) + b"</a>",
+        b"<a><" + b"b" * (64 << 10) + b"/></a>",
+        b"<a><!--" + b"b" * (64 << 10) + b"--></a>",
+    ],
+    ids=["attributes", "attributes with brackets", "attributes of many", "namespaces of many", "name", "comment"],
+)
+def test_a_tag_is_no_larger_and_has_no_more_attributes_than_any_client_says(document: bytes) -> None:
+    with pytest.raises(S3Error) as caught:
+        restxml.read(document)
+    assert caught.value.code == "MalformedXML"
+
+
+@pytest.mark.parametrize("size", [0, 1, (16 << 10) - 7, (16 << 10) - 6, 16 << 10, 100_000, 5 << 20])
+def test_a_text_is_as_long_as_it_likes(size: int) -> None:
+    assert restxml.read(b"<a>%s</a>" % (b"b" * size)).text == "b" * size
+    assert restxml.read(b"<a><![CDATA[%s]]></a>" % (b"<" * size)).text == "<" * size
+    assert restxml.read(b"<a>%s</a>" % (b"&lt;" * (size // 4))).text == "<" * (size // 4)
+
+
+def test_tags_of_some_size_are_taken_wherever_they_lie() -> None:
+    part = b"<b a='%s' xmlns:c='d'>x</b>" % (b"b" * 12_000)
+    assert len(restxml.read(b"<a>" + part * 40 + b"</a>").children) == 40

@@ -27,6 +27,8 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 _DEEPEST = 16
 _MOST_ELEMENTS = 200_000  # 10,000 parts with all that may be told of each are half as many
+_MOST_ATTRIBUTES = 20_000  # and declarations of namespaces: two in each of those parts
+_XML_PIECE = 16 << 10  # bytes; a tag of so many or fewer is taken, one of more than twice as many never
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _HEADER_VALUE = re.compile("[ -~\x80-\xff]*")
 _ROOTS = {
@@ -151,16 +153,23 @@ def read(document: bytes) -> Element:
     root = Element("")
     stack = [root]
     texts: list[list[str]] = [[]]
-    count = 0
+    count = attributes = 0
 
-    def start(name: str, _: dict[str, str]) -> None:
-        nonlocal count
+    def start(name: str, given: dict[str, str]) -> None:
+        nonlocal count, attributes
         count += 1
-        if len(stack) > _DEEPEST or count > _MOST_ELEMENTS:
+        attributes += len(given)
+        if len(stack) > _DEEPEST or count > _MOST_ELEMENTS or attributes > _MOST_ATTRIBUTES:
             raise _malformed()
         stack[-1].children.append(Element(name.rpartition("}")[2]))
         stack.append(stack[-1].children[-1])
         texts.append([])
+
+    def declare(*_: Any) -> None:
+        nonlocal attributes
+        attributes += 1
+        if attributes > _MOST_ATTRIBUTES:
+            raise _malformed()
 
     def end(_: str) -> None:
         stack.pop().text = "".join(texts.pop())
@@ -175,9 +184,15 @@ def read(document: bytes) -> Element:
     parser.buffer_text, parser.buffer_size = True, 1 << 20  # else each line of a text is a piece to be copied behind it
     parser.StartElementHandler, parser.CharacterDataHandler = start, text
     parser.EndElementHandler = end
-    parser.StartDoctypeDeclHandler = refuse
+    parser.StartDoctypeDeclHandler, parser.StartNamespaceDeclHandler = refuse, declare
     try:
-        parser.Parse(document, True)
+        fed = 0
+        while len(document) - fed > _XML_PIECE:  # in pieces, as nothing is heard of a tag's attributes before its end
+            parser.Parse(document[fed : fed + _XML_PIECE], False)
+            fed += _XML_PIECE
+            if fed - parser.CurrentByteIndex >= _XML_PIECE:
+                raise _malformed()
+        parser.Parse(document[fed:], True)
     except expat.ExpatError:
         raise _malformed() from None
     return root.children[0]
