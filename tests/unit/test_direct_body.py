@@ -176,6 +176,87 @@ def test_a_connection_whose_body_nobody_reads_ends_with_the_answer(port: int) ->
             assert client.recv(1) == b""
 
 
+class Watched(socket.socket):
+    """A socket with endless bytes, which counts reads that came after somebody had set about closing it."""
+
+    gone = False
+    late = 0
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        self.late += self.gone
+        return b"x" * bufsize
+
+    def close(self) -> None:
+        if not self.gone:
+            self.gone = True
+            self.closing()
+        super().close()
+
+    def closing(self) -> None:
+        """What happens meanwhile."""
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    ours, theirs = socket.socketpair()
+    with theirs, Watched(fileno=ours.detach()) as watched:
+        yield watched
+
+
+def meanwhile(function: Callable[[], object]) -> threading.Thread:
+    """A thread that has called `function` by now, unless that must wait."""
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join(0.2)
+    return thread
+
+
+def test_who_begins_while_a_body_is_let_go_of_reads_nothing(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = direct_body.Rest(b"", watched, 1, lambda: None, lambda: None)
+    ended: list[object] = []
+    readers: list[threading.Thread] = []
+
+    def read() -> None:
+        try:
+            ended.extend(rest.pieces(PATIENCE, Stalled))
+        except ClientDisconnect as error:
+            ended.append(error)
+
+    monkeypatch.setattr(watched, "closing", lambda: readers.append(meanwhile(read)))
+    rest.drop()
+    for reader in readers:
+        reader.join()
+    assert [type(end) for end in ended] == [ClientDisconnect]
+    assert watched.late == 0
+
+
+def test_a_body_that_is_let_go_of_while_somebody_begins_is_not_closed_before_the_reader_is_through(
+    watched: Watched,
+) -> None:
+    others: list[threading.Thread] = []
+
+    class LetGo(direct_body.Rest):
+        """Let go of just after its reader has seen that it was not."""
+
+        _was = False
+
+        @property
+        def _dropped(self) -> bool:
+            was = self._was
+            if not others:
+                others.append(meanwhile(self.drop))
+            return was
+
+        @_dropped.setter
+        def _dropped(self, value: bool) -> None:
+            self._was = value
+
+    rest = LetGo(b"", watched, 1, lambda: None, lambda: None)
+    assert list(rest.pieces(PATIENCE, Stalled)) == [b"x"]
+    others[0].join()
+    assert watched.late == 0
+
+
 def test_a_client_that_stops_is_not_waited_for(port: int, app: App) -> None:
     with connect(port) as client:
         client.sendall(head("/") + BODY[:-1])

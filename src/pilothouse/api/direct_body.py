@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator
 
@@ -44,6 +45,7 @@ class Rest:
         self._first, self._connection = first, connection
         self._wanted, self._lost = wanted, lost
         self._begun = self._dropped = False
+        self._deciding = threading.Lock()  # a reader must not come to a descriptor that is closed, and another's soon
         self._arriving = select.poll()
         self._arriving.register(connection, select.POLLIN)
 
@@ -52,7 +54,10 @@ class Rest:
 
         `ClientDisconnect` if the client leaves.
         """
-        self._begun = True
+        with self._deciding:
+            if self._dropped:
+                raise ClientDisconnect
+            self._begun = True
         with self._connection:
             self._wanted()
             if self._first:
@@ -62,9 +67,10 @@ class Rest:
 
     def drop(self) -> None:
         """Nobody wants the rest: an iteration under way in another thread ends soon, and none begins."""
-        self._dropped = True
-        if not self._begun:
-            self._connection.close()  # or it would keep the connection open when the server has closed it
+        with self._deciding:
+            self._dropped = True
+            if not self._begun:
+                self._connection.close()  # or it would keep the connection open when the server has closed it
 
     def skipped(self, arrived: bytes) -> bytes:
         """What of `arrived` comes after the body, for whose rest nobody has asked."""
