@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -353,3 +354,16 @@ def test_a_search_of_many_events_goes_on_where_it_ended(house: House, monkeypatc
     assert pages[:2] == [[], []]
     assert max(map(len, pages)) == 2
     assert [message for page in pages for message in page] == [f"needle {number}" for number in range(40, 60)]
+
+
+def test_a_search_that_takes_long_ends_and_goes_on_where_it_ended(house: House) -> None:
+    """Each look at the clock takes a second here, so that five lines fill a call."""
+    house.context.store.append_log("/group", "stream", [(START + number, f"hay {number % 8}") for number in range(16)])
+    ticks, pages = itertools.count(), []
+    token: Row = {}
+    while not pages or token["nextToken"]:
+        request = {"logGroupName": "/group", "filterPattern": "%y [07]%", **token}
+        answer = log_search.filter_log_events(house.context, request, monotonic=lambda: float(next(ticks)))
+        pages.append([event["message"] for event in answer["events"]])
+        token = {"nextToken": answer["nextToken"]}
+    assert pages == [["hay 0"], ["hay 7", "hay 0"], [], ["hay 7"]]
