@@ -340,7 +340,6 @@ def test_log_events_go_on_where_they_ended_whatever_is_logged(house: House) -> N
 def test_a_search_of_many_events_goes_on_where_it_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """In short pages, of which those without a fitting event are empty."""
     monkeypatch.setattr(log_search, "_MOST_READ", 20)
-    monkeypatch.setattr(log_search, "_BATCH", 10)
     monkeypatch.setattr(logs, "MOST_BYTES", 80)
     for number in range(60):
         line = f"needle {number}" if number >= 40 else "hay"

@@ -22,7 +22,6 @@ _MOST_READ = 50_000
 _MOST_SECONDS = 5.0
 """How long one call looks at events, which a client's regexes may make slow."""
 
-_BATCH = 1000
 _HALF_A_MILLISECOND = 0.0005
 """What a time on the wire may have been rounded by."""
 
@@ -38,31 +37,28 @@ def filter_log_events(
     limit, after = request.get("limit", logs.MOST_EVENTS), _after(request)
     found: list[dict[str, Any]] = []
     read = size = 0
-    give_up = float("inf")
-    while read < _MOST_READ:
-        batch = context.store.search_log(
-            streams,
-            start=_bound(request.get("startTime"), -_HALF_A_MILLISECOND),
-            end=_bound(request.get("endTime"), _HALF_A_MILLISECOND),
-            after=after,
-            limit=_BATCH,
-            descending=not request.get("startFromHead", True),
-        )
-        # The time begins with the first batch: however long that took to read, each call gets on.
-        give_up = min(give_up, monotonic() + _MOST_SECONDS)
-        for stream, event in batch:
-            if fits(event.message):
-                size += logs.size(event)
-                if found and size > logs.MOST_BYTES:
-                    return _page(found, after)
-                found.append({**logs.described(event), "logStreamName": stream, "eventId": f"{event.seq:056d}"})
-            after = Cursor(event.timestamp, event.seq)
-            if len(found) == limit or monotonic() >= give_up:
+    give_up: float | None = None
+    events = context.store.search_log(
+        streams,
+        start=_bound(request.get("startTime"), -_HALF_A_MILLISECOND),
+        end=_bound(request.get("endTime"), _HALF_A_MILLISECOND),
+        after=after,
+        limit=_MOST_READ,
+        descending=not request.get("startFromHead", True),
+    )
+    for stream, event in events:
+        # The time begins with the first event: however long the group took to sort, each call gets on.
+        give_up = monotonic() + _MOST_SECONDS if give_up is None else give_up
+        if fits(event.message):
+            size += logs.size(event)
+            if found and size > logs.MOST_BYTES:
                 return _page(found, after)
-        if len(batch) < _BATCH:
-            return _page(found, None)
-        read += len(batch)
-    return _page(found, after)
+            found.append({**logs.described(event), "logStreamName": stream, "eventId": f"{event.seq:056d}"})
+        after = Cursor(event.timestamp, event.seq)
+        read += 1
+        if len(found) == limit or monotonic() >= give_up:
+            return _page(found, after)
+    return _page(found, after if read == _MOST_READ else None)
 
 
 def describe_log_groups(context: Context, request: dict[str, Any]) -> dict[str, Any]:
