@@ -212,6 +212,21 @@ def test_traffic_moves_in_the_steps_that_are_asked_for(
     assert traffic_shifts.shares(endpoints.existing(context, "live").state) == [1.0]
 
 
+def test_the_first_step_is_one_of_the_instances_that_there_will_be(context: Context) -> None:
+    """Those that are retained, where they are, not those of the configuration."""
+    configure(context, "two", variant("a", InitialInstanceCount=2))
+
+    def members(size: int) -> dict[str, Any]:
+        deployment = blue_green("CANARY", CanarySize=instances(size))
+        return {"EndpointConfigName": "two", "RetainAllVariantProperties": True, "DeploymentConfig": deployment}
+
+    assert "it is 100%" in refused(update, context, **members(1))
+    adjust(context, {"VariantName": "a", "DesiredInstanceCount": 4})
+    serving(context)
+    update(context, **members(2))
+    assert traffic_shifts.shares(endpoints.existing(context, "live").state) == [0.5, 1.0]
+
+
 @pytest.mark.parametrize("status", ["Creating", "Updating", "Failed", "Deleting"])
 def test_only_an_endpoint_in_service_is_updated(context: Context, status: str) -> None:
     context.store.update(hosting.ENDPOINT, "live", status=status)

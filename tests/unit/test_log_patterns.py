@@ -34,7 +34,16 @@ def test_a_pattern_fits_the_lines_that_it_describes(pattern: str, fitting: list[
     assert [number for number, line in enumerate(LINES) if test(line)] == fitting
 
 
-@pytest.mark.parametrize("pattern", ["[a, b]", "{ $.x = 1 }", '"open', "%(%", "%open", 'a"b"'])
+@pytest.mark.parametrize(
+    "pattern", ["[a, b]", "{ $.x = 1 }", '"open', "%(%", "%open", 'a"b"', "%a% -%b% ?%c%", r"%\p{L}{500}%"]
+)
 def test_a_pattern_that_is_not_served_is_refused(pattern: str) -> None:
     with pytest.raises(ValidationError):
         log_patterns.compiled(pattern)
+
+
+def test_a_regex_sees_the_beginning_of_a_long_line() -> None:
+    far, test = "a" * 4096, log_patterns.compiled("%needle%")
+    assert test("needle" + far)
+    assert not test(far + "needle")
+    assert log_patterns.compiled("needle")(far + "needle")

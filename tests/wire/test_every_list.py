@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -339,7 +340,6 @@ def test_log_events_go_on_where_they_ended_whatever_is_logged(house: House) -> N
 def test_a_search_of_many_events_goes_on_where_it_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """In short pages, of which those without a fitting event are empty."""
     monkeypatch.setattr(log_search, "_MOST_READ", 20)
-    monkeypatch.setattr(log_search, "_BATCH", 10)
     monkeypatch.setattr(logs, "MOST_BYTES", 80)
     for number in range(60):
         line = f"needle {number}" if number >= 40 else "hay"
@@ -353,3 +353,16 @@ def test_a_search_of_many_events_goes_on_where_it_ended(house: House, monkeypatc
     assert pages[:2] == [[], []]
     assert max(map(len, pages)) == 2
     assert [message for page in pages for message in page] == [f"needle {number}" for number in range(40, 60)]
+
+
+def test_a_search_that_takes_long_ends_and_goes_on_where_it_ended(house: House) -> None:
+    """Each look at the clock takes a second here, so that five lines fill a call."""
+    house.context.store.append_log("/group", "stream", [(START + number, f"hay {number % 8}") for number in range(16)])
+    ticks, pages = itertools.count(), []
+    token: Row = {}
+    while not pages or token["nextToken"]:
+        request = {"logGroupName": "/group", "filterPattern": "%y [07]%", **token}
+        answer = log_search.filter_log_events(house.context, request, monotonic=lambda: float(next(ticks)))
+        pages.append([event["message"] for event in answer["events"]])
+        token = {"nextToken": answer["nextToken"]}
+    assert pages == [["hay 0"], ["hay 7", "hay 0"], [], ["hay 7"]]

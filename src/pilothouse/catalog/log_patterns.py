@@ -1,7 +1,9 @@
 """Filter patterns of CloudWatch Logs for plain text: terms, phrases in quotes, and regexes between percent signs.
 
 All of them must be in a line, and none of those that begin with `-`. Where all begin with `?`, one of them must be;
-with others such terms have no effect. The regexes are a client's, so RE2 runs them.
+with others such terms have no effect. The regexes are a client's, so RE2 runs them: in time linear in the line. That
+time grows with the regex too where its automaton does not fit into the memory, so regexes are few, small, and see only
+the beginning of a long line.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ from collections.abc import Callable
 
 import re2
 
+from pilothouse.catalog import metric_definitions
 from pilothouse.errors import ValidationError
 
 Test = Callable[[str], bool]
 
 _TERM = re.compile(r'\s*([?-]?)(?:"((?:[^"\\]|\\.)*)"|%([^%]+)%|([^\s"%]+))(?=\s|$)')
 _ESCAPED = re.compile(r"\\(.)")
-_MOST_MEMORY = 8 << 20  # bytes that one compiled regex may take
+_MOST_REGEXES = 2  # in one pattern, as in AWS
+_MOST_MEMORY = 1 << 20  # bytes that one compiled regex may take
+_MOST_SEARCHED = 4096  # characters of a line that a regex sees
 
 
 def compiled(pattern: str) -> Test:
@@ -37,7 +42,7 @@ def compiled(pattern: str) -> Test:
 
 
 def _terms(text: str) -> list[tuple[str, Test]]:
-    terms, at = [], 0
+    terms, at, regexes = [], 0, 0
     while at < len(text):
         match = _TERM.match(text, at)
         if match is None:
@@ -45,6 +50,9 @@ def _terms(text: str) -> list[tuple[str, Test]]:
                 f"The filterPattern cannot be read from {text[at : at + 20]!r} on. Put it into quotes."
             )
         sign, phrase, regex, word = match.groups()
+        regexes += regex is not None
+        if regexes > _MOST_REGEXES:
+            raise ValidationError(f"A filterPattern can have {_MOST_REGEXES} regexes at most. Join some of them by |.")
         terms.append((sign, _by_regex(regex) if regex else _by_text(word or _ESCAPED.sub(r"\1", phrase))))
         at = match.end()
     return terms
@@ -61,5 +69,6 @@ def _by_regex(regex: str) -> Test:
     try:
         expression = re2.compile(regex, options)
     except re2.error as error:
-        raise ValidationError(f"The regex of the filterPattern cannot be used: {error}.") from error
-    return lambda line: expression.search(line) is not None
+        reason = metric_definitions.reason(error)
+        raise ValidationError(f"The regex of the filterPattern cannot be used: {reason}.") from error
+    return lambda line: expression.search(line[:_MOST_SEARCHED]) is not None

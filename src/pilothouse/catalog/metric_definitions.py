@@ -30,7 +30,7 @@ def compiled(name: str, regex: str) -> Any:
         expression = re2.compile(b"(?m)" + regex.replace(_TAB, rf"(?:{_TAB}|\t)").encode(), options)
     except re2.error as error:
         raise ValidationError(
-            f'The Regex of the metric definition "{name}" cannot be used: {_text(error)}. Metric regexes are run by '
+            f'The Regex of the metric definition "{name}" cannot be used: {reason(error)}. Metric regexes are run by '
             "RE2, which has no lookaround and no backreferences."
         ) from error
     if expression.groups < 1:
@@ -61,6 +61,7 @@ def check(definitions: tuple[tuple[str, str], ...]) -> None:
         compiled(name, regex)
 
 
-def _text(error: Exception) -> str:
-    reason = error.args[0] if error.args else "it is not a regular expression"
-    return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+def reason(error: Exception) -> str:
+    """Why RE2 does not take a regex, in its own words."""
+    words = error.args[0] if error.args else "it is not a regular expression"
+    return words.decode(errors="replace") if isinstance(words, bytes) else str(words)

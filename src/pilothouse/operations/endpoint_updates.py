@@ -19,8 +19,8 @@ def update_endpoint(context: Context, request: Document) -> Document:
     pinned = endpoints.pinned(context, name)
     kept = row.state.get("LastDeploymentConfig") if request.get("RetainDeploymentConfig") else None
     deployment = request.get("DeploymentConfig", kept)
-    traffic_shifts.check(deployment or {}, pinned["_variants"])
     note = updates.replacement(name, pinned, _retained(request), clock.now())
+    traffic_shifts.check(deployment or {}, updates.outcome({**row.state, updates.NOTE: note})["_variants"])
     return _begin(context, row, note, {"LastDeploymentConfig": deployment})
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 from pilothouse.catalog import log_patterns
@@ -17,42 +19,46 @@ _MOST_GROUPS = 50
 _MOST_READ = 50_000
 """Events that one call looks at; as in AWS, a page may then be empty and have a next one."""
 
-_BATCH = 1000
+_MOST_SECONDS = 5.0
+"""How long one call looks at events, which a client's regexes may make slow."""
+
 _HALF_A_MILLISECOND = 0.0005
 """What a time on the wire may have been rounded by."""
 
 _TOKEN = re.compile(r"e/(\d{1,12}(?:\.\d{1,9})?)/(\d{1,18})")
 
 
-def filter_log_events(context: Context, request: dict[str, Any]) -> dict[str, Any]:
+def filter_log_events(
+    context: Context, request: dict[str, Any], *, monotonic: Callable[[], float] = time.monotonic
+) -> dict[str, Any]:
     """FilterLogEvents: by their time, across the streams of a group, the oldest first unless asked otherwise."""
     streams = _streams(context, request)
     fits = log_patterns.compiled(request.get("filterPattern", ""))
     limit, after = request.get("limit", logs.MOST_EVENTS), _after(request)
     found: list[dict[str, Any]] = []
     read = size = 0
-    while read < _MOST_READ:
-        batch = context.store.search_log(
-            streams,
-            start=_bound(request.get("startTime"), -_HALF_A_MILLISECOND),
-            end=_bound(request.get("endTime"), _HALF_A_MILLISECOND),
-            after=after,
-            limit=_BATCH,
-            descending=not request.get("startFromHead", True),
-        )
-        for stream, event in batch:
-            if fits(event.message):
-                size += logs.size(event)
-                if found and size > logs.MOST_BYTES:
-                    return _page(found, after)
-                found.append({**logs.described(event), "logStreamName": stream, "eventId": f"{event.seq:056d}"})
-            after = Cursor(event.timestamp, event.seq)
-            if len(found) == limit:
+    give_up: float | None = None
+    events = context.store.search_log(
+        streams,
+        start=_bound(request.get("startTime"), -_HALF_A_MILLISECOND),
+        end=_bound(request.get("endTime"), _HALF_A_MILLISECOND),
+        after=after,
+        limit=_MOST_READ,
+        descending=not request.get("startFromHead", True),
+    )
+    for stream, event in events:
+        # The time begins with the first event: however long the group took to sort, each call gets on.
+        give_up = monotonic() + _MOST_SECONDS if give_up is None else give_up
+        if fits(event.message):
+            size += logs.size(event)
+            if found and size > logs.MOST_BYTES:
                 return _page(found, after)
-        if len(batch) < _BATCH:
-            return _page(found, None)
-        read += len(batch)
-    return _page(found, after)
+            found.append({**logs.described(event), "logStreamName": stream, "eventId": f"{event.seq:056d}"})
+        after = Cursor(event.timestamp, event.seq)
+        read += 1
+        if len(found) == limit or monotonic() >= give_up:
+            return _page(found, after)
+    return _page(found, after if read == _MOST_READ else None)
 
 
 def describe_log_groups(context: Context, request: dict[str, Any]) -> dict[str, Any]:

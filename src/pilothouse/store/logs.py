@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from pilothouse.store.resource import Cursor
 from pilothouse.store.tables import log_events, log_streams
 
 StreamOrder = Literal["name", "last_event"]
+_BATCH = 1000  # messages that a search holds at a time
 Message = str | tuple[float, str]
 """A line that is logged now, or a time in epoch seconds and a line."""
 
@@ -130,16 +131,24 @@ class Logs:
         after: Cursor | None = None,
         limit: int = 1000,
         descending: bool = False,
-    ) -> list[tuple[str, LogEvent]]:
+    ) -> Iterator[tuple[str, LogEvent]]:
         """Up to `limit` events behind the place `after` (time and `seq`), by time, each with its stream's name.
 
-        `start` is inclusive and `end` exclusive, in epoch seconds.
+        `start` is inclusive and `end` exclusive, in epoch seconds. The group is sorted once; messages are read on the
+        way, some at a time.
         """
         query = statements.events_searched(
             *streams, start=start, end=end, after=after, limit=limit, descending=descending
         )
         with self._database.read() as connection:
-            return [(row.name, LogEvent(row.seq, row.timestamp, row.message)) for row in connection.execute(query)]
+            places = connection.execute(query).all()
+        for first in range(0, len(places), _BATCH):
+            batch = places[first : first + _BATCH]
+            with self._database.read() as connection:
+                read = connection.execute(statements.messages_of([row.seq for row in batch]))
+                messages = {row.seq: row.message for row in read}
+            for row in batch:
+                yield row.name, LogEvent(row.seq, row.timestamp, messages[row.seq])
 
 
 def _event(message: Message, now: float) -> tuple[float, str]:

@@ -329,9 +329,12 @@ def events_searched(
     limit: int,
     descending: bool,
 ) -> Select[Any]:
-    """Events of a group by time, of these streams. Streams that have none between the bounds are not read."""
+    """Events of a group by time, of these streams, without their messages, which would have to be sorted too.
+
+    Streams that have none between the bounds are not read.
+    """
     row, owner = log_events.c, log_streams.c
-    query = select(owner.name, row.seq, row.timestamp, row.message).join(log_streams, owner.seq == row.stream_seq)
+    query = select(owner.name, row.seq, row.timestamp).join(log_streams, owner.seq == row.stream_seq)
     query = query.where(owner.log_group == group).limit(limit)
     if names:
         query = query.where(owner.name.in_(names))
@@ -348,3 +351,8 @@ def events_searched(
     return (
         query.order_by(row.timestamp.desc(), row.seq.desc()) if descending else query.order_by(row.timestamp, row.seq)
     )
+
+
+def messages_of(seqs: Collection[int]) -> Select[Any]:
+    """The messages of these events, in any order."""
+    return select(log_events.c.seq, log_events.c.message).where(log_events.c.seq.in_(seqs))

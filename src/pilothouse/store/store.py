@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack, overload
 
@@ -315,7 +315,7 @@ class Store:
         after: Cursor | None = None,
         limit: int = 1000,
         descending: bool = False,
-    ) -> list[tuple[str, LogEvent]]:
+    ) -> Iterator[tuple[str, LogEvent]]:
         """See `Logs.search`."""
         return self._logs.search(streams, start=start, end=end, after=after, limit=limit, descending=descending)
 
