@@ -19,7 +19,9 @@ from pilothouse.catalog.built_in_training import metric_definitions
 from pilothouse.contract import recordio
 from pilothouse.contract.opt_ml import OptMl
 from pilothouse.contract.scrape import Scraper
-from pilothouse.data import selection
+from pilothouse.data import features, selection
+from pilothouse.data.features import Features
+from pilothouse.data.selection import Selection
 from pilothouse.errors import DataError
 from pilothouse.training.algorithms import (
     files,
@@ -219,6 +221,27 @@ def test_rows_that_come_piece_by_piece_teach_the_same(
     assert pieces["test:objective_loss"] == pytest.approx(whole["test:objective_loss"], rel=0.1, abs=0.01)
     assert arrays["weights"] != pytest.approx(whole_arrays["weights"], rel=1e-12)  # mixed otherwise
     assert not list((tmp_path / "pieces" / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("width", [10, 500])
+def test_wide_rows_are_mixed_like_narrow_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    rows = 6000
+    monkeypatch.setattr(linear_rows, "CELLS", cells := 20_000)
+    monkeypatch.setattr(linear_rows, "_PIECE", 16)
+    labels = np.arange(rows, dtype=np.float32)
+    x = Features(np.tile(labels[:, None], width), np.empty((rows, 0), np.int32), [str(i) for i in range(width)], [], [])
+    features.write(tmp_path / "rows", [x])
+    part = labelled.Labelled(Selection(Features.load(tmp_path / "rows"), None, tmp_path), width, labels)
+    parameters = linear_parameters.parse({"predictor_type": "regressor", "normalize_label": "false"})
+    scaling = linear_rows.Scaling(np.zeros(width), np.ones(width), np.empty(0), 0.0, 1.0)
+    pieces = list(linear_rows.Rows("train", part, scaling, parameters).mixed(np.random.default_rng(0)))
+    assert sorted(np.concatenate([piece.y for piece in pieces])) == labels.tolist()
+    for piece in pieces:
+        assert piece.x.size <= cells
+        assert (piece.x == piece.y[:, None]).all()
+    for piece in pieces[:-1]:  # what is left for the last may be little
+        assert np.ptp(piece.y) > rows / 2
+        assert abs(piece.y.mean() - rows / 2) < rows / 4
 
 
 def test_what_large_channels_miss_is_told_like_that_of_small_ones(
