@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -185,13 +188,72 @@ def test_blocks_have_every_row_once_and_in_order(
     assert found.width == 3
 
 
-def written(content_type: str, x: np.ndarray, y: np.ndarray) -> bytes:
-    """A file of these rows."""
+@pytest.mark.parametrize(
+    ("content_type", "compressed"),
+    [
+        ("text/libsvm", gzip.compress),
+        ("text/csv", gzip.compress),
+        ("text/csv", lambda body: gzip.compress(body[:100_000]) + gzip.compress(body[100_000:])),
+        (recordio.MEDIA_TYPE, gzip.compress),
+        ("application/x-parquet", lambda body: body),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["part.gz", "part"])
+def test_every_row_of_a_compressed_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_type: str, compressed: Callable[[bytes], bytes], name: str
+) -> None:
+    monkeypatch.setattr(files, "_BLOCK", 1 << 12)
+    monkeypatch.setattr(files, "BLOCK_CELLS", 1 << 10)
+    x = np.tile(np.arange(20_000, dtype=np.float32)[:, None] % 64 / 8, 3)
+    y = np.arange(len(x), dtype=np.float32)
+    (tmp_path / "channel").mkdir()
+    (tmp_path / "channel" / name).write_bytes(compressed(written(content_type, x, y, "gzip")))
+    (tmp_path / "channel" / "empty.gz").write_bytes(b"" if "parquet" in content_type else gzip.compress(b""))
+    found = read(tmp_path / "channel", content_type, tmp_path / "scratch")
+    assert np.array_equal(found.labels, y)
+    assert found.whole().values.sum() == x.sum()
+
+
+def test_a_compressed_file_is_read_beyond_its_first_blocks(tmp_path: Path) -> None:
+    line, count = b"1 0:1 " + b"#" * 2000 + b"\n", 10_000
+    path = tmp_path / "part.gz"
+    path.write_bytes(gzip.compress(line * count, 1))
+    assert path.stat().st_size < 2 * files._BLOCK < len(line) * count
+    assert sum(len(labels) for _, labels in files.sparse_rows(path)) == count
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content", "reason"),
+    [
+        ("text/csv", gzip.compress(b"1,2\n" * 50_000)[:-20], "part.gz is damaged gzip data"),
+        ("text/libsvm", gzip.compress(b"1 0:2\n" * 50_000)[:-20], "part.gz is damaged gzip data"),
+        ("text/libsvm", bz2.compress(b"1 0:2\n" * 50_000), "part.gz cannot be read as libsvm"),
+        ("text/csv", bz2.compress(b"1,2\n" * 50_000), "part.gz (holds text|cannot be read as CSV)"),
+        ("text/libsvm", gzip.compress(b"1 0:2\n" * 500_000), "exceeds the limit once decompressed"),
+        ("text/libsvm", gzip.compress(b"1 0:" + b"2" * 1_500_000), "A row of part.gz is longer than 1 MB"),
+    ],
+    ids=["damaged CSV", "damaged libsvm", "bzip2 libsvm", "bzip2 CSV", "too many bytes", "too long a line"],
+)
+def test_what_is_wrong_with_a_compressed_file_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_type: str, content: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(files, "_MOST_BYTES", 2 << 20)
+    monkeypatch.setattr(files, "_LONGEST_LINE", 10**6)
+    monkeypatch.setattr(files, "_BLOCK", 1 << 12)
+    (tmp_path / "channel").mkdir()
+    (tmp_path / "channel" / "part.gz").write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        read(tmp_path / "channel", content_type, tmp_path / "scratch")
+
+
+def written(content_type: str, x: np.ndarray, y: np.ndarray, codec: str = "snappy") -> bytes:
+    """A file of these rows; Parquet's own compression is `codec`."""
     table, body = np.column_stack([y, x]), io.BytesIO()
     if content_type == recordio.MEDIA_TYPE:
         return recordio.write(recordio.Table(x, y))
     if content_type == "application/x-parquet":
-        parquet.write_table(pa.table({str(i): column for i, column in enumerate(table.T)}), body)
+        columns = {str(i): column for i, column in enumerate(table.T)}
+        parquet.write_table(pa.table(columns), body, compression=codec)
     elif content_type == "text/csv":
         np.savetxt(body, table, delimiter=",", fmt="%g")
     else:
