@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from pilothouse.launch import pages
 
 _PROGRAM = """
 import lightgbm, numpy, scipy.linalg
@@ -42,3 +45,26 @@ def test_it_says_how_much_that_was(sizes: list[int]) -> None:
     before, after, freed = sizes
     assert before / 2 < freed <= before
     assert after < before - freed / 2
+
+
+def mapping(start: int, rights: str, file: str, **sizes: int) -> str:
+    """A page's mapping as the kernel tells of it; sizes are kB."""
+    told = {"Size": 4, "Rss": 4, "Anonymous": 0, "Swap": 0, "SwapPss": 0} | sizes
+    rows = [f"{start:x}-{start + 4096:x} {rights} 00000000 08:01 7    {file}"]
+    return "\n".join([*rows, *(f"{name}:  {size} kB" for name, size in told.items()), "VmFlags: rd mr mw me", ""])
+
+
+def test_only_what_can_be_read_from_its_file_again_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = [
+        mapping(0x1000, "r-xp", "/lib/code.so"),
+        mapping(0x3000, "r--p", "/lib/relocated.so", Anonymous=4),
+        mapping(0x5000, "r--p", "/lib/swapped.so", Rss=4, Swap=4),
+        mapping(0x7000, "rw-p", "/lib/written.so"),
+        mapping(0x9000, "r--p", "[vvar]"),
+        mapping(0xB000, "r--p", "/lib/unread.so", Rss=0),
+        mapping(0xD000, "r--p", "/lib/constants.so"),
+    ]
+    smaps = tmp_path / "smaps"
+    smaps.write_text("".join(told))
+    monkeypatch.setattr(pages, "_SMAPS", smaps)
+    assert list(pages._clean()) == [(0x1000, 4096, 4096), (0xD000, 4096, 4096)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,9 @@ from pilothouse.catalog.built_in_training import metric_definitions
 from pilothouse.contract import recordio
 from pilothouse.contract.opt_ml import OptMl
 from pilothouse.contract.scrape import Scraper
-from pilothouse.data import selection
+from pilothouse.data import features, selection
+from pilothouse.data.features import Features
+from pilothouse.data.selection import Selection
 from pilothouse.errors import DataError
 from pilothouse.training.algorithms import (
     files,
@@ -183,13 +188,72 @@ def test_blocks_have_every_row_once_and_in_order(
     assert found.width == 3
 
 
-def written(content_type: str, x: np.ndarray, y: np.ndarray) -> bytes:
-    """A file of these rows."""
+@pytest.mark.parametrize(
+    ("content_type", "compressed"),
+    [
+        ("text/libsvm", gzip.compress),
+        ("text/csv", gzip.compress),
+        ("text/csv", lambda body: gzip.compress(body[:100_000]) + gzip.compress(body[100_000:])),
+        (recordio.MEDIA_TYPE, gzip.compress),
+        ("application/x-parquet", lambda body: body),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["part.gz", "part"])
+def test_every_row_of_a_compressed_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_type: str, compressed: Callable[[bytes], bytes], name: str
+) -> None:
+    monkeypatch.setattr(files, "_BLOCK", 1 << 12)
+    monkeypatch.setattr(files, "BLOCK_CELLS", 1 << 10)
+    x = np.tile(np.arange(20_000, dtype=np.float32)[:, None] % 64 / 8, 3)
+    y = np.arange(len(x), dtype=np.float32)
+    (tmp_path / "channel").mkdir()
+    (tmp_path / "channel" / name).write_bytes(compressed(written(content_type, x, y, "gzip")))
+    (tmp_path / "channel" / "empty.gz").write_bytes(b"" if "parquet" in content_type else gzip.compress(b""))
+    found = read(tmp_path / "channel", content_type, tmp_path / "scratch")
+    assert np.array_equal(found.labels, y)
+    assert found.whole().values.sum() == x.sum()
+
+
+def test_a_compressed_file_is_read_beyond_its_first_blocks(tmp_path: Path) -> None:
+    line, count = b"1 0:1 " + b"#" * 2000 + b"\n", 10_000
+    path = tmp_path / "part.gz"
+    path.write_bytes(gzip.compress(line * count, 1))
+    assert path.stat().st_size < 2 * files._BLOCK < len(line) * count
+    assert sum(len(labels) for _, labels in files.sparse_rows(path)) == count
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content", "reason"),
+    [
+        ("text/csv", gzip.compress(b"1,2\n" * 50_000)[:-20], "part.gz is damaged gzip data"),
+        ("text/libsvm", gzip.compress(b"1 0:2\n" * 50_000)[:-20], "part.gz is damaged gzip data"),
+        ("text/libsvm", bz2.compress(b"1 0:2\n" * 50_000), "part.gz cannot be read as libsvm"),
+        ("text/csv", bz2.compress(b"1,2\n" * 50_000), "part.gz (holds text|cannot be read as CSV)"),
+        ("text/libsvm", gzip.compress(b"1 0:2\n" * 500_000), "exceeds the limit once decompressed"),
+        ("text/libsvm", gzip.compress(b"1 0:" + b"2" * 1_500_000), "A row of part.gz is longer than 1 MB"),
+    ],
+    ids=["damaged CSV", "damaged libsvm", "bzip2 libsvm", "bzip2 CSV", "too many bytes", "too long a line"],
+)
+def test_what_is_wrong_with_a_compressed_file_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_type: str, content: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(files, "_MOST_BYTES", 2 << 20)
+    monkeypatch.setattr(files, "_LONGEST_LINE", 10**6)
+    monkeypatch.setattr(files, "_BLOCK", 1 << 12)
+    (tmp_path / "channel").mkdir()
+    (tmp_path / "channel" / "part.gz").write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        read(tmp_path / "channel", content_type, tmp_path / "scratch")
+
+
+def written(content_type: str, x: np.ndarray, y: np.ndarray, codec: str = "snappy") -> bytes:
+    """A file of these rows; Parquet's own compression is `codec`."""
     table, body = np.column_stack([y, x]), io.BytesIO()
     if content_type == recordio.MEDIA_TYPE:
         return recordio.write(recordio.Table(x, y))
     if content_type == "application/x-parquet":
-        parquet.write_table(pa.table({str(i): column for i, column in enumerate(table.T)}), body)
+        columns = {str(i): column for i, column in enumerate(table.T)}
+        parquet.write_table(pa.table(columns), body, compression=codec)
     elif content_type == "text/csv":
         np.savetxt(body, table, delimiter=",", fmt="%g")
     else:
@@ -219,6 +283,27 @@ def test_rows_that_come_piece_by_piece_teach_the_same(
     assert pieces["test:objective_loss"] == pytest.approx(whole["test:objective_loss"], rel=0.1, abs=0.01)
     assert arrays["weights"] != pytest.approx(whole_arrays["weights"], rel=1e-12)  # mixed otherwise
     assert not list((tmp_path / "pieces" / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("width", [10, 500])
+def test_wide_rows_are_mixed_like_narrow_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    rows = 6000
+    monkeypatch.setattr(linear_rows, "CELLS", cells := 20_000)
+    monkeypatch.setattr(linear_rows, "_PIECE", 16)
+    labels = np.arange(rows, dtype=np.float32)
+    x = Features(np.tile(labels[:, None], width), np.empty((rows, 0), np.int32), [str(i) for i in range(width)], [], [])
+    features.write(tmp_path / "rows", [x])
+    part = labelled.Labelled(Selection(Features.load(tmp_path / "rows"), None, tmp_path), width, labels)
+    parameters = linear_parameters.parse({"predictor_type": "regressor", "normalize_label": "false"})
+    scaling = linear_rows.Scaling(np.zeros(width), np.ones(width), np.empty(0), 0.0, 1.0)
+    pieces = list(linear_rows.Rows("train", part, scaling, parameters).mixed(np.random.default_rng(0)))
+    assert sorted(np.concatenate([piece.y for piece in pieces])) == labels.tolist()
+    for piece in pieces:
+        assert piece.x.size <= cells
+        assert (piece.x == piece.y[:, None]).all()
+    for piece in pieces[:-1]:  # what is left for the last may be little
+        assert np.ptp(piece.y) > rows / 2
+        assert abs(piece.y.mean() - rows / 2) < rows / 4
 
 
 def test_what_large_channels_miss_is_told_like_that_of_small_ones(

@@ -29,7 +29,8 @@ def let_go() -> int:
 def _clean() -> Iterator[tuple[int, int, int]]:
     """Start, length and resident bytes of each mapping of a file that is read-only, with no page of its own.
 
-    A library's relocated data are read-only too, and theirs alone: they can't be read from the file again.
+    A library's relocated data are read-only too, and theirs alone: they can't be read from the file again. In memory
+    they count as anonymous, else as swap, which the kernel tells last of these.
     """
     try:
         lines = _SMAPS.read_text().splitlines()
@@ -37,13 +38,17 @@ def _clean() -> Iterator[tuple[int, int, int]]:
         return
     start = length = resident = 0
     eligible = False
+    own = True
     for line in lines:
         name, *words = line.split()
         if not name.endswith(":"):
             first, end = (int(address, 16) for address in name.split("-"))
             start, length = first, end - first
             eligible = words[0] in ("r-xp", "r--p") and len(words) > 4 and words[4].startswith("/")
+            own = True
         elif name == "Rss:":
             resident = int(words[0]) << 10
-        elif name == "Anonymous:" and eligible and words[0] == "0" and resident:
+        elif name == "Anonymous:":
+            own = words[0] != "0"
+        elif name == "Swap:" and eligible and not own and words[0] == "0" and resident:
             yield start, length, resident

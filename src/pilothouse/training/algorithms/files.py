@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pilothouse.contract import recordio
+from pilothouse.data.decompress import DataStream
 from pilothouse.data.selection import BLOCK_CELLS
 from pilothouse.errors import DataError
 
@@ -20,6 +23,10 @@ RECORDIO = recordio.MEDIA_TYPE
 
 _BLOCK = 8 << 20
 _BUFFER = 1 << 20
+_LONGEST_LINE = 250 * 10**6
+_MOST_BYTES = 100 * 10**9
+"""What a compressed file may hold: a small one may stand for any number of bytes."""
+
 _WIDEST = 2**31 - 1
 _ILL_CONVERTED = re.compile(r"In CSV column #(\d+):.* conversion error")
 
@@ -29,20 +36,21 @@ Array = Any
 def tables(path: Path, kind: str) -> Iterator[Array]:
     """float32 [rows, columns], NaN where a value is missing; `kind` is CSV (without a header), PARQUET or RECORDIO.
 
-    `DataError` if the file is something else.
+    CSV and RECORDIO may be gzipped. `DataError` if the file is something else.
     """
     return {CSV: _csv, PARQUET: _parquet, RECORDIO: _recordio}[kind](path)
 
 
 def sparse_rows(path: Path) -> Iterator[tuple[Any, Array]]:
-    """The rows of a libsvm file, float32 CSR matrices of no certain width, and their labels. `DataError` as above."""
+    """The rows of a libsvm file, float32 CSR matrices of no certain width, and their labels; it may be gzipped.
+
+    `DataError` as above.
+    """
     from sklearn.datasets import load_svmlight_file
 
-    for start in range(0, path.stat().st_size, _BLOCK):
+    for lines in _lines(path):
         try:
-            x, labels = load_svmlight_file(
-                str(path), n_features=_WIDEST, dtype=np.float32, zero_based=True, offset=start, length=_BLOCK
-            )
+            x, labels = load_svmlight_file(io.BytesIO(lines), n_features=_WIDEST, dtype=np.float32, zero_based=True)
         except (ValueError, UnicodeDecodeError) as error:
             raise DataError(
                 f"{path.name} cannot be read as libsvm: {error}. Set ContentType if it is text/csv."
@@ -52,19 +60,42 @@ def sparse_rows(path: Path) -> Iterator[tuple[Any, Array]]:
             yield x, labels
 
 
+@contextmanager
+def _plain(path: Path) -> Iterator[io.BufferedReader]:
+    """The bytes of a file, without gzip if it has that; no more of a compressed one than `_MOST_BYTES`."""
+    with path.open("rb") as raw:
+        most = max(_MOST_BYTES, path.stat().st_size)
+        yield io.BufferedReader(DataStream(raw, path.name, declared=False, limit=most), _BUFFER)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Whole lines, some 8 MB at a time, to the end of the file."""
+    with _plain(path) as stream:
+        while block := stream.read(_BLOCK):
+            rest = stream.readline(_LONGEST_LINE)
+            if len(rest) == _LONGEST_LINE:
+                raise DataError(
+                    f"A row of {path.name} is longer than {_LONGEST_LINE / 1e6:.0f} MB. Give each row a line."
+                )
+            yield block + rest
+
+
 def _csv(path: Path) -> Iterator[Array]:
     import pyarrow as pa
     from pyarrow import csv
 
     reading = csv.ReadOptions(autogenerate_column_names=True, block_size=_BLOCK, use_threads=False)
     try:
-        with csv.open_csv(path, read_options=reading) as reader:
-            fields = list(reader.schema)
+        with _plain(path) as stream:
+            if not stream.peek(1):
+                return
+            with csv.open_csv(stream, read_options=reading) as reader:
+                fields = list(reader.schema)
         _check_numbers(fields, path)
         # Numbers that are whole in the first block need not be so later.
         types = {field.name: field.type if pa.types.is_boolean(field.type) else pa.float64() for field in fields}
         converting = csv.ConvertOptions(column_types=types)
-        with csv.open_csv(path, read_options=reading, convert_options=converting) as reader:
+        with _plain(path) as stream, csv.open_csv(stream, reading, convert_options=converting) as reader:
             for batch in reader:
                 yield _numbers(batch)
     except pa.ArrowInvalid as error:
@@ -91,7 +122,7 @@ def _parquet(path: Path) -> Iterator[Array]:
 
 def _recordio(path: Path) -> Iterator[Array]:
     try:
-        with path.open("rb") as stream:
+        with _plain(path) as stream:
             for table in recordio.tables(stream, BLOCK_CELLS):
                 if table.labels is None:
                     raise DataError(f"The records of {path.name} have no label. Give each of them one.")

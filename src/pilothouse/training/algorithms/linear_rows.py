@@ -18,7 +18,10 @@ CELLS = 8 << 20
 """Values of the rows that are in memory, and are mixed with each other, at a time: 64 MB."""
 
 _PIECE = 4096
-"""Neighbouring rows that are read together when rows are mixed."""
+"""Most neighbouring rows that are read together when rows are mixed."""
+
+_PIECES = 32
+"""Least pieces that are mixed with each other, where so many rows have room."""
 
 Array = Any
 
@@ -87,11 +90,12 @@ class Rows:
             yield self._all
             return
         count = len(self._part.labels)
-        pieces = random.permutation(-(-count // _PIECE))
-        together = max(1, self._together // _PIECE)
+        size = max(1, min(_PIECE, self._together // _PIECES))
+        pieces = random.permutation(-(-count // size))
+        together = self._together // size
         for start in range(0, len(pieces), together):
-            chosen = np.sort(pieces[start : start + together]) * _PIECE
-            rows = np.concatenate([np.arange(first, min(first + _PIECE, count)) for first in chosen])
+            chosen = np.sort(pieces[start : start + together]) * size
+            rows = np.concatenate([np.arange(first, min(first + size, count)) for first in chosen])
             yield self._ready(rows, self._part.rows.take(rows).whole())
 
     @property
