@@ -26,6 +26,7 @@ SHOWN = 256
 
 WORDS = [
     *("a", "a" * 20, "ab", "AB", "1K", "Y", "p1", "a/b", "/a", "s3://bucket/key", "fs-01234567", "mig-1g.5gb", "sg-1"),
+    "000000000000",
     "arn:aws:iam::000000000000:role/PilothouseRole",
     "arn:aws:lambda:us-east-1:000000000000:function:f",
     "arn:aws:sns:us-east-1:000000000000:topic",
