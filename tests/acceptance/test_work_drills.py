@@ -207,7 +207,7 @@ def test_a_finished_job_leaves_its_log_and_no_scratch(server: ToyServer, tmp_pat
     server.create("Job", tmp_path / "traces", steps=STEPS)
     job = server.finished("Job")
     assert job.state["ToySecondaryStatus"] == "Completed"
-    messages = [event.message for event in server.store.log_events("/toy/jobs", "Job/job")]
+    messages = [event.message for event in server.store.logs.events("/toy/jobs", "Job/job")]
     assert messages == ["all steps are done"]
     folder = server.home / "work" / KIND / "job"
     eventually(lambda: [path.name for path in folder.iterdir()] == ["job.log"])
@@ -225,7 +225,7 @@ def test_a_job_that_cannot_go_on_fails_with_its_reason(server: ToyServer, tmp_pa
 def test_a_bug_fails_the_job_with_the_traceback_in_its_log(server: ToyServer, tmp_path: Path) -> None:
     server.create("buggy", tmp_path / "traces", behaviour="crash")
     assert server.finished("buggy").state["FailureReason"] == "InternalServerError: KeyError: 'a bug'"
-    messages = [event.message for event in server.store.log_events("/toy/jobs", "buggy/job")]
+    messages = [event.message for event in server.store.logs.events("/toy/jobs", "buggy/job")]
     assert "Traceback" in messages[0]
 
 

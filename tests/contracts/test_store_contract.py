@@ -147,39 +147,39 @@ class TestTags:
 
 class TestLogs:
     def test_a_search_sorts_the_group_once_and_reads_messages_some_at_a_time(self, store: Store) -> None:
-        store.append_log("g", "s", [(float(number % 50), str(number)) for number in range(2500)])
+        store.logs.append("g", "s", [(float(number % 50), str(number)) for number in range(2500)])
         statements: list[str] = []
         sqlalchemy.event.listen(
             store.database.engine, "before_cursor_execute", lambda _, __, text, *___: statements.append(text)
         )
-        found = [int(event.message) for _, event in store.search_log(Streams("g"), limit=2200)]
+        found = [int(event.message) for _, event in store.logs.search(Streams("g"), limit=2200)]
         assert found == sorted(range(2500), key=lambda number: (number % 50, number))[:2200]
         reads = [("ORDER BY" in text, "message" in text) for text in statements if "log_events" in text]
         assert reads == [(True, False), (False, True), (False, True), (False, True)]
 
     def test_lines_are_read_back_in_order_from_either_end(self, store: Store) -> None:
-        store.append_log("g", "s/one", ["a", (5.0, "b"), "c"])
-        store.append_log("g", "s/two", ["z"])
-        events = store.log_events("g", "s/one")
+        store.logs.append("g", "s/one", ["a", (5.0, "b"), "c"])
+        store.logs.append("g", "s/two", ["z"])
+        events = store.logs.events("g", "s/one")
         assert [event.message for event in events] == ["a", "b", "c"]
         assert events[1].timestamp == 5.0
-        assert [e.message for e in store.log_events("g", "s/one", limit=2)] == ["b", "c"]
-        assert [e.message for e in store.log_events("g", "s/one", limit=2, from_head=True)] == ["a", "b"]
-        assert [e.message for e in store.log_events("g", "s/one", after_seq=events[0].seq)] == ["b", "c"]
-        assert [e.message for e in store.log_events("g", "s/one", before_seq=events[2].seq)] == ["a", "b"]
-        assert [e.message for e in store.log_events("g", "s/one", start=4.0, end=6.0)] == ["b"]
-        found = list(store.search_log(Streams("g"), limit=2))
+        assert [e.message for e in store.logs.events("g", "s/one", limit=2)] == ["b", "c"]
+        assert [e.message for e in store.logs.events("g", "s/one", limit=2, from_head=True)] == ["a", "b"]
+        assert [e.message for e in store.logs.events("g", "s/one", after_seq=events[0].seq)] == ["b", "c"]
+        assert [e.message for e in store.logs.events("g", "s/one", before_seq=events[2].seq)] == ["a", "b"]
+        assert [e.message for e in store.logs.events("g", "s/one", start=4.0, end=6.0)] == ["b"]
+        found = list(store.logs.search(Streams("g"), limit=2))
         assert (found[0][0], found[0][1].message) == ("s/one", "b")
         after = Cursor(found[0][1].timestamp, found[0][1].seq)
-        assert len(list(store.search_log(Streams("g"), after=after))) == 3
-        assert list(store.search_log(Streams("g"), after=after, descending=True)) == []
-        assert [stream for stream, _ in store.search_log(Streams("g", ("s/two",)))] == ["s/two"]
-        assert [stream for stream, _ in store.search_log(Streams("g", prefix="s/t"))] == ["s/two"]
-        assert [event.message for _, event in store.search_log(Streams("g"), start=5.0, end=6.0)] == ["b"]
-        assert [group for group, _ in store.log_groups()] == ["g"]
-        assert names(store.log_streams("g")) == ["s/one", "s/two"]
-        assert names(store.log_streams("g", prefix="s/t")) == ["s/two"]
-        assert store.log_events("g", "ghost") == []
+        assert len(list(store.logs.search(Streams("g"), after=after))) == 3
+        assert list(store.logs.search(Streams("g"), after=after, descending=True)) == []
+        assert [stream for stream, _ in store.logs.search(Streams("g", ("s/two",)))] == ["s/two"]
+        assert [stream for stream, _ in store.logs.search(Streams("g", prefix="s/t"))] == ["s/two"]
+        assert [event.message for _, event in store.logs.search(Streams("g"), start=5.0, end=6.0)] == ["b"]
+        assert [group for group, _ in store.logs.groups()] == ["g"]
+        assert names(store.logs.streams("g")) == ["s/one", "s/two"]
+        assert names(store.logs.streams("g", prefix="s/t")) == ["s/two"]
+        assert store.logs.events("g", "ghost") == []
 
 
 class TestLeases:

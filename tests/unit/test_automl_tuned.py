@@ -343,8 +343,8 @@ def test_a_log_that_an_earlier_run_of_the_job_has_written_stays(job: Any, tmp_pa
     spec = READY[0].spec
     for outcome in (Outcome(result={"columns": 3}), Outcome(reason="It was stopped.")):
         steps.tell(job, "fit", told.of_pipeline(spec, outcome, tmp_path))
-    [stream] = job.store.log_streams(training_jobs.LOG_GROUP, "fit/algo-1-")
-    said = [event.message for event in job.store.log_events(training_jobs.LOG_GROUP, stream.name)]
+    [stream] = job.store.logs.streams(training_jobs.LOG_GROUP, "fit/algo-1-")
+    said = [event.message for event in job.store.logs.events(training_jobs.LOG_GROUP, stream.name)]
     assert said == [f"dpp0: {spec.describe()}", "a warning", "columns=3"]
     steps.tell(job, "no such job", ["nothing"])
 

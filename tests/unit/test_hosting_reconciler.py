@@ -237,9 +237,9 @@ def test_a_model_that_does_not_load_fails_the_endpoint_with_the_last_line_of_its
     assert "/aws/sagemaker/Endpoints/live" in row.state["FailureReason"]
     assert len(house.launcher.started) == 3
     group = hosting.log_group("live")
-    stream = house.store.log_streams(group)[0].name
+    stream = house.store.logs.streams(group)[0].name
     assert stream.startswith("AllTraffic/0-")
-    assert next(event.message for event in house.store.log_events(group, stream)) == "starting"
+    assert next(event.message for event in house.store.logs.events(group, stream)) == "starting"
 
 
 def test_an_archive_that_is_gone_or_broken_fails_the_endpoint(house: Installation) -> None:

@@ -294,7 +294,7 @@ def test_a_capture_that_cannot_be_stored_fails_no_request_and_is_told_in_the_log
     with Replica(sockets, "main") as replica:
         door.endpoint(replica, capture=CAPTURE)
         assert door.post("1,2")[0].status_code == 200
-    (event,) = door.store.log_events("/aws/sagemaker/Endpoints/live", "data-capture")
+    (event,) = door.store.logs.events("/aws/sagemaker/Endpoints/live", "data-capture")
     assert event.message.startswith("1 records could not be stored at s3://captured/below: ")
 
 

@@ -185,7 +185,7 @@ def test_a_deleted_job_is_a_lost_lease(job: Job, store: Store) -> None:
 
 def test_a_log_line_goes_to_the_jobs_stream(job: Job, store: Store) -> None:
     job.log("hello")
-    assert [event.message for event in store.log_events("/toys", "Toy/job")] == ["hello"]
+    assert [event.message for event in store.logs.events("/toys", "Toy/job")] == ["hello"]
 
 
 def test_a_stop_request_is_seen(job: Job, store: Store) -> None:
@@ -303,7 +303,7 @@ def test_a_bug_is_an_internal_error(job: Job, target: Callable[..., None], store
     target(lambda job: {}["missing"])
     conclude(job)
     assert job.refresh().state["FailureReason"] == "InternalServerError: KeyError: 'missing'"
-    assert "Traceback" in store.log_events("/toys", "Toy/job")[0].message
+    assert "Traceback" in store.logs.events("/toys", "Toy/job")[0].message
 
 
 def test_a_lost_lease_leaves_the_row_alone(

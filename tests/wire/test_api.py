@@ -39,7 +39,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 @pytest.fixture(scope="module", autouse=True)
 def known_log_group(api: Any) -> None:
     """A log group with one stream."""
-    api.context.store.append_log("/aws/sagemaker/Known", "stream", ["hello"])
+    api.context.store.logs.append("/aws/sagemaker/Known", "stream", ["hello"])
 
 
 def refusal(call: Callable[[], Any]) -> tuple[str, int, str]:
@@ -454,7 +454,7 @@ def test_a_signature_of_version_2_is_told_the_way_to_version_4(api: Any) -> None
 
 def test_logs_are_read_forward_and_backward(api: Any) -> None:
     group, logs = "/aws/sagemaker/TrainingJobs", api.client("logs")
-    api.context.store.append_log(group, "job/1", [(float(i), f"line {i}") for i in range(1, 8)])
+    api.context.store.logs.append(group, "job/1", [(float(i), f"line {i}") for i in range(1, 8)])
     names = {"logGroupName": group, "logStreamName": "job/1"}
 
     def page(**how: Any) -> tuple[list[str], str, str]:
@@ -471,7 +471,7 @@ def test_logs_are_read_forward_and_backward(api: Any) -> None:
     last, _, backward = page()
     assert last == list("567")
     assert page(nextToken=backward)[0] == list("234")
-    api.context.store.append_log(group, "job/1", ["line 8"])
+    api.context.store.logs.append(group, "job/1", ["line 8"])
     assert page(nextToken=forward)[0] == ["8"]
     timed = logs.get_log_events(**names, startTime=2000, endTime=4000, startFromHead=True)["events"]
     assert [event["timestamp"] for event in timed] == [2000, 3000]
@@ -480,8 +480,8 @@ def test_logs_are_read_forward_and_backward(api: Any) -> None:
 def test_log_streams_are_found_by_prefix_and_in_pages(api: Any) -> None:
     group, logs = "/aws/sagemaker/ProcessingJobs", api.client("logs")
     for number in range(5):
-        api.context.store.append_log(group, f"a/{number}", [(100.0 - number, "x")])
-    api.context.store.append_log(group, "b/0", [(1.0, "x")])
+        api.context.store.logs.append(group, f"a/{number}", [(100.0 - number, "x")])
+    api.context.store.logs.append(group, "b/0", [(1.0, "x")])
     pages = logs.get_paginator("describe_log_streams").paginate(
         logGroupName=group, logStreamNamePrefix="a/", PaginationConfig={"PageSize": 2}
     )
@@ -497,7 +497,7 @@ def test_log_streams_are_found_by_prefix_and_in_pages(api: Any) -> None:
 def test_events_are_found_across_streams_by_their_time_and_in_pages(api: Any) -> None:
     group, logs = "/aws/sagemaker/Searched", api.client("logs")
     for stream, first in (("a/1", 1.0), ("b/1", 1.5)):
-        api.context.store.append_log(group, stream, [(first + i, f"{stream} line {i}") for i in range(4)])
+        api.context.store.logs.append(group, stream, [(first + i, f"{stream} line {i}") for i in range(4)])
 
     def found(**how: Any) -> list[str]:
         pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group, **how)
@@ -516,7 +516,7 @@ def test_events_are_found_across_streams_by_their_time_and_in_pages(api: Any) ->
 def test_log_groups_are_found_by_name_and_in_pages(api: Any) -> None:
     logs = api.client("logs")
     for name in ("one", "two", "three"):
-        api.context.store.append_log(f"/groups/{name}", "stream", ["x"])
+        api.context.store.logs.append(f"/groups/{name}", "stream", ["x"])
 
     def found(**how: Any) -> list[str]:
         pages = logs.get_paginator("describe_log_groups").paginate(**how)

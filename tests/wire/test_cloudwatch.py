@@ -60,8 +60,8 @@ def measured(api: Any) -> None:
     """A training job, and what its program said."""
     store = api.context.store
     store.insert("training-job", "measured", JOB, status="Completed")
-    store.append_log(GROUP, "measured/algo-1", [(BEGIN + second, line) for second, line in POINTS])
-    store.append_log(GROUP, "measured-2/algo-1", [(BEGIN, "loss=100")])
+    store.logs.append(GROUP, "measured/algo-1", [(BEGIN + second, line) for second, line in POINTS])
+    store.logs.append(GROUP, "measured-2/algo-1", [(BEGIN, "loss=100")])
 
 
 def test_statistics_come_by_period(api: Any) -> None:

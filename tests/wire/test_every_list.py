@@ -313,12 +313,12 @@ def test_a_group_of_many_log_streams_is_walked_whatever_is_logged(house: House, 
     store, names = house.context.store, [f"job-{number:03}" for number in range(120)]
     for number, name in enumerate(names):
         house.now = START + number
-        store.append_log("/group", name, ["hello"])
+        store.logs.append("/group", name, ["hello"])
     request = {"logGroupName": "/group", "orderBy": order, "descending": descending}
     answer = house.call("DescribeLogStreams", request)
     seen = [stream["logStreamName"] for stream in answer["logStreams"]]
     assert len(seen) == 50
-    store.append_log("/group", "job-000-new", [(START + 0.5, "hello")])
+    store.logs.append("/group", "job-000-new", [(START + 0.5, "hello")])
     while answer["nextToken"] is not None:
         answer = house.call("DescribeLogStreams", {**request, "limit": 7, "nextToken": answer["nextToken"]})
         seen += [stream["logStreamName"] for stream in answer["logStreams"]]
@@ -327,10 +327,10 @@ def test_a_group_of_many_log_streams_is_walked_whatever_is_logged(house: House, 
 
 
 def test_log_events_go_on_where_they_ended_whatever_is_logged(house: House) -> None:
-    house.context.store.append_log("/group", "stream", [f"line {number}" for number in range(10)])
+    house.context.store.logs.append("/group", "stream", [f"line {number}" for number in range(10)])
     request = {"logGroupName": "/group", "logStreamName": "stream"}
     first = house.call("GetLogEvents", {**request, "startFromHead": True, "limit": 4})
-    house.context.store.append_log("/group", "stream", ["line 10", "line 11"])
+    house.context.store.logs.append("/group", "stream", ["line 10", "line 11"])
     rest = house.call("GetLogEvents", {**request, "nextToken": first["nextForwardToken"]})
     messages = [event["message"] for event in first["events"] + rest["events"]]
     assert messages == [f"line {number}" for number in range(12)]
@@ -343,7 +343,7 @@ def test_a_search_of_many_events_goes_on_where_it_ended(house: House, monkeypatc
     monkeypatch.setattr(logs, "MOST_BYTES", 80)
     for number in range(60):
         line = f"needle {number}" if number >= 40 else "hay"
-        house.context.store.append_log("/group", f"stream-{number % 3}", [(START + number // 2, line)])
+        house.context.store.logs.append("/group", f"stream-{number % 3}", [(START + number // 2, line)])
     request, pages = {"logGroupName": "/group", "filterPattern": "needle"}, []
     token = None
     while not pages or token is not None:
@@ -357,7 +357,7 @@ def test_a_search_of_many_events_goes_on_where_it_ended(house: House, monkeypatc
 
 def test_a_search_that_takes_long_ends_and_goes_on_where_it_ended(house: House) -> None:
     """Each look at the clock takes a second here, so that five lines fill a call."""
-    house.context.store.append_log("/group", "stream", [(START + number, f"hay {number % 8}") for number in range(16)])
+    house.context.store.logs.append("/group", "stream", [(START + number, f"hay {number % 8}") for number in range(16)])
     ticks, pages = itertools.count(), []
     token: Row = {}
     while not pages or token["nextToken"]:

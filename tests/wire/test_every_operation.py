@@ -154,8 +154,8 @@ def data(api: Any) -> None:
     objects.create_bucket("oracle")
     objects.put("oracle", "data/train.csv", io.BytesIO(b"x,y\n1,a\n"))
     objects.put("oracle", "model.tar.gz", b"archive")
-    store.append_log("/aws/sagemaker/AutoMLJobs", "one/job", ["Starting"])
-    store.append_log("/aws/sagemaker/TrainingJobs", "other/algo-1", ["[0]#011train-rmse:0.5"])
+    store.logs.append("/aws/sagemaker/AutoMLJobs", "one/job", ["Starting"])
+    store.logs.append("/aws/sagemaker/TrainingJobs", "other/algo-1", ["[0]#011train-rmse:0.5"])
 
 
 def written_by_the_job(store: Any) -> None:

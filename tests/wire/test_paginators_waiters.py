@@ -126,8 +126,8 @@ def filled(api: Any) -> Any:
         store.insert("candidate", f"candidate-{number}", {}, status="Completed", parent=("automl-job", "item-0"))
         parent = ("hyper-parameter-tuning-job", "item-0")
         store.insert("training-job", f"trial-{number}", {}, status="Completed", state=trial, parent=parent)
-        store.append_log("/aws/sagemaker/TrainingJobs", f"job/{number}", ["a line"])
-        store.append_log(f"/aws/sagemaker/Endpoints/item-{number}", "main/0", ["a line"])
+        store.logs.append("/aws/sagemaker/TrainingJobs", f"job/{number}", ["a line"])
+        store.logs.append(f"/aws/sagemaker/Endpoints/item-{number}", "main/0", ["a line"])
     store.add_tags(ARN, {f"key-{number}": "value" for number in range(ITEMS)})
     for case in CASES:
         if case.acceptor.matcher == "path":

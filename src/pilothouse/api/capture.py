@@ -89,6 +89,6 @@ class Recorder:
     def _tell(self, endpoint: str, line: str) -> None:
         log.warning("data capture failed", endpoint=endpoint, reason=line)
         try:
-            self._context.store.append_log(hosting.log_group(endpoint), "data-capture", [line])
+            self._context.store.logs.append(hosting.log_group(endpoint), "data-capture", [line])
         except PilothouseError as error:
             log.warning("an endpoint's log could not be written", endpoint=endpoint, reason=error.message)

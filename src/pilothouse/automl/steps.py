@@ -98,8 +98,8 @@ def tell(job: Job, name: str, lines: Iterable[str]) -> None:
     if row is None:
         return
     stream = f"{name}/algo-1-{int(row.state['TrainingStartTime'])}"
-    if not job.store.log_events(training_jobs.LOG_GROUP, stream, limit=1):
-        job.store.append_log(training_jobs.LOG_GROUP, stream, list(lines))
+    if not job.store.logs.events(training_jobs.LOG_GROUP, stream, limit=1):
+        job.store.logs.append(training_jobs.LOG_GROUP, stream, list(lines))
 
 
 def end_open(job: Job, reason: str) -> None:

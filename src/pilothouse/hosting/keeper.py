@@ -129,7 +129,7 @@ class Keeper:
             label=f"serve {place.endpoint}",
         )
         group, stream = hosting.log_group(place.endpoint), f"{place.variant}/{place.index}-{token}"
-        tail = Tail(log, lambda lines: self._shop.store.append_log(group, stream, lines))
+        tail = Tail(log, lambda lines: self._shop.store.logs.append(group, stream, lines))
         return _Run(self._shop.launcher.launch(program), path, tail)
 
     def _await_start(self, starting: Future[_Run]) -> None:

@@ -38,7 +38,7 @@ def filter_log_events(
     found: list[dict[str, Any]] = []
     read = size = 0
     give_up: float | None = None
-    events = context.store.search_log(
+    events = context.store.logs.search(
         streams,
         start=_bound(request.get("startTime"), -_HALF_A_MILLISECOND),
         end=_bound(request.get("endTime"), _HALF_A_MILLISECOND),
@@ -69,7 +69,7 @@ def describe_log_groups(context: Context, request: dict[str, Any]) -> dict[str, 
     wanted = [logs.name_of(identifier) for identifier in request.get("logGroupIdentifiers", ())]
     groups = [
         (name, made)
-        for name, made in context.store.log_groups()
+        for name, made in context.store.logs.groups()
         if name.startswith(prefix) and part in name.lower() and (not wanted or name in wanted)
     ]
     page, token = paging.slice(
@@ -83,7 +83,7 @@ def _streams(context: Context, request: dict[str, Any]) -> Streams:
     prefix = request.get("logStreamNamePrefix")
     if names and prefix:
         raise ValidationError("logStreamNames and logStreamNamePrefix cannot both be given. Leave one of them out.")
-    if not context.store.log_streams(group, limit=1):
+    if not context.store.logs.streams(group, limit=1):
         raise ResourceNotFound("The specified log group does not exist.")
     for name in names or ():
         logs.check_stream(context, group, name)

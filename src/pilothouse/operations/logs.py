@@ -29,7 +29,7 @@ def describe_log_streams(context: Context, request: dict[str, Any]) -> dict[str,
 
     def streams(after: Cursor | None, limit: int) -> list[LogStream]:
         descending = request.get("descending", False)
-        return context.store.log_streams(group, prefix, limit, after, order=order, descending=descending)
+        return context.store.logs.streams(group, prefix, limit, after, order=order, descending=descending)
 
     page, token = paging.walk(
         streams,
@@ -38,7 +38,7 @@ def describe_log_streams(context: Context, request: dict[str, Any]) -> dict[str,
         numeric=order == "last_event",
         default_limit=_MOST_STREAMS,
     )
-    if not page and not context.store.log_streams(group, limit=1):
+    if not page and not context.store.logs.streams(group, limit=1):
         raise ResourceNotFound("The specified log group does not exist.")
     return {"logStreams": [_stream(context, group, stream) for stream in page], "nextToken": token}
 
@@ -48,7 +48,7 @@ def get_log_events(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     group, name = group_of(request), request["logStreamName"]
     check_stream(context, group, name)
     direction, seq = _place(request)
-    events = context.store.log_events(
+    events = context.store.logs.events(
         group,
         name,
         after_seq=seq if direction == "f" else None,
@@ -78,7 +78,7 @@ def name_of(identifier: str) -> str:
 
 def check_stream(context: Context, group: str, name: str) -> None:
     """`ResourceNotFound` if the group has no stream of that name."""
-    if not any(stream.name == name for stream in context.store.log_streams(group, name)):
+    if not any(stream.name == name for stream in context.store.logs.streams(group, name)):
         raise ResourceNotFound("The specified log stream does not exist.")
 
 

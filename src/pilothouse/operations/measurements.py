@@ -70,7 +70,7 @@ def points(context: Context, host: str, metric: str, start: float, end: float) -
     if metric not in definitions:
         return
     expression = compiled(metric, definitions[metric])
-    for stream in context.store.log_streams(LOG_GROUP, f"{row.name}/"):
+    for stream in context.store.logs.streams(LOG_GROUP, f"{row.name}/"):
         for at, line in _lines(context, stream.name, start, end):
             for match in expression.finditer(line):
                 value = number(match.group(1))
@@ -81,7 +81,7 @@ def points(context: Context, host: str, metric: str, start: float, end: float) -
 def _lines(context: Context, stream: str, start: float, end: float) -> Iterator[tuple[float, bytes]]:
     after = 0
     while True:
-        events = context.store.log_events(
+        events = context.store.logs.events(
             LOG_GROUP, stream, after_seq=after, start=start, end=end, limit=_PAGE, from_head=True
         )
         yield from ((event.timestamp, event.message.encode()) for event in events)

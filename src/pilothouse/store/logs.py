@@ -32,7 +32,7 @@ class LogStream:
     seq: int
 
     def cursor(self, order: StreamOrder = "name") -> Cursor:
-        """Where this stream stands in a list in this order; `log_streams(after=…)` goes on behind it."""
+        """Where this stream stands in a list in this order; `Logs.streams(after=…)` goes on behind it."""
         return Cursor(self.name if order == "name" else self.last_event_at or 0.0, self.seq)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack, overload
 
@@ -14,7 +14,7 @@ from pilothouse.errors import ResourceInUse, ResourceNotFound
 from pilothouse.store import schema, statements
 from pilothouse.store.engine import Database
 from pilothouse.store.leases import Lease, Leases, guard, progressed
-from pilothouse.store.logs import LogEvent, Logs, LogStream, Message, StreamOrder, Streams
+from pilothouse.store.logs import Logs
 from pilothouse.store.resource import (
     Cursor,
     NewResource,
@@ -31,7 +31,7 @@ from pilothouse.store.steps import Steps
 from pilothouse.store.tables import resources
 from pilothouse.store.tables import tags as tags_table
 
-__all__ = ["Cursor", "LogEvent", "LogStream", "NewResource", "Resource", "Sort", "Store"]
+__all__ = ["Cursor", "NewResource", "Resource", "Sort", "Store"]
 
 
 class Filters(TypedDict, total=False):
@@ -71,6 +71,11 @@ class Store:
     def steps(self) -> Steps:
         """What jobs have done."""
         return self._steps
+
+    @property
+    def logs(self) -> Logs:
+        """What jobs and endpoints said."""
+        return self._logs
 
     def migrate(self) -> None:
         """Make the tables, or bring older ones up to date; quick if there is nothing to do."""
@@ -258,66 +263,6 @@ class Store:
         """Take tags away; keys that are not there do not matter. `ResourceNotFound` if there is no such resource."""
         with self.database.write() as connection:
             connection.execute(statements.untagged(_owner(connection, arn).seq, keys))
-
-    # Logs
-
-    def append_log(self, group: str, stream: str, messages: Sequence[Message]) -> None:
-        """See `Logs.append`."""
-        self._logs.append(group, stream, messages)
-
-    def log_streams(
-        self,
-        group: str,
-        prefix: str | None = None,
-        limit: int = 50,
-        after: Cursor | None = None,
-        *,
-        order: StreamOrder = "name",
-        descending: bool = False,
-    ) -> list[LogStream]:
-        """See `Logs.streams`."""
-        return self._logs.streams(group, prefix, limit, after, order=order, descending=descending)
-
-    def log_events(
-        self,
-        group: str,
-        stream: str,
-        *,
-        after_seq: int | None = None,
-        before_seq: int | None = None,
-        start: float | None = None,
-        end: float | None = None,
-        limit: int = 10000,
-        from_head: bool = False,
-    ) -> list[LogEvent]:
-        """See `Logs.events`."""
-        return self._logs.events(
-            group,
-            stream,
-            after_seq=after_seq,
-            before_seq=before_seq,
-            start=start,
-            end=end,
-            limit=limit,
-            from_head=from_head,
-        )
-
-    def log_groups(self) -> list[tuple[str, float]]:
-        """See `Logs.groups`."""
-        return self._logs.groups()
-
-    def search_log(
-        self,
-        streams: Streams,
-        *,
-        start: float | None = None,
-        end: float | None = None,
-        after: Cursor | None = None,
-        limit: int = 1000,
-        descending: bool = False,
-    ) -> Iterator[tuple[str, LogEvent]]:
-        """See `Logs.search`."""
-        return self._logs.search(streams, start=start, end=end, after=after, limit=limit, descending=descending)
 
     # Inside
 

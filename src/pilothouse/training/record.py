@@ -110,7 +110,7 @@ class Record:
 
     def log(self, stream: str, lines: Sequence[Message]) -> None:
         """Adds lines to a stream of the job."""
-        self._job.store.append_log(LOG_GROUP, f"{self.name}/{stream}", lines)
+        self._job.store.logs.append(LOG_GROUP, f"{self.name}/{stream}", lines)
 
     def _move(self, status: str, at: float, message: str | None = None) -> None:
         if self._transitions and self._transitions[-1]["Status"] == status:

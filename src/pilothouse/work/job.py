@@ -125,7 +125,7 @@ class Job:
     def log(self, message: str) -> None:
         """Adds a line to the job's log stream, which API clients can read, and to the process log."""
         self._journal.info(message)
-        self.store.append_log(self.kind.log_group, f"{self.name}/job", [message])
+        self.store.logs.append(self.kind.log_group, f"{self.name}/job", [message])
 
     @property
     def stop_requested(self) -> bool:

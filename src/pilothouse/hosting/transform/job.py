@@ -131,7 +131,7 @@ class Transform:
                 spec,
                 (sockets, job.directory),
                 start=job.start,
-                ship=lambda token, lines: job.store.append_log(LOG_GROUP, f"{job.name}/{token}", lines),
+                ship=lambda token, lines: job.store.logs.append(LOG_GROUP, f"{job.name}/{token}", lines),
                 go_on=self._go_on,
             ) as worker:
                 yield worker
