@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pilothouse.contract.scrape import Point
+from pilothouse.whole_file import write_whole
 
 VERBATIM = 10_000
 """So many points of a metric are kept one by one; after those, one a second and the last."""
@@ -100,7 +101,7 @@ class EventReader:
 
     def passed(self) -> None:
         """Notes that all that was read has arrived where it belongs."""
-        self._place.write_text(str(self._offset))
+        write_whole(self._place, str(self._offset))
 
     def rewind(self) -> None:
         """Reads all anew."""

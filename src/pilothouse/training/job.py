@@ -25,6 +25,7 @@ from pilothouse.training.outcome import Outcome
 from pilothouse.training.record import Record
 from pilothouse.training.runs import Runs
 from pilothouse.training.task import StopRequested
+from pilothouse.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pilothouse.work.job import Job
@@ -151,7 +152,7 @@ class Training:
             elif not path.name.endswith(".log") and not path.name.startswith("failpoint-"):
                 path.unlink()
         self._directory.mkdir(parents=True, exist_ok=True)
-        mark.write_text(mine)
+        write_whole(mark, mine)
 
     def _download(self) -> None:
         """Brings in what the program needs; what an earlier attempt brought is not fetched again."""

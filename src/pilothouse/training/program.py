@@ -26,6 +26,7 @@ from pilothouse.errors import LaunchFailed
 from pilothouse.launch import confined, headcount
 from pilothouse.training.documents import END, EVENTS, SECONDS, Command, End, Task
 from pilothouse.training.events import EventWriter, now
+from pilothouse.whole_file import write_whole
 
 _CHUNK = 256 << 10
 _LOOK = 0.05
@@ -44,10 +45,7 @@ def main(task: dict[str, Any]) -> None:
     confined.limit(keeper.task.limits)
     headcount.bound(keeper.task.limits.tasks)
     end = keeper.run()
-    path = Path(keeper.task.directory) / END
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asdict(end)))
-    temporary.rename(path)
+    write_whole(Path(keeper.task.directory) / END, json.dumps(asdict(end)))
 
 
 class _Keeper:
@@ -207,7 +205,7 @@ class _Keeper:
             self._destroy()
 
     def _beat(self) -> None:
-        (self._directory / SECONDS).write_text(f"{self._elapsed():.3f}")
+        write_whole(self._directory / SECONDS, f"{self._elapsed():.3f}")
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._started

@@ -14,6 +14,7 @@ from pilothouse.training.events import EventReader
 from pilothouse.training.instances import Instance
 from pilothouse.training.outcome import Verdict
 from pilothouse.training.record import Record
+from pilothouse.whole_file import write_whole
 
 LOG = "keeper.log"
 OnPoint = Callable[[str, float, float], None]
@@ -37,7 +38,7 @@ class Run:
         """Makes the folder of a run that begins `at`, in epoch seconds."""
         for instance in instances:
             (folder / instance.host.name).mkdir(parents=True)
-        (folder / _BEGUN).write_text(str(at))
+        write_whole(folder / _BEGUN, str(at))
         return cls(folder, instances, record)
 
     def start(self, start: Callable[[Instance, Path], Process]) -> None:
@@ -70,7 +71,7 @@ class Run:
 
     def fail(self, reason: str) -> None:
         """Asks the programs to end, since the job has failed for this `reason`."""
-        (self._folder / _FAULT).write_text(reason)
+        write_whole(self._folder / _FAULT, reason)
         if not self._is_ending:
             self.end()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pilothouse.tuning.stopping import Advice
+from pilothouse.whole_file import write_whole
 
 Report = Callable[[int, float], Advice]
 Failpoint = Callable[[str, str], None]
@@ -43,9 +44,7 @@ class Listener:
             self._failpoint(step, "before")
             recorded = {"result": do(), "reports": self.reports}
             self._failpoint(step, "unrecorded")
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(recorded))
-            temporary.rename(path)
+            write_whole(path, json.dumps(recorded))
             self._failpoint(step, "after")
         self.reports = list(recorded["reports"])
         result: dict[str, Any] = recorded["result"]
