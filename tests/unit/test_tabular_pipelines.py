@@ -16,6 +16,7 @@ from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.profile import profile
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.tabular.pipelines import pipeline as pipelines
+from pilothouse.problems.tabular.pipelines.effects import Effects, Lessons
 from pilothouse.problems.tabular.pipelines.menu import Kinds, menu
 from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline, PipelineSpec
 
@@ -108,6 +109,74 @@ def test_the_commonest_levels_have_columns_and_the_others_a_share() -> None:
     share = matrix[:, pipeline.names.index("code:share")]
     column = x.categorical[:, x.categorical_names.index("code")]
     np.testing.assert_allclose(np.exp(share[0]), np.mean(column == column[0]), rtol=1e-6)
+
+
+def lessons(classes: int, rows: int = 3000) -> Lessons:
+    """A category of six levels and one of twelve, of which one is rare; the target depends on the first."""
+    x, _, _ = features(30, text=False)
+    rng = np.random.default_rng(0)
+    codes = np.column_stack([rng.integers(0, 6, rows), rng.integers(1, 12, rows)]).astype(np.int32)
+    codes[:50, 1] = 12
+    y = codes[:, 0] / 2 + rng.normal(size=rows)
+    y = y if not classes else np.digitize(y, np.quantile(y, np.arange(1, classes) / classes))
+    return Lessons(replace(x.take(np.zeros(rows, int)), categorical=codes, cardinalities=[6, 13]), y, classes)
+
+
+def test_effects_are_how_the_outcomes_of_a_level_differ_from_all() -> None:
+    told = lessons(0)
+    effects = Effects.fit(told, 0)
+    assert effects.names == ["colour:effect", "code:effect"]
+    found = effects.transform(told.x)
+    codes, y = told.x.categorical, told.y
+    for level in range(6):
+        mine = y[codes[:, 0] == level]
+        expected = (mine.sum() + 20 * y.mean()) / (len(mine) + 20) - y.mean()
+        np.testing.assert_allclose(found[codes[:, 0] == level, 0], expected / y.std(), rtol=1e-5)
+    assert not found[:50, 1].any()  # a level of fifty rows says nothing
+    assert found[50:, 1].all()
+    assert Effects.fit(told, 5).names == ["code:effect"]
+
+
+def test_effects_of_classes_are_differences_of_log_odds() -> None:
+    two, three, many = lessons(2), lessons(3), lessons(11)
+    codes = two.x.categorical[:, 0]
+    share = (two.y[codes == 5].sum() + 20 * two.y.mean()) / ((codes == 5).sum() + 20)
+    expected = np.log(share / (1 - share)) - np.log(two.y.mean() / (1 - two.y.mean()))
+    np.testing.assert_allclose(Effects.fit(two, 0).transform(two.x)[codes == 5, 0], expected, rtol=1e-5)
+    assert Effects.fit(three, 0).names == [f"{name}:effect{i}" for name in ("colour", "code") for i in range(3)]
+    assert Effects.fit(many, 0).names == []
+
+
+def test_effects_count_weights_and_stay_few() -> None:
+    told = lessons(10)
+    assert Effects.fit(told, 0).names == [f"{name}:effect{i}" for name in ("colour", "code") for i in range(10)]
+    wide = replace(told.x, categorical=np.tile(told.x.categorical, 3), cardinalities=[6, 13] * 3)
+    wide = replace(wide, categorical_names=list("abcdef"))
+    names = Effects.fit(replace(told, x=wide), 0).names
+    assert sorted({name[0] for name in names}) == ["b", "d", "f"]
+    plain = lessons(0)
+    only = plain.x.categorical[:, 0] == 3
+    weighted = Effects.fit(replace(plain, w=np.where(only, 1.0, 1e-9)), 0).transform(plain.x)
+    assert abs(weighted[only, 0]).max() < 1e-6  # all that counts is of this level
+
+
+def test_a_pipeline_with_effects_is_the_same_after_a_save(tmp_path: Path) -> None:
+    told = lessons(3)
+    spec = PipelineSpec("dpp0", "linear-learner", "robust", one_hot=4, effects=True)
+    pipeline = DataPipeline.fit(spec, told.x, lessons=told)
+    assert [name for name in pipeline.names if "effect" in name] == [
+        f"{c}:effect{i}" for c in ("colour", "code") for i in range(3)
+    ]
+    pipeline.save(tmp_path)
+    np.testing.assert_array_equal(DataPipeline.load(tmp_path).transform(told.x), pipeline.transform(told.x))
+
+
+def test_effects_are_for_data_that_one_split_judges() -> None:
+    def asked(rows: int, categorical: int) -> set[bool]:
+        return {spec.effects for spec in menu(Kinds(rows, 3, categorical, False), ALGORITHMS)}
+
+    assert asked(50_000, 2) == {False} == asked(50_001, 0)
+    assert asked(50_001, 2) == {True}
 
 
 def test_normal_scores_do_not_depend_on_the_scale_of_a_number() -> None:

@@ -22,6 +22,7 @@ from pilothouse.problems.tabular import ensemble, stages, train, tuned, verdict
 from pilothouse.problems.tabular.calibration import Calibration
 from pilothouse.problems.tabular.dataset import TRAIN, Dataset
 from pilothouse.problems.tabular.finished import Finished
+from pilothouse.problems.tabular.pipelines.effects import Lessons
 from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline, PipelineSpec
 from pilothouse.problems.tabular.read import Reading, prepare
 from pilothouse.problems.tabular.stages import AlgorithmStage, FeatureStage
@@ -42,6 +43,7 @@ STAGED = {
     ),
     "tuned-linear-learner": (PipelineSpec("dpp1", "linear-learner", "robust", hinges=True, one_hot=3, terms=4), "F1"),
     "tuned-mlp": (PipelineSpec("dpp2", "mlp", "normal", one_hot=2, frequencies=True), "F1"),
+    "tuned-effects": (PipelineSpec("dpp4", "linear-learner", "robust", effects=True), "F1"),
     "tuned-values": (PipelineSpec("dpp3", "xgboost", "raw", one_hot=3), "MSE"),
 }
 """Candidates in stages: pipelines that have all kinds of blocks between them, and objectives."""
@@ -84,7 +86,8 @@ def numbers() -> pa.Table:
 
 def stage(folder: Path, data: Dataset, spec: PipelineSpec, metric: str) -> dict[str, Any]:
     """Makes a candidate's stages in `folder`; what they answer to the questions."""
-    fitted = DataPipeline.fit(spec, data.features.take(data.rows(TRAIN)), 0)
+    rows = data.rows(TRAIN)
+    fitted = DataPipeline.fit(spec, data.features.take(rows), 0, Lessons.of(data, rows))
     first = stages.save_features(folder / "features", data, fitted)
     fitted.write(data.features, folder / "matrix.npy")
     trial = Trial(spec.name, spec.algorithm, TUNED[spec.algorithm], 3, 0, metric)

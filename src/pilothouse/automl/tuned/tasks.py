@@ -18,18 +18,24 @@ STAGE, MATRIX_FILE = "model", "matrix.npy"
 
 
 def fit(objects: Objects, directory: Path, *, pipeline: dict[str, Any], dataset: str, model_uri: str) -> dict[str, Any]:
-    """Fits a pipeline to the training rows, or some of very many, and uploads its stage."""
+    """Fits a pipeline to the training rows, or some of very many, and uploads its stage.
+
+    Effects are learnt from the rows that candidates learn from too where one split judges them.
+    """
     from pilothouse.data import sample
     from pilothouse.data.selection import is_large
     from pilothouse.problems.tabular import stages
     from pilothouse.problems.tabular.dataset import TRAIN, Dataset
+    from pilothouse.problems.tabular.held_out import learning
+    from pilothouse.problems.tabular.pipelines.effects import Lessons
     from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline, PipelineSpec
 
     begun, data, spec = time.monotonic(), Dataset.load(Path(dataset)), PipelineSpec(**pipeline)
     rows, seed = data.rows(TRAIN), int(data.facts["seed"])
     if is_large(len(rows), data.features.columns):
         rows = sample.drawn(data.y, rows, seed, sample.LEARNT_ROWS)
-    fitted = DataPipeline.fit(spec, data.features.take(rows), seed)
+    lessons = Lessons.of(data, learning(data, rows)) if spec.effects else None
+    fitted = DataPipeline.fit(spec, data.features.take(rows), seed, lessons)
     stages.save_features(directory / STAGE, data, fitted)
     upload(objects, directory / STAGE, directory, model_uri)
     return {"columns": len(fitted.names), "seconds": time.monotonic() - begun}

@@ -48,10 +48,10 @@ def fit(trial: Trial, data: Dataset, budget: TimeBudget) -> tuple[HeldOut, Datas
     held = rows[data.folds[rows] == 0]
     halves = split.folds(data.y[held], 2, stratify=stratify, seed=_SEED, groups=_groups(data, held))
     watched, judging = held[halves == 0], held[halves == 1]
-    learning = np.setdiff1d(rows, held, assume_unique=True)
+    learnt = learning(data, rows)
     begun = time.monotonic()
     model = engines.engine(trial.algorithm).fit(
-        *taken(data, learning, trial),
+        *taken(data, learnt, trial),
         task_of(data, trial.metric),
         trial.params,
         valid=taken(data, watched, trial),
@@ -66,7 +66,12 @@ def fit(trial: Trial, data: Dataset, budget: TimeBudget) -> tuple[HeldOut, Datas
     judged = replace(data, part=part)
     numbers = split.folds(data.y[judging], _JUDGES, stratify=stratify, seed=_SEED, groups=_groups(data, judging))
     oof = predicted(partial(model.predict, rounds=model.rounds), data.features, judging)
-    return HeldOut([model], [model.rounds], [model.rounds], oof, numbers, [seconds], learnt=len(learning)), judged
+    return HeldOut([model], [model.rounds], [model.rounds], oof, numbers, [seconds], learnt=len(learnt)), judged
+
+
+def learning(data: Dataset, rows: Array) -> Array:
+    """Those of the training `rows` that a model learns from: they neither stop nor judge it."""
+    return np.asarray(rows[data.folds[rows] != 0])
 
 
 def _groups(data: Dataset, rows: Array) -> Array | None:

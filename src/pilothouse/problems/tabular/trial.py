@@ -10,6 +10,9 @@ from typing import Any
 
 from pilothouse.errors import TrialTimeout
 
+FOLDED_ROWS = 50_000
+"""Up to so many rows tuned candidates are judged by cross-validation, above by one split."""
+
 
 @dataclass(frozen=True)
 class Trial:

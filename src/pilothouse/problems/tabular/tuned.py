@@ -22,12 +22,9 @@ from pilothouse.problems.tabular.bag import fit_folds, predicted
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.stages import AlgorithmStage, FeatureStage
 from pilothouse.problems.tabular.train import SHELF, check_finite, shipped, size
-from pilothouse.problems.tabular.trial import TimeBudget, Trial
+from pilothouse.problems.tabular.trial import FOLDED_ROWS, TimeBudget, Trial
 
 REPORTS = "reports.jsonl"
-FOLDED_ROWS = 50_000
-"""Up to so many rows candidates are judged by cross-validation, above by one split."""
-
 FOLDS = 5
 
 

@@ -19,7 +19,9 @@ State = tuple[dict[str, Any], dict[str, Array]]
 
 
 class Block(Protocol):
-    """Learnt from the features of training rows, never from the target. A row's columns depend on that row alone."""
+    """Learnt from the features of training rows, and, but for `Effects`, not from the target. A row's columns depend on
+    that row alone.
+    """
 
     kind: ClassVar[str]
 

@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from pilothouse.problems.tabular.pipelines.pipeline import PipelineSpec
+from pilothouse.problems.tabular.trial import FOLDED_ROWS
 
 MOST = 10
 _ONE_HOT, _TERMS = 300, 64
@@ -56,7 +57,10 @@ def _distinct(offers: Iterator[PipelineSpec]) -> Iterator[PipelineSpec]:
 
 
 def _offer(kinds: Kinds, algorithm: str, numbers: str, **asked: Any) -> PipelineSpec:
-    """A pipeline without what the data have none of."""
+    """A pipeline without what the data have none of; with effects where candidates are judged by one split, whose
+    other rows can teach them.
+    """
+    asked["effects"] = kinds.categorical > 0 and kinds.rows > FOLDED_ROWS
     if not kinds.categorical:
         asked = {key: value for key, value in asked.items() if key not in ("one_hot", "frequencies", "ranks")}
     if kinds.numeric < 2:

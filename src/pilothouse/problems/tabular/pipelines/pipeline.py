@@ -14,6 +14,7 @@ from pilothouse.data.growing import GrowingArray
 from pilothouse.data.selection import Selection
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.tabular.pipelines.block import Array, Block, load_arrays, save_arrays
+from pilothouse.problems.tabular.pipelines.effects import Effects, Lessons
 from pilothouse.problems.tabular.pipelines.levels import Frequencies, OneHot, Ranks
 from pilothouse.problems.tabular.pipelines.numbers import Hinges, Products, Raw, Scaled
 from pilothouse.problems.tabular.pipelines.terms import Terms
@@ -21,11 +22,12 @@ from pilothouse.problems.tabular.pipelines.terms import Terms
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
 
-FORMAT, VERSION = "pilothouse-pipeline", 1
+FORMAT, VERSION = "pilothouse-pipeline", 2
+_READ = (1, 2)
 SLICE_ROWS = 1 << 16
 _FILE = "blocks.json"
 _BLOCKS: dict[str, Any] = {
-    block.kind: block for block in (Raw, Scaled, Hinges, Products, OneHot, Frequencies, Ranks, Terms)
+    block.kind: block for block in (Raw, Scaled, Hinges, Products, OneHot, Frequencies, Ranks, Effects, Terms)
 }
 
 
@@ -35,7 +37,8 @@ class PipelineSpec:
 
     numbers: `raw`, `robust` or `normal` (see `Scaled`), with `hinges` and `products` beside them if asked for.
     one_hot: the most columns for the levels of a category; 0 for none. frequencies: how common the level is, of
-    categories with more levels than have columns. ranks: levels as numbers. terms: dimensions of n-grams; 0 for none.
+    categories with more levels than have columns. ranks: levels as numbers. effects: what the level says of the target,
+    of the same categories. terms: dimensions of n-grams; 0 for none.
     """
 
     name: str
@@ -47,6 +50,7 @@ class PipelineSpec:
     frequencies: bool = False
     ranks: bool = False
     terms: int = 0
+    effects: bool = False
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -65,6 +69,7 @@ class PipelineSpec:
             (self.one_hot, f"one column for each of the {self.one_hot} commonest levels of a category"),
             (self.ranks, "levels by rank"),
             (self.frequencies, "the share of levels"),
+            (self.effects, "what levels say of the target"),
             (self.terms, f"n-grams of text in {self.terms} dimensions"),
         ]
         return f"{self.name} ({self.algorithm}): " + "; ".join([numbers, *(text for asked, text in parts if asked)])
@@ -79,9 +84,9 @@ class DataPipeline:
         self.names = [name for block in blocks for name in block.names]
 
     @classmethod
-    def fit(cls, spec: PipelineSpec, x: Features, seed: int = 0) -> DataPipeline:
-        """Learns from the features of the training rows."""
-        return cls(spec, [block for block in _fitted(spec, x, seed) if block.names])
+    def fit(cls, spec: PipelineSpec, x: Features, seed: int = 0, lessons: Lessons | None = None) -> DataPipeline:
+        """Learns from the features of the training rows. `lessons`: those with their targets, for effects."""
+        return cls(spec, [block for block in _fitted(spec, x, seed, lessons) if block.names])
 
     @property
     def reads_sparse(self) -> bool:
@@ -117,10 +122,10 @@ class DataPipeline:
     def load(cls, directory: Path) -> DataPipeline:
         """What `save` wrote. `ConfigurationError` if another program or a later release wrote it."""
         document = json.loads((directory / _FILE).read_text(encoding="utf-8"))
-        if (document.get("format"), document.get("version")) != (FORMAT, VERSION):
+        if document.get("format") != FORMAT or document.get("version") not in _READ:
             raise ConfigurationError(
                 f"The data processing pipeline has format {document.get('format')!r} version "
-                f"{document.get('version')!r}; this release reads {FORMAT!r} version {VERSION}. "
+                f"{document.get('version')!r}; this release reads {FORMAT!r} versions up to {VERSION}. "
                 "Use the release of Pilothouse that made the model."
             )
         blocks = [
@@ -130,7 +135,7 @@ class DataPipeline:
         return cls(PipelineSpec(**document["spec"]), blocks)
 
 
-def _fitted(spec: PipelineSpec, x: Features, seed: int) -> Iterator[Block]:
+def _fitted(spec: PipelineSpec, x: Features, seed: int, lessons: Lessons | None) -> Iterator[Block]:
     yield Raw.fit(x) if spec.numbers == "raw" else Scaled.fit(x, spec.numbers)
     if spec.hinges:
         yield Hinges.fit(x, spec.numbers)
@@ -142,5 +147,7 @@ def _fitted(spec: PipelineSpec, x: Features, seed: int) -> Iterator[Block]:
         yield Frequencies.fit(x, spec.one_hot)
     if spec.ranks:
         yield Ranks.fit(x)
+    if spec.effects and lessons is not None:
+        yield Effects.fit(lessons, spec.one_hot)
     if spec.terms and x.sparse is not None:
         yield Terms.fit(x, spec.terms, seed)
