@@ -127,7 +127,7 @@ def test_the_models_own_refusals_come_back_as_model_errors(user: Any, archives: 
 
 
 def test_no_request_fails_while_an_endpoint_is_updated(user: Any, archives: dict[str, Path]) -> None:
-    """Clients ask without a pause while another model takes over, and while its replicas and weights change."""
+    """Clients ask without a pause while another model takes over, at once or in batches, and while weights change."""
     name = user.deploy("updated", archives["binary"])
     user.deploy("updated-to", archives["binary"], SAGEMAKER_INFERENCE_OUTPUT="labels")
     user.wait(name)
@@ -155,6 +155,13 @@ def test_no_request_fails_while_an_endpoint_is_updated(user: Any, archives: dict
                 EndpointName=name, DesiredWeightsAndCapacities=[change]
             )
             assert user.wait(name)["ProductionVariants"][0]["CurrentInstanceCount"] == count
+            if count == 2:
+                batch = {"Type": "INSTANCE_COUNT", "Value": 1}
+                rolling = {"RollingUpdatePolicy": {"MaximumBatchSize": batch, "WaitIntervalInSeconds": 0}}
+                again = {"EndpointConfigName": name, "RetainAllVariantProperties": True, "DeploymentConfig": rolling}
+                user.sagemaker.update_endpoint(EndpointName=name, **again)
+                described = user.wait(name)
+                assert (described["EndpointConfigName"], described["LastDeploymentConfig"]) == (name, rolling)
         time.sleep(GRACE + 1)  # those that were replaced have been told to end
     finally:
         done.set()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pilothouse.catalog import endpoint_updates as updates
-from pilothouse.catalog import hosting, images, traffic_shifts
+from pilothouse.catalog import hosting, images, rolling_updates, traffic_shifts
 from pilothouse.config import Settings
 from pilothouse.errors import ValidationError
 from pilothouse.objects.directory import DirectoryObjects
@@ -172,6 +172,13 @@ def test_the_last_deployment_is_kept_when_asked(context: Context) -> None:
     assert "LastDeploymentConfig" not in described(context)
 
 
+def test_the_deployment_that_an_endpoint_was_made_with_can_be_kept(context: Context) -> None:
+    deployment = blue_green("ALL_AT_ONCE")
+    made = {"EndpointName": "made", "EndpointConfigName": "second", "DeploymentConfig": deployment}
+    endpoints.create_endpoint(context, made)
+    assert endpoints.describe_endpoint(context, {"EndpointName": "made"})["LastDeploymentConfig"] == deployment
+
+
 def percent(value: int) -> dict[str, Any]:
     return {"Type": "CAPACITY_PERCENT", "Value": value}
 
@@ -186,6 +193,35 @@ def blue_green(kind: str, wait: int = 60, limit: int | None = None, **size: Any)
     return {"BlueGreenUpdatePolicy": policy | ({"MaximumExecutionTimeoutInSeconds": limit} if limit else {})}
 
 
+def rolling(size: dict[str, Any], wait: int = 60, limit: int | None = None, **members: Any) -> dict[str, Any]:
+    policy = {"MaximumBatchSize": size, "WaitIntervalInSeconds": wait}
+    policy |= {"MaximumExecutionTimeoutInSeconds": limit} if limit else {}
+    policy |= {"RollbackMaximumBatchSize": members["back"]} if members else {}
+    return {"RollingUpdatePolicy": policy}
+
+
+@pytest.mark.parametrize(
+    ("total", "size", "expected"),
+    [
+        (1, percent(50), [1.0, 1.0]),
+        (4, percent(50), [0.5, 1.0, 1.0]),
+        (4, percent(30), [0.25, 0.5, 0.75, 1.0, 1.0]),
+        (5, instances(2), [0.4, 0.8, 1.0, 1.0]),
+        (100, percent(29), [0.29, 0.58, 0.87, 1.0, 1.0]),
+    ],
+)
+def test_a_batch_is_never_larger_than_asked_for_but_for_one_instance(
+    total: int, size: dict[str, Any], expected: list[float]
+) -> None:
+    variants = [{"InitialInstanceCount": total}]
+    policy = rolling(size)["RollingUpdatePolicy"]
+    assert rolling_updates.shares(policy, variants) == pytest.approx(expected)
+    back = {**policy, "RollbackMaximumBatchSize": size}
+    assert rolling_updates.stepped_back(expected[0], back, variants) == 0
+    assert rolling_updates.stepped_back(1.0, back, variants) == pytest.approx(1 - expected[0])
+    assert rolling_updates.stepped_back(1.0, policy, variants) == 0
+
+
 @pytest.mark.parametrize(
     ("deployment", "expected"),
     [
@@ -196,6 +232,9 @@ def blue_green(kind: str, wait: int = 60, limit: int | None = None, **size: Any)
         (blue_green("LINEAR", LinearStepSize=percent(30)), [0.3, 0.6, 0.9, 1.0]),
         (blue_green("LINEAR", LinearStepSize=percent(50)), [0.5, 1.0]),
         (blue_green("LINEAR", LinearStepSize=instances(1)), [1 / 3, 2 / 3, 1.0]),
+        (rolling(instances(1)), [1 / 3, 2 / 3, 1.0, 1.0]),
+        (rolling(percent(50)), [1 / 3, 2 / 3, 1.0, 1.0]),
+        (rolling(percent(5)), [1 / 3, 2 / 3, 1.0, 1.0]),
     ],
 )
 def test_traffic_moves_in_the_steps_that_are_asked_for(
@@ -206,6 +245,9 @@ def test_traffic_moves_in_the_steps_that_are_asked_for(
     assert traffic_shifts.shares(endpoints.existing(context, "live").state) == pytest.approx(expected)
     pending = described(context)["PendingDeploymentSummary"]
     assert pending["StartTime"] > 0
+    assert [v["InstanceType"] for v in pending["ProductionVariants"]] == ["ml.m5.large"] * 2
+    assert [v["CurrentInstanceCount"] for v in pending["ProductionVariants"]] == [0, 0]
+    assert pending["ProductionVariants"][0]["DeployedImages"][0]["SpecifiedImage"] == images.TABULAR_INFERENCE
     assert [v["VariantStatus"] for v in pending["ProductionVariants"]] == [[{"Status": "Creating"}]] * 2
     serving(context)
     adjust(context, {"VariantName": "a", "DesiredWeight": 2.0})
@@ -227,10 +269,10 @@ def test_the_first_step_is_one_of_the_instances_that_there_will_be(context: Cont
     assert traffic_shifts.shares(endpoints.existing(context, "live").state) == [0.5, 1.0]
 
 
-@pytest.mark.parametrize("status", ["Creating", "Updating", "Failed", "Deleting"])
+@pytest.mark.parametrize("status", ["Creating", "Updating", "RollingBack", "Failed", "Deleting"])
 def test_only_an_endpoint_in_service_is_updated(context: Context, status: str) -> None:
     context.store.update(hosting.ENDPOINT, "live", status=status)
-    part = "Cannot update in-progress endpoint" if status[-3:] == "ing" and status != "Deleting" else f"is {status}"
+    part = f"is {status}" if status in ("Failed", "Deleting") else "Cannot update in-progress endpoint"
     assert part in refused(update, context)
     assert part in refused(adjust, context, {"VariantName": "a", "DesiredWeight": 1.0})
 
@@ -241,7 +283,15 @@ def test_only_an_endpoint_in_service_is_updated(context: Context, status: str) -
         ({"EndpointName": "gone"}, "Could not find endpoint"),
         ({"EndpointConfigName": "gone"}, "Could not find endpoint configuration"),
         ({"ExcludeRetainedVariantProperties": [{"VariantPropertyType": "DesiredWeight"}]}, "RetainAllVariantProp"),
-        ({"DeploymentConfig": {"RollingUpdatePolicy": {}}}, "RollingUpdatePolicy is not served"),
+        ({"DeploymentConfig": rolling(percent(51))}, "MaximumBatchSize must be at least 5% and at most 50%"),
+        ({"DeploymentConfig": rolling(percent(4))}, "it is 4%"),
+        ({"DeploymentConfig": rolling(instances(2))}, "it is 67%"),
+        ({"DeploymentConfig": rolling(instances(1), back=instances(4))}, "RollbackMaximumBatchSize must be at least"),
+        (
+            {"DeploymentConfig": rolling(instances(1), 200, limit=600)},
+            "must be larger than the 600 seconds",
+        ),
+        ({"DeploymentConfig": {**rolling(percent(50)), **blue_green("ALL_AT_ONCE")}}, "Leave one of them out"),
         ({"DeploymentConfig": blue_green("CANARY")}, "of type CANARY needs CanarySize"),
         ({"DeploymentConfig": blue_green("CANARY", CanarySize=percent(51))}, "must be at most 50% of the instances"),
         ({"DeploymentConfig": blue_green("CANARY", CanarySize=instances(2))}, "it is 67%"),

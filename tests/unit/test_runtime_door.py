@@ -169,15 +169,15 @@ def test_weights_share_the_requests_out_and_a_target_overrules_them(door: Door, 
     assert "no variant c. It has a, b." in missed[0].json()["message"]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize(("status", "share"), [("Updating", 0.0), ("Updating", 1.0), ("RollingBack", 0.25)])
 def test_while_an_update_moves_traffic_new_replicas_get_their_share(
-    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, share: float
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, status: str, share: float
 ) -> None:
     """With draws that go evenly over what may be drawn. A variant that only one side has is found there."""
     draws = itertools.cycle(number / 40 for number in range(40))
     monkeypatch.setattr(runtime.random, "random", lambda: next(draws))
     with Replica(sockets, "first", 0) as first, Replica(sockets, "second", 1) as second:
-        door.endpoint(first, status="Updating")
+        door.endpoint(first, status=status)
         variants = [{"VariantName": "second", "InitialVariantWeight": 1.0}]
         shift = {"step": 0, "share": share, "until": 0.0, "variants": variants, "replicas": [second.address]}
         door.store.update(hosting.ENDPOINT, "live", state={endpoint_updates.SHIFT: shift})

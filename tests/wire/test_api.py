@@ -537,7 +537,7 @@ def test_log_groups_are_found_by_name_and_in_pages(api: Any) -> None:
         ({"logStreamNames": ["none"]}, "ResourceNotFoundException"),
         ({"logStreamNames": ["stream"], "logStreamNamePrefix": "s"}, "InvalidParameterException"),
         ({"nextToken": "f/1"}, "InvalidParameterException"),
-        ({"filterPattern": "{ $.a = 1 }"}, "InvalidParameterException"),
+        ({"filterPattern": "{ $.a = 1"}, "InvalidParameterException"),
         ({"filterPattern": "%(%"}, "InvalidParameterException"),
         ({"filterPattern": 'open "quote'}, "InvalidParameterException"),
     ],

@@ -6,6 +6,7 @@ nobody else changes while it is Updating, so that nothing gets lost between a re
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ WEIGHT, COUNT, CAPTURE = "DesiredWeight", "DesiredInstanceCount", "DataCaptureCo
 PROPERTIES = (COUNT, WEIGHT, CAPTURE)
 """What RetainAllVariantProperties retains."""
 
+_PENDING = ("VariantName", "DeployedImages", "InstanceType", WEIGHT, COUNT, "DesiredServerlessConfig", "VariantStatus")
 _PINNED = {WEIGHT: "InitialVariantWeight", COUNT: "InitialInstanceCount"}
 
 
@@ -70,21 +72,45 @@ def finished(state: Document, at: float) -> Document:
     return changes | ({"EndpointConfigName": name} if name else {})
 
 
-def described(state: Document) -> Document:
-    """The members of DescribeEndpoint that say what an Updating endpoint is to become; none for any other."""
+def described(state: Document, at: float) -> Document:
+    """The members of DescribeEndpoint that say what an Updating endpoint is to become; none for any other.
+
+    `at` is now, in epoch seconds. While traffic moves, they also say how many replicas a variant has on either side.
+    """
     if NOTE not in state:
         return {}
-    after = hosting.described_variants(outcome(state)["_variants"], 0.0)
     if is_replacement(state):
-        status = {"VariantStatus": [{"Status": "Baking" if state.get(SHIFT) else "Creating"}]}
-        pending = [{name: v[name] for name in ("VariantName", WEIGHT, COUNT) if name in v} | status for v in after]
-        summary = {"EndpointConfigName": state[NOTE]["EndpointConfigName"], "ProductionVariants": pending}
-        began = state[NOTE].get("began")
-        return {"PendingDeploymentSummary": summary | ({"StartTime": began} if began else {})}
+        old = state["ProductionVariants"]
+        shown = _counted(old, state.get("_replicas", ())) if state.get(SHIFT) else old
+        return {"ProductionVariants": shown, "PendingDeploymentSummary": _pending(state, at)}
+    after = hosting.described_variants(outcome(state)["_variants"], 0.0)
     desired = {
         v["VariantName"]: {name: value for name, value in v.items() if name.startswith("Desired")} for v in after
     }
     return {"ProductionVariants": [{**v, **desired[v["VariantName"]]} for v in state["ProductionVariants"]]}
+
+
+def _pending(state: Document, at: float) -> Document:
+    """The PendingDeploymentSummary of an endpoint that gets another configuration."""
+    note, shift, variants = state[NOTE], state.get(SHIFT) or {}, outcome(state)["_variants"]
+    began = note.get("began", 0.0)
+    status = "Creating" if not shift else "Baking" if at < shift["until"] else "Updating"
+    members = [
+        {**variant, **known, "VariantStatus": [{"Status": status}]}
+        for variant, known in zip(variants, hosting.described_variants(variants, began), strict=True)
+    ]
+    pending = [{name: value for name, value in variant.items() if name in _PENDING} for variant in members]
+    summary = {
+        "EndpointConfigName": note["EndpointConfigName"],
+        "ProductionVariants": _counted(pending, shift.get("replicas", ())),
+    }
+    return summary | ({"StartTime": began} if began else {})
+
+
+def _counted(variants: Sequence[Document], replicas: Sequence[Document]) -> list[Document]:
+    """Described variants with the number of `replicas` that answer for each."""
+    counts = Counter(replica["variant"] for replica in replicas)
+    return [{**variant, "CurrentInstanceCount": counts[variant["VariantName"]]} for variant in variants]
 
 
 def _retained(old: Document, new: Document, properties: Sequence[str]) -> Document:

@@ -7,6 +7,7 @@ reconciler does the rest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,11 @@ ENDPOINT_CONFIG = "endpoint-config"
 ENDPOINT = "endpoint"
 
 CREATING, IN_SERVICE, UPDATING, FAILED, DELETING = "Creating", "InService", "Updating", "Failed", "Deleting"
-INVOCABLE = (IN_SERVICE, UPDATING)
+ROLLING_BACK = "RollingBack"
+"""The status of an endpoint whose old replicas are being brought back after a rolling update that failed."""
+
+CHANGING = (UPDATING, ROLLING_BACK)
+INVOCABLE = (IN_SERVICE, *CHANGING)
 """The statuses in which an endpoint answers."""
 
 OUTPUTS = ("predicted_label", "probability", "probabilities", "labels")
@@ -27,6 +32,8 @@ OUTPUTS = ("predicted_label", "probability", "probabilities", "labels")
 
 MAX_REPLICAS = 4
 """Most processes that are started for a variant, whatever its instance count asks for: they share one machine."""
+
+_ROUNDING = 1e-9  # what the sum of some shares may be off by
 
 DEFAULT_INSTANCE_TYPE = "ml.m5.xlarge"
 DEFAULT_VARIANT = "AllTraffic"
@@ -87,9 +94,10 @@ def archive_uri(container: Document) -> str | None:
     return container.get("ModelDataUrl")
 
 
-def replica_count(variant: Document) -> int:
-    """How many processes serve a variant here; a serverless variant has one."""
-    return max(1, min(MAX_REPLICAS, int(variant.get("InitialInstanceCount", 1))))
+def replica_count(variant: Document, share: float = 1.0) -> int:
+    """How many processes serve a variant here, or a `share` of it, rounded up; a serverless variant has one."""
+    count = max(1, min(MAX_REPLICAS, int(variant.get("InitialInstanceCount", 1))))
+    return math.ceil(count * share - _ROUNDING)
 
 
 def concurrency(variant: Document) -> int | None:

@@ -18,15 +18,16 @@ GRACE = 2.0
 
 
 class Fleet:
-    """Starts with replicas for what the row pins. Call `step` a few times a second."""
+    """Starts with replicas for what the row pins, or for a `share` of it. Call `step` a few times a second."""
 
-    def __init__(self, row: Resource, shop: Shop) -> None:
+    def __init__(self, row: Resource, shop: Shop, share: float = 1.0) -> None:
         self.row = row
         self.published: list[Document] = []
         self._shop = shop
-        self._serving = [Keeper(place, shop) for place in _places(row.name, row.state["_variants"])]
+        self._serving = [Keeper(place, shop) for place in _places(row.name, row.state["_variants"], share)]
         self._coming: list[Keeper] | None = None
         self._retired: list[tuple[float, Keeper]] = []
+        self._leaving: list[Keeper] = []
 
     @property
     def addresses(self) -> list[Document]:
@@ -54,6 +55,11 @@ class Fleet:
         return self.changing and all(keeper.address for keeper in self._new)
 
     @property
+    def settled(self) -> bool:
+        """Whether those that `keep` has told to end have ended."""
+        return all(keeper.down for keeper in self._leaving)
+
+    @property
     def hopeless(self) -> Keeper | None:
         """A replica that failed too often to go on waiting for it."""
         waited_for = self._new if self.changing else self._serving
@@ -72,13 +78,24 @@ class Fleet:
         """The keepers of all replicas that may still run."""
         yield from (*self._serving, *self._new, *(keeper for _, keeper in self._retired))
 
-    def prepare(self, variants: Sequence[Document], *, anew: bool) -> None:
-        """Starts what pinned `variants` need; unless `anew`, replicas that serve the same are taken along."""
-        kept = [] if anew else self._serving
-        self._coming = [
-            next((keeper for keeper in kept if keeper.place == place), None) or Keeper(place, self._shop)
-            for place in _places(self.row.name, variants)
-        ]
+    def prepare(self, variants: Sequence[Document], *, anew: bool, share: float = 1.0) -> None:
+        """Starts what pinned `variants`, or a `share` of them, need to take over.
+
+        What an earlier call started stays where it is still needed, and ends after GRACE where it isn't. Unless `anew`,
+        the first call takes replicas along that serve the same.
+        """
+        known = self._coming if self._coming is not None else [] if anew else self._serving
+        coming = self._keepers(variants, share, known)
+        self._retire([keeper for keeper in self._new if keeper not in coming], GRACE)
+        self._coming = coming
+
+    def keep(self, variants: Sequence[Document], share: float) -> None:
+        """Makes a `share` of what pinned `variants` need serve: others end after GRACE, missing ones are started."""
+        serving = self._keepers(variants, share, self._serving)
+        leaving = [keeper for keeper in self._serving if keeper not in serving]
+        self._retire(leaving, GRACE)
+        self._leaving += leaving
+        self._serving = serving
 
     @property
     def coming_addresses(self) -> list[Document]:
@@ -105,6 +122,7 @@ class Fleet:
         for keeper in self:
             keeper.step()
         self._retired = [(at, keeper) for at, keeper in self._retired if not keeper.down]
+        self._leaving = [keeper for keeper in self._leaving if not keeper.down]
 
     def stop(self) -> None:
         """Lets all replicas finish what they are doing and end; go on calling `step` until `down`."""
@@ -116,12 +134,23 @@ class Fleet:
         for keeper in self:
             keeper.kill()
 
+    def _keepers(self, variants: Sequence[Document], share: float, known: Sequence[Keeper]) -> list[Keeper]:
+        """A keeper for each place: the one of the `known` that has it, or a new one."""
+        return [
+            next((keeper for keeper in known if keeper.place == place), None) or Keeper(place, self._shop)
+            for place in _places(self.row.name, variants, share)
+        ]
+
     def _retire(self, keepers: Sequence[Keeper], wait: float) -> None:
         self._retired += [(time.monotonic() + wait, keeper) for keeper in keepers]
 
 
-def _places(endpoint: str, variants: Sequence[Document]) -> list[Place]:
-    return [_place(endpoint, variant, index) for variant in variants for index in range(hosting.replica_count(variant))]
+def _places(endpoint: str, variants: Sequence[Document], share: float) -> list[Place]:
+    return [
+        _place(endpoint, variant, index)
+        for variant in variants
+        for index in range(hosting.replica_count(variant, share))
+    ]
 
 
 def _place(endpoint: str, variant: Document, index: int) -> Place:

@@ -57,7 +57,7 @@ def _begin(context: Context, row: Resource, note: Document, state: Document) -> 
 
 
 def _refusal(row: Resource) -> ValidationError:
-    if row.status in (hosting.CREATING, hosting.UPDATING):
+    if row.status in (hosting.CREATING, *hosting.CHANGING):
         return ValidationError(f'Cannot update in-progress endpoint "{row.arn}".')
     return ValidationError(f'Cannot update endpoint "{row.arn}": its status is {row.status}, and must be InService.')
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pilothouse import clock
 from pilothouse.catalog import data_capture, endpoint_updates, hosting, traffic_shifts
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ValidationError
@@ -11,7 +12,7 @@ from pilothouse.store.store import Resource
 from pilothouse.wire import paging
 
 _SORTS = {"Name": "name", "CreationTime": "created", "Status": "status"}
-_DELETABLE = (hosting.CREATING, hosting.IN_SERVICE, hosting.UPDATING, hosting.FAILED)
+_DELETABLE = (hosting.CREATING, *hosting.INVOCABLE, hosting.FAILED)
 
 
 def create_endpoint(context: Context, request: Document) -> Document:
@@ -20,7 +21,8 @@ def create_endpoint(context: Context, request: Document) -> Document:
     if context.store.get(hosting.ENDPOINT, name):
         raise _exists(context, name)
     state = pinned(context, request["EndpointConfigName"])
-    traffic_shifts.check(request.get("DeploymentConfig", {}), state["_variants"])
+    deployment = request.get("DeploymentConfig")
+    traffic_shifts.check(deployment or {}, state["_variants"])
     row = creation.insert(
         context,
         hosting.ENDPOINT,
@@ -28,7 +30,7 @@ def create_endpoint(context: Context, request: Document) -> Document:
         request,
         _exists(context, name),
         status=hosting.CREATING,
-        state=state,
+        state=state | ({"LastDeploymentConfig": deployment} if deployment else {}),
     )
     context.wake()
     return {"EndpointArn": row.arn}
@@ -37,7 +39,7 @@ def create_endpoint(context: Context, request: Document) -> Document:
 def describe_endpoint(context: Context, request: Document) -> Document:
     """DescribeEndpoint; ProductionVariants appear once the endpoint is in service."""
     row = existing(context, request["EndpointName"])
-    document = {**row.request, **row.state, **endpoint_updates.described(row.state), **_summary(row)}
+    document = {**row.request, **row.state, **endpoint_updates.described(row.state, clock.now()), **_summary(row)}
     captured = row.state.get("_capture")
     return document | ({"DataCaptureConfig": data_capture.summary(captured)} if captured else {})
 

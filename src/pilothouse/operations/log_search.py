@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from pilothouse.catalog import log_patterns
+from pilothouse.catalog.log_patterns import pattern
 from pilothouse.errors import ResourceNotFound, ValidationError
 from pilothouse.operations import logs
 from pilothouse.operations.context import Context
@@ -33,7 +33,7 @@ def filter_log_events(
 ) -> dict[str, Any]:
     """FilterLogEvents: by their time, across the streams of a group, the oldest first unless asked otherwise."""
     streams = _streams(context, request)
-    fits = log_patterns.compiled(request.get("filterPattern", ""))
+    fits = pattern.compiled(request.get("filterPattern", ""))
     limit, after = request.get("limit", logs.MOST_EVENTS), _after(request)
     found: list[dict[str, Any]] = []
     read = size = 0

@@ -1,0 +1,136 @@
+"""Rollout: carries out the updates of endpoints, one move at a time.
+
+What the next move is follows from the row and the clock, so that another server goes on where one was killed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+from pilothouse.catalog import endpoint_updates, hosting, traffic_shifts
+from pilothouse.catalog.endpoint_updates import NOTE, SHIFT
+from pilothouse.clock import now
+from pilothouse.hosting.fleet import Fleet
+from pilothouse.hosting.keeper import Keeper
+from pilothouse.store.store import Resource
+from pilothouse.work.endpoint_rows import EndpointRows
+
+_REASON_LIMIT = 1024
+_GOES_ON = " The endpoint goes on as it was before the update."
+
+
+class Rollout:
+    """Call `advance` a few times a second for each endpoint that is Updating, and `retreat` for one RollingBack."""
+
+    def __init__(self, rows: EndpointRows) -> None:
+        self._rows = rows
+        self._log = structlog.get_logger()
+
+    def share(self, row: Resource) -> float:
+        """What share of an endpoint's old replicas is to run; 1 unless they are being replaced batch by batch."""
+        if not traffic_shifts.is_rolling(row.state):
+            return 1.0
+        is_back = row.status == hosting.ROLLING_BACK
+        return (traffic_shifts.retreat(row.state) if is_back else traffic_shifts.fleets(row.state, now()))[0]
+
+    def advance(self, row: Resource, fleet: Fleet) -> None:
+        """The next move of an update: the old replicas serve until all of the new ones answer, or one can't."""
+        at = now()
+        if traffic_shifts.is_rolling(row.state):
+            old, new = traffic_shifts.fleets(row.state, at)
+            fleet.keep(row.state["_variants"], old)
+            self._prepare(row, fleet, new if fleet.settled else traffic_shifts.share(row.state))
+        else:
+            self._prepare(row, fleet)
+        hopeless = fleet.hopeless
+        if hopeless is not None:
+            self._turn_back(row, fleet, failure_reason(fleet, hopeless, _GOES_ON))
+        elif traffic_shifts.is_late(row.state, at):
+            why = "The update took longer than MaximumExecutionTimeoutInSeconds allows."
+            self._turn_back(row, fleet, why + _GOES_ON)
+        elif fleet.ready and fleet.settled and _has_baked(row, at):
+            self._shift(row, fleet, at)
+        else:
+            self._show(row, fleet)
+
+    def retreat(self, row: Resource, fleet: Fleet) -> None:
+        """The next move of a rolling update that is taken back: the new replicas serve until the old ones are back.
+
+        Old ones that don't come to life are started again and again, as those of any endpoint in service.
+        """
+        old, new = traffic_shifts.retreat(row.state)
+        fleet.keep(row.state["_variants"], old)
+        self._prepare(row, fleet, new)
+        if not fleet.complete:
+            self._show(row, fleet)
+        elif old < 1:
+            shift = {**row.state[SHIFT], "share": 1 - old}
+            self._move(fleet, shift)
+        else:
+            self._end_as_before(fleet, row.state.get("FailureReason"))
+
+    def _prepare(self, row: Resource, fleet: Fleet, share: float = 1.0) -> None:
+        """Makes the new replicas run, or a share of them."""
+        variants = endpoint_updates.outcome(row.state)["_variants"]
+        fleet.prepare(variants, anew=endpoint_updates.is_replacement(row.state), share=share)
+
+    def _show(self, row: Resource, fleet: Fleet) -> None:
+        """Says in the row which replicas answer by now, on both sides if both have a share of the traffic."""
+        shift = row.state.get(SHIFT)
+        if shift and shift["replicas"] != fleet.coming_addresses:
+            self._move(fleet, shift)
+        elif fleet.addresses != fleet.published:
+            self._rows.publish(fleet)
+
+    def _shift(self, row: Resource, fleet: Fleet, at: float) -> None:
+        """Moves traffic to the new replicas, or a further share of it."""
+        if traffic_shifts.is_last(row.state):
+            self._take_over(row, fleet)
+            return
+        shift = traffic_shifts.begun(row.state, fleet.coming_addresses, at)
+        self._move(fleet, shift)
+        self._log.info("traffic shifted", endpoint=row.name, share=shift["share"])
+
+    def _move(self, fleet: Fleet, shift: dict[str, Any]) -> None:
+        state = {SHIFT: {**shift, "replicas": fleet.coming_addresses}}
+        self._rows.publish(fleet, state=state)
+
+    def _take_over(self, row: Resource, fleet: Fleet) -> None:
+        replicas = fleet.coming_addresses
+        state = {**endpoint_updates.finished(row.state, now()), "_replicas": replicas, SHIFT: None}
+        if self._rows.write(row.name, (hosting.UPDATING,), state, hosting.IN_SERVICE) is None:
+            return
+        fleet.take_over(traffic_shifts.termination_wait(row.state))
+        fleet.published = replicas
+        self._log.info("endpoint updated", endpoint=row.name, replicas=fleet.size)
+
+    def _turn_back(self, row: Resource, fleet: Fleet, reason: str) -> None:
+        """Ends an update that can't succeed, at once unless old replicas may have ended already."""
+        self._log.warning("endpoint not updated", endpoint=row.name, reason=reason)
+        if traffic_shifts.is_rolling(row.state) and row.state.get(SHIFT):
+            self._rows.write(row.name, (hosting.UPDATING,), {"FailureReason": reason}, hosting.ROLLING_BACK)
+        else:
+            self._end_as_before(fleet, reason)
+
+    def _end_as_before(self, fleet: Fleet, reason: str | None) -> None:
+        """The endpoint serves what it served before the update."""
+        addresses = fleet.addresses
+        state = {"FailureReason": reason, NOTE: None, SHIFT: None, "_replicas": addresses}
+        if self._rows.write(fleet.row.name, hosting.CHANGING, state, hosting.IN_SERVICE) is None:
+            return
+        fleet.published = addresses
+        fleet.give_up()
+
+
+def failure_reason(fleet: Fleet, keeper: Keeper, more: str = "") -> str:
+    """The FailureReason of an endpoint whose replica does not come to life."""
+    end = f"{more} See the log group {hosting.log_group(fleet.row.name)}."
+    return f"Variant {keeper.place.variant}: {keeper.reason}"[: _REASON_LIMIT - len(end)] + end
+
+
+def _has_baked(row: Resource, at: float) -> bool:
+    """Whether the next step of an update may begin."""
+    shift = row.state.get(SHIFT)
+    return not shift or at >= shift["until"]
