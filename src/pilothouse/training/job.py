@@ -34,7 +34,7 @@ Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 OnPoint = Callable[[str, float, float], None]
 _STOP_CACHE = 0.3
 _RETRY_PAUSE = 1.0
-_INPUTS = "inputs"
+_INPUTS, _RESTORED = "inputs", "restored"
 _MOST_NAMED = 10
 _LOST = (
     "InternalServerError: what the program left on this machine is gone before it could be uploaded. "
@@ -191,9 +191,11 @@ class Training:
         """What keeps the checkpoints of each host, all at the one place that the job has for them."""
         if self.spec.checkpoints is None:
             return []
-        folders = [instance.folders.checkpoints(self.spec) for instance in self._instances]
-        objects = self._job.objects.keyed(self.spec.kms_key)
-        return [Checkpoints(objects, self.spec.checkpoints[0], folder) for folder in folders]
+        place, objects = self.spec.checkpoints[0], self._job.objects.keyed(self.spec.kms_key)
+        return [
+            Checkpoints(objects, place, each.folders.checkpoints(self.spec), each.directory / _RESTORED)
+            for each in self._instances
+        ]
 
     def _upload(self, outcome: Outcome) -> dict[str, Any]:
         """Brings model and output to S3: a failed program's output only, since its model is no model."""
