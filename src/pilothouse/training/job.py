@@ -132,7 +132,7 @@ class Training:
         self._go_on()
         self._take_possession()
         runs = Runs(self._job, self.spec, self.record, self._instances, self._directory, self._threads)
-        if not (runs.ended() or (self._directory / "trained").exists()):
+        if not runs.ended():
             if runs.begun():
                 self.record.enter("Interrupted")
             self._download()
@@ -183,9 +183,7 @@ class Training:
     def _train(self, runs: Runs) -> dict[str, Any]:
         if self._on_begin is not None:
             self._on_begin()
-        outcome = runs.run(self.stop_asked, self._checkpoints(), self._on_point)
-        (self._directory / "trained").touch()
-        return asdict(outcome)
+        return asdict(runs.run(self.stop_asked, self._checkpoints(), self._on_point))
 
     def _checkpoints(self) -> list[Checkpoints]:
         """What keeps the checkpoints of each host, all at the one place that the job has for them."""
