@@ -227,11 +227,12 @@ class Training:
         archive.unlink()
 
     def _finish(self, status: str, secondary: str, *, reason: str | None = None, seconds: float = 0.0) -> None:
+        """Ends the row, and only then removes what whoever goes on after a crash would end it by."""
+        also = self._closing() if self._closing is not None else {}
+        self.record.finish(status, secondary, reason=reason, seconds=seconds, also=also)
         used = [instance.directory for instance in self._instances]
         for folder in (*used, self._directory / _INPUTS, *self._directory.glob("run-*")):
             shutil.rmtree(folder, ignore_errors=True)
-        also = self._closing() if self._closing is not None else {}
-        self.record.finish(status, secondary, reason=reason, seconds=seconds, also=also)
 
     def _go_on(self) -> None:
         if self.stop_asked():
