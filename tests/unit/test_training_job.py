@@ -13,6 +13,7 @@ import pytest
 
 from pilothouse.catalog import training_jobs
 from pilothouse.config import Settings
+from pilothouse.errors import ServiceUnavailable
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.resource import Resource
 from pilothouse.store.store import Store
@@ -69,6 +70,19 @@ def test_a_job_fails_for_its_own_reason_though_it_is_killed_before_it_says_so(
     row = told(job, tmp_path / "job")
     assert "The specified bucket does not exist" in row.state["FailureReason"]
     assert not (tmp_path / "job" / "algo-1").exists()
+
+
+def test_a_store_that_is_away_fails_no_job(job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise ServiceUnavailable("The metadata store cannot be used right now.")
+
+    job.objects.create_bucket("gone")
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_upload", away)
+        with pytest.raises(ServiceUnavailable):
+            told(job, tmp_path / "job")
+    assert job.store.get("training-job", "one").status == "InProgress"
+    assert told(job, tmp_path / "job").status == "Completed"
 
 
 def test_what_the_program_made_is_uploaded_by_whoever_goes_on(job: Any, tmp_path: Path) -> None:
