@@ -21,7 +21,7 @@ from pilothouse.contract.pack import pack
 from pilothouse.errors import LaunchFailed
 from pilothouse.hosting import fleet, keeper
 from pilothouse.hosting.sockets import runtime_folder
-from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.base import NURSERY_ENDED, Exit, Program
 from pilothouse.launch.slots import memory_share
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.resource import Resource
@@ -257,6 +257,14 @@ def test_what_this_machine_lacks_is_waited_for_and_no_failure_of_the_model(house
     house.deploy()
     assert "FailureReason" not in house.until_status("InService").state
     assert house.launcher.hindrances == []
+
+
+def test_a_killed_nursery_is_no_failure_of_the_model(house: Installation) -> None:
+    house.deploy()
+    for _ in range(4):
+        house.until(lambda: bool(house.launcher.alive))
+        house.launcher.alive[0].crash(Exit(signal=9, reason=NURSERY_ENDED))
+    assert "FailureReason" not in house.until_status("InService").state
 
 
 def test_a_hindered_start_is_not_tried_again_before_its_pause_is_over(

@@ -14,9 +14,9 @@ import structlog
 from pilothouse import clock
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed, LeaseLost
-from pilothouse.launch.base import Exit, Launcher, Process, Program
+from pilothouse.launch.base import NURSERY_ENDED, Exit, Launcher, Process, Program
 from pilothouse.store.changes import Changes
-from pilothouse.store.leases import Lease, Leases
+from pilothouse.store.leases import FORGIVEN, Lease, Leases
 from pilothouse.store.store import Store
 from pilothouse.work.failure import fail
 from pilothouse.work.kinds import KINDS, TERMINAL, JobKind
@@ -209,7 +209,8 @@ class Supervisor:
         else:
             self._exits[key] = outcome
             journal.warning("a job process ended unexpectedly", kind=key[0], name=key[1], how=outcome.describe())
-        self._leases.release(lease)
+        is_innocent = outcome.reason == NURSERY_ENDED and lease.attempt <= FORGIVEN
+        self._leases.release(lease, orderly=is_innocent)
 
     def _give_up(self, lease: Lease, times: int) -> None:
         outcome = self._exits.pop((lease.kind, lease.name), None)
