@@ -267,6 +267,13 @@ def test_a_killed_nursery_is_no_failure_of_the_model(house: Installation) -> Non
     assert "FailureReason" not in house.until_status("InService").state
 
 
+def test_what_a_killed_server_had_unpacked_in_part_is_removed(house: Installation) -> None:
+    half = house.settings.work_root / "models" / ".half"
+    half.mkdir(parents=True)
+    house.restart()
+    assert not half.exists()
+
+
 def test_a_hindered_start_is_not_tried_again_before_its_pause_is_over(
     house: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -356,6 +356,25 @@ def test_a_job_that_has_ended_is_not_started_again(
     assert len(launcher.processes) == 1
 
 
+def test_what_ended_jobs_have_left_is_cleared_whoever_was_killed_before(
+    store: Store, settings: Settings, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    add(store, "ended", "alive")
+    store.update(KIND, "ended", status="Completed")
+    left = {name: settings.work_root / KIND / name / "scratch" for name in ("ended", "unknown", "alive")}
+    for path in left.values():
+        path.parent.mkdir(parents=True)
+        path.with_name("job.log").touch()
+        path.touch()
+    supervise()
+    [process] = eventually(lambda: launcher.processes)
+    assert [name for name, path in left.items() if path.exists()] == ["unknown", "alive"]
+    assert all(path.with_name("job.log").exists() for path in left.values())
+    store.update(KIND, "alive", status="Completed", lease=process.lease)
+    process.end(Exit(signal=9))
+    eventually(lambda: not left["alive"].exists())
+
+
 def test_a_job_that_keeps_dying_at_the_same_point_fails_with_a_reason(
     store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
 ) -> None:

@@ -68,7 +68,7 @@ def test_a_job_fails_for_its_own_reason_though_it_is_killed_before_it_says_so(
         with pytest.raises(KeyboardInterrupt):
             told(job, tmp_path / "job")
     row = told(job, tmp_path / "job")
-    assert "The specified bucket does not exist" in row.state["FailureReason"]
+    assert 'The specified bucket does not exist: "gone"' in row.state["FailureReason"]
     assert not (tmp_path / "job" / "algo-1").exists()
 
 
