@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,10 +110,27 @@ def test_a_finished_container_is_judged_without_its_engine(
     ends(folder, "algo-1", code=code, shown="me/image:1 train", words=["bad rows"])
     says(folder, "algo-1", [4.0, "acc", 0.5], [4.5, "done"])
     runs = Runs(job, spec(1, "me/image:1"), record, laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    assert runs.ended()
     outcome = runs.run(lambda: False, [], None)
     assert (outcome.status, outcome.seconds) == (status, 2.0)
     assert outcome.metrics == {"acc": (0.5, 4.0)}
     assert code == 0 or 'ErrorMessage "bad rows"\nCommand "me/image:1 train"' in (outcome.reason or "")
+
+
+def test_a_container_of_a_killed_run_has_ended_before_anything_is_laid_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "docker"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(engine, "engine", lambda: engine.Engine("docker", str(program), "27.1"))
+    job: Any = SimpleNamespace(settings=Settings(home=tmp_path, launcher="docker"))
+    runs = Runs(job, spec(1, "me/image:1"), Heard(), laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    assert not runs.ended()
+    assert not (tmp_path / "told").exists()
+    (tmp_path / "run-1" / "algo-1").mkdir(parents=True)
+    assert not runs.ended()
+    assert re.fullmatch(r"rm --force pilothouse-\w+-algo-1\n", (tmp_path / "told").read_text())
 
 
 def test_a_run_is_taken_over_only_if_every_host_had_ended(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pilothouse.contract.pipes import Pipes
 from pilothouse.launch.base import AT_WORK, Program
 from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
+from pilothouse.training import containers
 from pilothouse.training import outcome as outcomes
 from pilothouse.training.commands import Commands, gpus
 from pilothouse.training.documents import Task
@@ -104,6 +105,8 @@ class Runs:
         earlier = self._earlier()
         for run in earlier[-1:]:
             run.seal()
+            if self._mode == "container" and not run.is_whole:
+                self._remove_containers()
         return self._judged.exists() or (bool(earlier) and earlier[-1].is_whole)
 
     def repeat_metrics(self, outcome: Outcome) -> None:
@@ -158,10 +161,17 @@ class Runs:
         verdict = run.judged()
         return Outcome(verdict.status, verdict.secondary, verdict.reason, seconds, self._record.metrics())
 
+    def _remove_containers(self) -> None:
+        for instance in self._instances:
+            containers.remove(self._job.settings, self._commands(instance).container)
+
+    def _commands(self, instance: Instance) -> Commands:
+        return Commands(self._job.settings, self._spec, self._record.row, instance, self._threads)
+
     def _program(self, instance: Instance, folder: Path, seconds: float) -> Program:
         settings = self._job.settings
         memory = memory_share(settings) // len(self._instances)
-        commands = Commands(settings, self._spec, self._record.row, instance, self._threads)
+        commands = self._commands(instance)
         limits = Limits(
             data_bytes=resource.RLIM_INFINITY if gpus() else 2 * memory,  # CUDA maps far more than it uses
             file_bytes=self._spec.volume_gib << 30,
