@@ -21,9 +21,9 @@ import pytest
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed
 from pilothouse.launch import orphans
-from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.base import NURSERY_ENDED, Exit, Program
 from pilothouse.launch.handle import start_nursery, sweep_folders
-from pilothouse.launch.local import NURSERY_ENDED, LocalLauncher, NurseryLauncher
+from pilothouse.launch.local import LocalLauncher, NurseryLauncher
 
 HERE = str(Path(__file__).parent)
 PATIENCE = 60
@@ -182,6 +182,19 @@ def test_a_killed_light_nursery_takes_everything_along_and_both_are_replaced(
     for is_light in (True, False):
         again = launcher.launch(replace(program("say", text=""), light=is_light))
         assert again.wait(PATIENCE) == Exit(code=0)
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_who_launches_when_the_nursery_is_gone_hears_of_that_before_any_refusal(tmp_path: Path, light: bool) -> None:
+    """A job process is ended by that: it must not take the refusal for a failure of its job."""
+    handle, heard = start_nursery(Settings(home=tmp_path / "home"), preload=[]), list[str]()
+    connection = NurseryLauncher(handle.address, on_lost=lambda: heard.append("lost"))
+    handle.close()
+    eventually(lambda: heard, "the loss")
+    heard.clear()
+    with pytest.raises(LaunchFailed):
+        connection.launch(replace(program("sleep"), light=light))
+    assert heard == ["lost"]
 
 
 def test_nothing_outlives_a_killed_server(server: tuple[subprocess.Popen[str], int, int, Path]) -> None:

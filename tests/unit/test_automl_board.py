@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pilothouse.automl import candidates
+from pilothouse.automl import candidates, deploy
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.opening import of_ensembling
@@ -192,6 +192,18 @@ def test_a_board_without_its_lease_writes_nothing(job: Any) -> None:
     with pytest.raises(LeaseLost):
         board(job).complete("a", result(0.8))
     assert job.store.get("candidate", "a").status == "InProgress"
+    with pytest.raises(LeaseLost):
+        begin(board(job), "b")
+    assert job.store.get("candidate", "b") is None
+
+
+def test_who_lost_the_lease_deploys_nothing(job: Any) -> None:
+    best = SimpleNamespace(name="best", state={"InferenceContainers": []})
+    job.name = "Churn"
+    job.store.leases.release(job.lease)
+    with pytest.raises(LeaseLost):
+        deploy.run(job, TabularJob.of(REQUEST), best)  # type: ignore[arg-type]
+    assert job.store.count("model") == 0
 
 
 class TestBudget:

@@ -73,3 +73,11 @@ def test_a_group_that_a_killed_process_has_left_is_removed(tmp_path: Path) -> No
     alive.mkdir()
     assert headcount._made(tmp_path, 5) is None  # a plain folder counts nothing
     assert [path.name for path in tmp_path.iterdir()] == [alive.name]
+
+
+def test_a_group_of_an_earlier_process_of_the_same_pid_is_taken_over(tmp_path: Path) -> None:
+    own = tmp_path / f"pilothouse-{os.getpid()}"
+    own.mkdir()
+    (own / "pids.max").write_text("max")
+    assert headcount._made(tmp_path, 5) == own
+    assert (own / "pids.max").read_text() == "5"

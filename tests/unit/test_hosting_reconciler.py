@@ -13,6 +13,7 @@ from pilothouse.catalog import hosting, images
 from pilothouse.errors import LaunchFailed
 from pilothouse.hosting import keeper
 from pilothouse.hosting.sockets import runtime_folder
+from pilothouse.launch.base import NURSERY_ENDED, Exit
 from pilothouse.launch.slots import memory_share
 from tests.unit.endpoint_house import Installation
 
@@ -100,6 +101,21 @@ def test_what_this_machine_lacks_is_waited_for_and_no_failure_of_the_model(house
     house.deploy()
     assert "FailureReason" not in house.until_status("InService").state
     assert house.launcher.hindrances == []
+
+
+def test_a_killed_nursery_is_no_failure_of_the_model(house: Installation) -> None:
+    house.deploy()
+    for _ in range(4):
+        house.until(lambda: bool(house.launcher.alive))
+        house.launcher.alive[0].crash(Exit(signal=9, reason=NURSERY_ENDED))
+    assert "FailureReason" not in house.until_status("InService").state
+
+
+def test_what_a_killed_server_had_unpacked_in_part_is_removed(house: Installation) -> None:
+    half = house.settings.work_root / "models" / ".half"
+    half.mkdir(parents=True)
+    house.restart()
+    assert not half.exists()
 
 
 def test_a_hindered_start_is_not_tried_again_before_its_pause_is_over(

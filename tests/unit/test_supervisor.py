@@ -14,7 +14,7 @@ import pytest
 from pilothouse import clock
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed, ServiceUnavailable
-from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.base import NURSERY_ENDED, Exit, Program
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
 from pilothouse.work.kinds import JobKind
@@ -356,6 +356,25 @@ def test_a_job_that_has_ended_is_not_started_again(
     assert len(launcher.processes) == 1
 
 
+def test_what_ended_jobs_have_left_is_cleared_whoever_was_killed_before(
+    store: Store, settings: Settings, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    add(store, "ended", "alive")
+    store.update(KIND, "ended", status="Completed")
+    left = {name: settings.work_root / KIND / name / "scratch" for name in ("ended", "unknown", "alive")}
+    for path in left.values():
+        path.parent.mkdir(parents=True)
+        path.with_name("job.log").touch()
+        path.touch()
+    supervise()
+    [process] = eventually(lambda: launcher.processes)
+    assert [name for name, path in left.items() if path.exists()] == ["unknown", "alive"]
+    assert all(path.with_name("job.log").exists() for path in left.values())
+    store.update(KIND, "alive", status="Completed", lease=process.lease)
+    process.end(Exit(signal=9))
+    eventually(lambda: not left["alive"].exists())
+
+
 def test_a_job_that_keeps_dying_at_the_same_point_fails_with_a_reason(
     store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
 ) -> None:
@@ -424,6 +443,18 @@ def test_many_orderly_stops_are_not_held_against_a_job(
         eventually(lambda: len(launcher.processes) == round_number + 1)  # noqa: B023
         supervisor.stop(5)
     assert store.get(KIND, "job").status == "InProgress"
+
+
+def test_the_death_of_the_nursery_is_not_held_against_a_job_for_a_long_while(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+) -> None:
+    add(store, "job")
+    supervise()
+    for times in range(FRUITLESS + 2):
+        eventually(lambda n=times: len(launcher.processes) > n)
+        launcher.processes[-1].end(Exit(signal=9, reason=NURSERY_ENDED))
+    eventually(lambda: len(launcher.processes) == FRUITLESS + 3)
+    assert store.leases.fruitless(launcher.processes[-1].lease) == 1
 
 
 def test_no_job_is_claimed_after_stop_claiming(

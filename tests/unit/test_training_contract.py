@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_checkpoints_go_both_ways_and_only_when_they_change(objects: DirectoryOb
     objects.put("data", "c/old/1", b"one")
     objects.put("data", "cc", b"not ours")
     tmp_path = tmp_path / "checkpoints"
-    kept = Checkpoints(objects, "s3://data/c", tmp_path)
+    kept = Checkpoints(objects, "s3://data/c", tmp_path, tmp_path.with_name("restored"))
     kept.restore()
     assert (tmp_path / "old" / "1").read_bytes() == b"one"
     assert kept.push() == 0
@@ -130,6 +131,52 @@ def test_checkpoints_go_both_ways_and_only_when_they_change(objects: DirectoryOb
     (tmp_path / "2").write_text("two and more")
     assert kept.push() == 1
     assert [info.key for info in objects.walk("data", "c/")] == ["c/2", "c/old/1"]
+
+
+def test_a_channel_holds_its_objects_and_nothing_that_a_killed_process_or_a_program_left(
+    objects: DirectoryObjects, tmp_path: Path
+) -> None:
+    objects.put("data", "p/deep/a", b"a")
+    for number, bring in enumerate((fetch, partial(share, common=tmp_path / "common"))):
+        folder = tmp_path / str(number)
+        for left in (".0123456789abcdef", "deep/.0123456789abcdef", "cache/index"):
+            (folder / left).parent.mkdir(parents=True, exist_ok=True)
+            (folder / left).write_text("half")
+        bring(objects=objects, channel=channel("s3://data/p/"), folder=folder, go_on=lambda: None)  # type: ignore[operator]
+        assert [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*"))] == ["deep", "deep/a"]
+
+
+def test_half_a_checkpoint_is_never_among_them(
+    objects: DirectoryObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects.put("data", "c/1", b"one")
+    folder = tmp_path / "checkpoints"
+    kept = Checkpoints(objects, "s3://data/c", folder, tmp_path / "restored")
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfileobj", interrupted)
+        patched.setattr(Path, "unlink", lambda *_, **__: None)  # whoever is killed removes nothing
+        with pytest.raises(KeyboardInterrupt):
+            kept.restore()
+    assert not folder.exists()
+    kept.restore()
+    assert [path.name for path in folder.iterdir()] == ["1"]
+
+
+def test_checkpoints_that_a_killed_process_had_not_sent_are_sent_by_the_next(
+    objects: DirectoryObjects, tmp_path: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("sent", "changed"):
+        (folder / name).write_text("old")
+        objects.put("data", f"c/{name}", b"old")
+    (folder / "changed").write_text("new")
+    later = objects.head("data", "c/changed").modified_at + 1
+    os.utime(folder / "changed", (later, later))
+    kept = Checkpoints(objects, "s3://data/c", folder, tmp_path / "restored")
+    kept.restore()
+    assert kept.push() == 1
+    assert objects.read("data", "c/changed") == b"new"
 
 
 def test_hyperparameters_become_words_as_the_toolkit_makes_them() -> None:
@@ -218,6 +265,26 @@ def test_a_model_folder_becomes_plain_files(tmp_path: Path) -> None:
     files = {path.relative_to(model).as_posix(): path.read_text() for path in model.rglob("*") if path.is_file()}
     assert files == {"sub/real": "content", "good": "content", "chain": "content"}
     assert not any(path.is_symlink() for path in model.rglob("*"))
+
+
+def test_a_link_is_not_lost_when_whoever_makes_it_a_file_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "epoch-9").write_text("best")
+    (model / "best").symlink_to("epoch-9")
+    for killed_at in ("link", "replace"):
+        with monkeypatch.context() as patched:
+            patched.setattr("os.link" if killed_at == "link" else "pathlib.Path.replace", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                settle(model)
+    assert settle(model) == []
+    assert {path.name: path.read_text() for path in model.iterdir()} == {"epoch-9": "best", "best": "best"}
+
+
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_folders_that_a_program_made_links_are_folders_again(folders: OptMl, tmp_path: Path) -> None:

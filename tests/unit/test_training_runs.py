@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +23,7 @@ from pilothouse.training import commands
 from pilothouse.training.instances import Instance, instances
 from pilothouse.training.run import Run
 from pilothouse.training.runs import Runs
+from pilothouse.training.seal import at_work
 
 
 class Heard:
@@ -36,6 +41,9 @@ class Heard:
 
     def metrics(self) -> dict[str, tuple[float, float]]:
         return {name: (value, at) for name, value, at in self.points}
+
+    def logged(self, stream: str) -> int:
+        return sum(name == stream for name, _ in self.lines)
 
     def log(self, stream: str, lines: list[Any]) -> None:
         self.lines += [(stream, line) for line in lines]
@@ -102,10 +110,27 @@ def test_a_finished_container_is_judged_without_its_engine(
     ends(folder, "algo-1", code=code, shown="me/image:1 train", words=["bad rows"])
     says(folder, "algo-1", [4.0, "acc", 0.5], [4.5, "done"])
     runs = Runs(job, spec(1, "me/image:1"), record, laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    assert runs.ended()
     outcome = runs.run(lambda: False, [], None)
     assert (outcome.status, outcome.seconds) == (status, 2.0)
     assert outcome.metrics == {"acc": (0.5, 4.0)}
     assert code == 0 or 'ErrorMessage "bad rows"\nCommand "me/image:1 train"' in (outcome.reason or "")
+
+
+def test_a_container_of_a_killed_run_has_ended_before_anything_is_laid_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "docker"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(engine, "engine", lambda: engine.Engine("docker", str(program), "27.1"))
+    job: Any = SimpleNamespace(settings=Settings(home=tmp_path, launcher="docker"))
+    runs = Runs(job, spec(1, "me/image:1"), Heard(), laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    assert not runs.ended()
+    assert not (tmp_path / "told").exists()
+    (tmp_path / "run-1" / "algo-1").mkdir(parents=True)
+    assert not runs.ended()
+    assert re.fullmatch(r"rm --force pilothouse-\w+-algo-1\n", (tmp_path / "told").read_text())
 
 
 def test_a_run_is_taken_over_only_if_every_host_had_ended(tmp_path: Path) -> None:
@@ -115,6 +140,81 @@ def test_a_run_is_taken_over_only_if_every_host_had_ended(tmp_path: Path) -> Non
     assert not run.is_whole
     ends(folder, "algo-2")
     assert run.is_whole
+
+
+def test_who_still_works_in_an_earlier_run_is_waited_for_before_that_is_judged(tmp_path: Path) -> None:
+    folder, found = tmp_path / "run-1", list[bool]()
+    runs = Runs(SimpleNamespace(), spec(1), Heard(), laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    judge = threading.Thread(target=lambda: found.append(runs.ended()))
+    (folder / "algo-1").mkdir(parents=True)
+    with at_work(folder / "algo-1"):
+        judge.start()
+        judge.join(0.1)
+        assert not found
+        ends(folder, "algo-1")
+    judge.join()
+    assert found == [True]
+
+
+def test_what_came_of_the_programs_is_told_the_same_by_every_later_process(tmp_path: Path) -> None:
+    made, folder = laid_out(1, tmp_path), tmp_path / "run-1"
+    ends(folder, "algo-1", code=3)
+    says(folder, "algo-1", [4.0, "acc", 0.5])
+
+    def told() -> tuple[Any, list[Any]]:
+        heard: list[Any] = []
+        runs = Runs(SimpleNamespace(), spec(1), Heard(), made, tmp_path, None)  # type: ignore[arg-type]
+        return runs.run(lambda: False, [], lambda *point: heard.append(point)), heard
+
+    first = told()
+    (folder / "algo-1" / "end.json").unlink()
+    assert told()[0].reason == first[0].reason
+    assert told()[1] == first[1] == [("acc", 0.5, 4.0)]
+
+
+def test_each_line_is_logged_once_whoever_is_killed(tmp_path: Path) -> None:
+    made, folder, record = laid_out(1, tmp_path), tmp_path / "run-1", Heard()
+    ends(folder, "algo-1")
+    says(folder, "algo-1", [1.0, "one"], [1.0, "acc", 0.5], [2.0, "two"])
+    Run(folder, made, record).pass_on(None)  # type: ignore[arg-type]
+    with (folder / "algo-1" / "events.jsonl").open("a") as events:
+        events.write('[3.0, "three"]\n[3.0, "acc", 0.7]\n')
+    heard: list[Any] = []
+    runs = Runs(SimpleNamespace(), spec(1), record, made, tmp_path, None)  # type: ignore[arg-type]
+    runs.run(lambda: False, [], lambda *point: heard.append(point))
+    assert [line for _, (_, line) in record.lines] == ["one", "two", "three"]
+    assert heard == [("acc", 0.5, 1.0), ("acc", 0.7, 3.0)]
+
+
+def test_the_last_checkpoints_are_sent_by_whoever_takes_a_run_over(tmp_path: Path) -> None:
+    made, pushes = laid_out(1, tmp_path), []
+    ends(tmp_path / "run-1", "algo-1")
+    checkpoints: Any = SimpleNamespace(push=lambda: pushes.append(1))
+    Runs(SimpleNamespace(), spec(1), Heard(), made, tmp_path, None).run(lambda: False, [checkpoints], None)  # type: ignore[arg-type]
+    assert pushes == [1]
+
+
+def test_a_run_that_cannot_be_followed_any_more_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, record = Running(), Heard()
+
+    @contextmanager
+    def slot(_: Any) -> Iterator[bool]:
+        yield True
+
+    def away(*_: Any) -> None:
+        raise OSError("The disk is full.")
+
+    monkeypatch.setattr(Heard, "enter", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr(Heard, "publish", away, raising=False)
+    job = SimpleNamespace(
+        settings=Settings(home=tmp_path, isolation="process"), slot=slot, start=lambda _: program, objects=None
+    )
+    (tmp_path / "run-7").mkdir()
+    runs = Runs(job, spec(1), record, laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="full"):
+        runs.run(lambda: False, [], None)
+    assert program.was_asked
+    assert (tmp_path / "run-8" / "algo-1").is_dir()
 
 
 def test_metrics_of_hosts_come_in_the_order_of_their_times(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pilothouse.config import Settings
-from pilothouse.errors import DataError, LeaseLost
+from pilothouse.errors import DataError, LeaseLost, ServiceUnavailable
 from pilothouse.launch.base import Exit, Program
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.leases import Leases
@@ -304,6 +304,16 @@ def test_a_bug_is_an_internal_error(job: Job, target: Callable[..., None], store
     conclude(job)
     assert job.refresh().state["FailureReason"] == "InternalServerError: KeyError: 'missing'"
     assert "Traceback" in store.logs.events("/toys", "Toy/job")[0].message
+
+
+def test_a_store_that_is_away_fails_no_job(job: Job, target: Callable[..., None]) -> None:
+    def run(job: Job) -> None:
+        raise ServiceUnavailable("The metadata store cannot be used right now.")
+
+    target(run)
+    with pytest.raises(ServiceUnavailable):
+        conclude(job)
+    assert job.refresh().status == "InProgress"
 
 
 def test_a_lost_lease_leaves_the_row_alone(

@@ -59,6 +59,7 @@ class Board:
             state={**state, **opening.state},
             parent=(self.job.resource.kind, self.job.resource.name),
             also=opening.rows,
+            lease=self.job.lease,
         )
 
     def complete(self, name: str, result: dict[str, Any], also: Mapping[str, Any] | None = None) -> None:

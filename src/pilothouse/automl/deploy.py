@@ -52,7 +52,7 @@ def _insert(job: Job, kind: str, name: str, request: dict[str, Any], **columns: 
     """Inserts a row that belongs to the job; one that an earlier run of the job inserted is left as it is."""
     owner = (job.resource.kind, job.resource.name)
     try:
-        job.store.insert(kind, name, request, parent=owner, **columns)
+        job.store.insert(kind, name, request, parent=owner, lease=job.lease, **columns)
     except ResourceInUse as error:
         row = job.store.get(kind, name)
         if row is None or row.parent != owner:

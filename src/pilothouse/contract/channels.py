@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from pilothouse import names
@@ -23,11 +24,17 @@ def fetch(
 ) -> list[Path]:
     """Copies a channel's objects into `folder`, named by their keys below the prefix; their paths in it.
 
-    If the channel is ShardedByS3Key, a `host` among several gets its part of the objects, which are in the order of
-    their keys. `go_on` is called between files, and may raise.
+    Nothing else is in it then, whatever was. If the channel is ShardedByS3Key, a `host` among several gets its part of
+    the objects, which are in the order of their keys. `go_on` is called between files, and may raise.
 
     `DataError` if an object can't be read or can't be a file.
     """
+    paths = _fetched(objects, channel, folder, go_on, host)
+    _keep_only(folder, paths)
+    return paths
+
+
+def _fetched(objects: Objects, channel: Channel, folder: Path, go_on: Callable[[], None], host: Host) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         infos = manifest.expand(objects, channel.data_type, channel.uri, empty=True)
@@ -60,12 +67,14 @@ def share(
     folder.mkdir(parents=True, exist_ok=True)
     with held.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for path in fetch(objects, channel, held, go_on, host):
+        paths = _fetched(objects, channel, held, go_on, host)
+        for path in paths:
             (held / path).chmod(0o444)
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             os.link(held / path, target)
+    _keep_only(folder, paths)
 
 
 def relative(info: ObjectInfo, root: str) -> Path:
@@ -90,24 +99,45 @@ def _copy(objects: Objects, info: ObjectInfo, path: Path) -> None:
         ) from error
 
 
-class Checkpoints:
-    """A folder of checkpoints, and the S3 URI that it is kept under."""
+def _keep_only(folder: Path, paths: Iterable[Path]) -> None:
+    """Takes out of `folder` what is none of `paths`: half a file of a killed process, or what a program left there."""
+    kept = {folder / path for path in paths}
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for path in (Path(parent, name) for name in files):
+            if path not in kept:
+                path.unlink()
+        for path in (Path(parent, name) for name in folders):
+            with suppress(OSError):  # something is in it
+                path.rmdir()
 
-    def __init__(self, objects: Objects, address: str, folder: Path) -> None:
+
+class Checkpoints:
+    """A folder of checkpoints, and the S3 URI that it is kept under. What comes from there is at `beside` until it is
+    whole: the program sees no half of a file, and nobody takes one for a checkpoint.
+    """
+
+    def __init__(self, objects: Objects, address: str, folder: Path, beside: Path) -> None:
         self._objects = objects
         self._place = uri.parse(address)
-        self._folder = folder
+        self._folder, self._beside = folder, beside
         self._sent: dict[Path, tuple[int, int]] = {}
 
     def restore(self) -> None:
-        """Brings what is in S3 into the folder, where it is not there already."""
+        """Brings what is in S3 into the folder, where it is not there already.
+
+        What is there and was written since is newer than what an earlier process brought to S3, and is to follow.
+        """
         root = f"{self._place.key.rstrip('/')}/" if self._place.key else ""
         for info in self._objects.walk(self._place.bucket, root):
             if info.key.endswith("/"):
                 continue
             path = self._folder / relative(info, root)
             if not path.exists():
-                transfer.download(self._objects, info.uri, path)
+                transfer.download(self._objects, info.uri, self._beside)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._beside.rename(path)
+            elif path.stat().st_mtime > info.modified_at:
+                continue
             self._sent[path] = _stamp(path)
 
     def push(self) -> int:

@@ -126,17 +126,20 @@ def resource_config(job: TrainingJob, host: Host = ALONE) -> dict[str, Any]:
 def settle(folder: Path) -> list[str]:
     """Makes `folder`, which nobody writes to any more, a tree of plain files and folders; names what was taken out.
 
-    A link to a file within the folder becomes that file; other links, sockets and the like are removed.
+    A link to a file within the folder becomes that file; other links, sockets and the like are removed. Whoever is
+    killed has lost none of it.
     """
     removed = []
-    root = folder.resolve()
+    root, beside = folder.resolve(), folder.with_name(f"{folder.name}.link")
     for path in list(_odd(folder)):
         target = _linked(path, root)
-        path.unlink()
         if target is None:
+            path.unlink()
             removed.append(str(path.relative_to(folder)))
         else:
-            os.link(target, path)
+            beside.unlink(missing_ok=True)
+            os.link(target, beside)
+            beside.replace(path)
     return sorted(removed)
 
 

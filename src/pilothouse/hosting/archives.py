@@ -18,14 +18,21 @@ from pilothouse.errors import DataError, S3Error
 from pilothouse.objects import uri
 from pilothouse.objects.base import ObjectInfo, Objects
 
+_UNFINISHED = "."
+"""What the names of folders begin with that are not whole yet."""
+
 
 class Archives:
-    """Folders below `root`, one for each version (ETag) of each archive asked for. Safe to use from threads."""
+    """Folders below `root`, one for each version (ETag) of each archive asked for. Safe to use from threads, and by one
+    process at a time.
+    """
 
     def __init__(self, objects: Objects, root: Path) -> None:
         self._objects = objects
         self._root = root
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        for left in root.glob(f"{_UNFINISHED}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
 
     def folder(self, address: str) -> Path:
         """The content of the archive at `address`, fetched and unpacked if need be.
@@ -73,7 +80,7 @@ class Archives:
 
     def _unpack(self, info: ObjectInfo, folder: Path) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=self._root, prefix="."))
+        temporary = Path(tempfile.mkdtemp(dir=self._root, prefix=_UNFINISHED))
         try:
             with self._objects.open(info.bucket, info.key, etag=info.etag) as stream:
                 pack.unpack(stream, temporary)

@@ -17,7 +17,7 @@ from pilothouse.errors import LaunchFailed, PilothouseError
 from pilothouse.hosting import connection
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.tail import Tail
-from pilothouse.launch.base import Launcher, Process, Program
+from pilothouse.launch.base import NURSERY_ENDED, Exit, Launcher, Process, Program
 from pilothouse.store.store import Store
 
 START_SECONDS = 240.0
@@ -139,7 +139,7 @@ class Keeper:
         try:
             self._run = starting.result()
         except (OSError, LaunchFailed) as error:
-            self._hindered(error)
+            self._hindered(str(error))
             return
         except Exception as error:
             self._failed(error.message if isinstance(error, PilothouseError) else f"{type(error).__name__}: {error}")
@@ -151,7 +151,7 @@ class Keeper:
     def _watch(self, run: _Run) -> None:
         end = run.process.poll()
         if end is not None:
-            self._ended(run, end.describe())
+            self._ended(run, end)
             return
         run.tail.follow()
         now = time.monotonic()
@@ -167,21 +167,25 @@ class Keeper:
             run.process.kill()
             self._began = now
 
-    def _ended(self, run: _Run, how: str) -> None:
+    def _ended(self, run: _Run, end: Exit) -> None:
         run.tail.finish()
         run.tail.path.unlink(missing_ok=True)
         run.socket.unlink(missing_ok=True)
         when = "" if self._ready_at else " before it answered"
         self._run = self._ready_at = None
-        if not self._stopping:
-            self._failed(f"The model server {how}{when}. {run.tail.last}".strip())
+        if self._stopping:
+            return
+        if end.reason == NURSERY_ENDED:
+            self._hindered(NURSERY_ENDED)
+        else:
+            self._failed(f"The model server {end.describe()}{when}. {run.tail.last}".strip())
 
     def _failed(self, reason: str) -> None:
         self.failures += 1
         self.reason = reason
         self._pause(self.failures)
 
-    def _hindered(self, error: Exception) -> None:
+    def _hindered(self, why: str) -> None:
         """Waits: this machine lacks something for a start (disk space, descriptors), and the model is not to blame."""
         self._hindrances += 1
         self._pause(self._hindrances)
@@ -191,7 +195,7 @@ class Keeper:
             endpoint=place.endpoint,
             variant=place.variant,
             index=place.index,
-            error=str(error),
+            error=why,
         )
 
     def _pause(self, times: int) -> None:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+NURSERY_ENDED = "ended with the process that had started it"
+"""The reason of an exit that nothing about the program has brought about."""
+
 AT_WORK = 5
 """The niceness of programs that train or predict many rows, so that a server that trains still answers at once."""
 

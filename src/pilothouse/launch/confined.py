@@ -59,10 +59,12 @@ def limit(limits: Limits) -> None:
             resource.setrlimit(which, (value, value))
 
 
-def start(argv: Sequence[str], *, folder: str, environment: Mapping[str, str], output: int) -> int:
+def start(
+    argv: Sequence[str], *, folder: str, environment: Mapping[str, str], output: int, kept: Sequence[int] = ()
+) -> int:
     """Starts `argv` in `folder`, stdout and stderr to the descriptor `output`; its pid, also its session's.
 
-    `LaunchFailed` if it can't be executed. The caller waits for the pid.
+    It inherits the descriptors `kept`. `LaunchFailed` if it can't be executed. The caller waits for the pid.
     """
     try:
         started = subprocess.Popen(  # vfork: this process has many pages, and none is copied
@@ -72,6 +74,7 @@ def start(argv: Sequence[str], *, folder: str, environment: Mapping[str, str], o
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            pass_fds=tuple(kept),
             start_new_session=True,
         )
     except OSError as error:

@@ -74,7 +74,7 @@ def _made(above: Path, tasks: int) -> Path | None:
                 old.rmdir()
     group = above / f"{_NAME}{os.getpid()}"
     try:
-        group.mkdir()
+        group.mkdir(exist_ok=True)  # there if one of the same pid was killed with whoever waited for it
     except OSError:
         return None
     if not (group / _MOST).exists():  # the group above does not pass the controller on

@@ -18,12 +18,11 @@ import structlog
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed
 from pilothouse.launch import orphans
-from pilothouse.launch.base import Exit, Launcher, Process, Program
+from pilothouse.launch.base import NURSERY_ENDED, Exit, Launcher, Process, Program
 from pilothouse.launch.handle import ADDRESS, LIGHT_SOCKET, NurseryHandle, start_nursery, sweep_folders
 from pilothouse.launch.lines import encoded as line
 from pilothouse.launch.preload import PRELOAD
 
-NURSERY_ENDED = "ended with the process that had started it"
 _WARM_UP = 120.0
 _PATIENCE = 5.0
 
@@ -89,8 +88,9 @@ class NurseryProcess:
 class NurseryLauncher(Launcher):
     """A connection to the nursery at the socket `address`, and all that was launched over it.
 
-    When the nursery dies, `on_lost` is called, perhaps more than once, and then the programs count as killed. Light
-    programs come from the light nursery beside it, over a connection that is made when it is first needed.
+    When the nursery dies, `on_lost` is called, perhaps more than once, before anybody is told that a program was killed
+    or can't be started. Light programs come from the light nursery beside it, over a connection that is made when it is
+    first needed.
     """
 
     def __init__(self, address: Path, on_lost: Callable[[], None] = lambda: None) -> None:
@@ -173,12 +173,17 @@ class NurseryLauncher(Launcher):
             if self._light is None:
                 if self._closing:
                     raise LaunchFailed("The connection to the nursery is closed.")
-                self._light = NurseryLauncher(self._address.with_name(LIGHT_SOCKET), self._on_lost)
+                try:
+                    self._light = NurseryLauncher(self._address.with_name(LIGHT_SOCKET), self._on_lost)
+                except LaunchFailed:
+                    self._on_lost()  # it was killed, and the nursery ends with it
+                    raise
             return self._light
 
     def _enlist(self) -> tuple[int, NurseryProcess]:
         with self._lock:
             if self.lost:
+                self._on_lost()
                 raise LaunchFailed("The nursery is gone.")
             number, self._next = self._next, self._next + 1
             process = self._programs[number] = NurseryProcess(number, self._send)

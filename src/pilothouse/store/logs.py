@@ -117,6 +117,11 @@ class Logs:
             events = [LogEvent(row.seq, row.timestamp, row.message) for row in connection.execute(query)]
         return events[::-1] if newest else events
 
+    def count(self, group: str, stream: str) -> int:
+        """How many events a stream has; none if there is no such stream."""
+        with self._database.read() as connection:
+            return int(connection.execute(statements.events_counted(group, stream)).scalar_one())
+
     def groups(self) -> list[tuple[str, float]]:
         """All groups by name, each with the time of its first stream in epoch seconds."""
         with self._database.read() as connection:

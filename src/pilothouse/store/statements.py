@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Delete, Select, Update, case, delete, func, literal, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    ScalarSelect,
+    Select,
+    Update,
+    case,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -295,9 +308,8 @@ def events_found(
 ) -> Select[Any]:
     """Up to `limit` events of a stream between the given bounds, the newest or the oldest of them first."""
     row = log_events.c
-    owner = select(log_streams.c.seq).where(log_streams.c.log_group == group, log_streams.c.name == stream)
     bounds: list[ColumnElement[bool] | None] = [
-        row.stream_seq == owner.scalar_subquery(),
+        row.stream_seq == _number_of(group, stream),
         None if after_seq is None else row.seq > after_seq,
         None if before_seq is None else row.seq < before_seq,
         None if start is None else row.timestamp >= start,
@@ -306,6 +318,16 @@ def events_found(
     query = select(row.seq, row.timestamp, row.message).limit(limit)
     query = query.where(*[bound for bound in bounds if bound is not None])
     return query.order_by(row.seq.desc() if newest else row.seq)
+
+
+def events_counted(group: str, stream: str) -> Select[Any]:
+    """How many events a stream has."""
+    return select(func.count()).select_from(log_events).where(log_events.c.stream_seq == _number_of(group, stream))
+
+
+def _number_of(group: str, stream: str) -> ScalarSelect[Any]:
+    named = select(log_streams.c.seq).where(log_streams.c.log_group == group, log_streams.c.name == stream)
+    return named.scalar_subquery()
 
 
 def groups_found() -> Select[Any]:

@@ -81,12 +81,17 @@ class Commands:
         shown = f"the built-in {self._mode}"
         return (Command((), shown, folder, variables, target, arguments),)
 
-    def _container(self) -> tuple[Command, ...]:
+    @property
+    def container(self) -> str:
+        """What the container of this host is called, in every run of the job."""
         place, arn, created = self._settings.home.resolve(), self._row.arn, self._row.created_at
+        return f"pilothouse-{names.digest(f'{place} {arn} {created!r}')}-{self._host.name}"
+
+    def _container(self) -> tuple[Command, ...]:
         return containers.commands(
             containers.engine(self._settings),
             self._spec,
-            container=f"pilothouse-{names.digest(f'{place} {arn} {created!r}')}-{self._host.name}",
+            container=self.container,
             base=self._folders.base,
             file=self._instance.directory / containers.VARIABLES,
             variables=self._variables(),

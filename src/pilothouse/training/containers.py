@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pilothouse.training.documents import Command
 
 VARIABLES = "variables.env"
 _TRAIN = ("train",)
+_PATIENCE = 60.0
 
 
 def engine(settings: Settings) -> Engine:
@@ -29,6 +32,21 @@ def engine(settings: Settings) -> Engine:
             "The training image needs a container engine. Start the server with PILOTHOUSE_LAUNCHER=docker."
         )
     return engines.engine()
+
+
+def remove(settings: Settings, container: str) -> None:
+    """Ends a container that outlived the processes around it, and waits for that. There need not be one."""
+    by, quiet = engine(settings), subprocess.DEVNULL
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            by.removing(container),
+            env=by.environment(),
+            stdin=quiet,
+            stdout=quiet,
+            stderr=quiet,
+            timeout=_PATIENCE,
+            check=False,
+        )
 
 
 def commands(

@@ -51,13 +51,15 @@ def main(folder: Path, requirements: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / _READY).exists():
             return 0
-        shutil.rmtree(folder / _VENV, ignore_errors=True)
+        if (folder / _VENV).exists():  # of somebody who was killed
+            shutil.rmtree(folder / _VENV)
         venv.EnvBuilder(system_site_packages=True, symlinks=True).create(folder / _VENV)
         python = folder / _VENV / "bin" / "python"
         _show_what_is_here(folder / _VENV)
         pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-input"]
         options = ["--disable-pip-version-check", "--no-warn-script-location", "-r", str(requirements)]
-        code = subprocess.run([*pip, *options], check=False).returncode
+        # pip holds the lock as well: it may go on for a moment when this process has been killed.
+        code = subprocess.run([*pip, *options], check=False, pass_fds=(lock.fileno(),)).returncode
         if code == 0:
             (folder / _READY).touch()
         return code

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from pilothouse.contract.scrape import Point
-from pilothouse.whole_file import write_whole
 
 VERBATIM = 10_000
 """So many points of a metric are kept one by one; after those, one a second and the last."""
@@ -74,12 +73,11 @@ class Batch:
 
 
 class EventReader:
-    """Follows the file at `path`, from where an earlier reader said that it had got to."""
+    """Follows the file at `path`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._place = path.with_suffix(".place")
-        self._offset = int(self._place.read_text()) if self._place.exists() else 0
+        self._offset = 0
 
     def read(self) -> Batch:
         """What is new, up to some size; an empty batch if nothing is."""
@@ -98,19 +96,6 @@ class EventReader:
             else:
                 batch.points.append((event[1], event[2], event[0]))
         return batch
-
-    def passed(self) -> None:
-        """Notes that all that was read has arrived where it belongs."""
-        write_whole(self._place, str(self._offset))
-
-    def rewind(self) -> None:
-        """Reads all anew."""
-        self._offset = 0
-
-    @property
-    def place(self) -> int:
-        """How far it has read, in bytes."""
-        return self._offset
 
 
 def now() -> float:

@@ -18,7 +18,7 @@ from pilothouse.catalog import training_images
 from pilothouse.catalog.training_jobs import KIND, TrainingJob
 from pilothouse.contract import channels, hosts, pack
 from pilothouse.contract.channels import Checkpoints
-from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error
+from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error, ServiceUnavailable
 from pilothouse.training import source
 from pilothouse.training.instances import Instance, instances
 from pilothouse.training.outcome import Outcome
@@ -34,7 +34,7 @@ Once = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 OnPoint = Callable[[str, float, float], None]
 _STOP_CACHE = 0.3
 _RETRY_PAUSE = 1.0
-_INPUTS = "inputs"
+_INPUTS, _RESTORED = "inputs", "restored"
 _MOST_NAMED = 10
 _LOST = (
     "InternalServerError: what the program left on this machine is gone before it could be uploaded. "
@@ -91,7 +91,7 @@ class Training:
             outcome = self._told()
         except StopRequested:
             self._finish("Stopped", "Stopped")
-        except LeaseLost:
+        except (LeaseLost, ServiceUnavailable):
             raise
         except JobFailed as failure:
             self._finish("Failed", "Failed", reason=_client_error(failure))
@@ -120,7 +120,7 @@ class Training:
             self._retries -= 1
             try:
                 return self._story()
-            except (StopRequested, LeaseLost, JobFailed):
+            except (StopRequested, LeaseLost, ServiceUnavailable, JobFailed):
                 raise
             except Exception:
                 self._job.log(traceback.format_exc())
@@ -132,7 +132,7 @@ class Training:
         self._go_on()
         self._take_possession()
         runs = Runs(self._job, self.spec, self.record, self._instances, self._directory, self._threads)
-        if not (runs.ended() or (self._directory / "trained").exists()):
+        if not runs.ended():
             if runs.begun():
                 self.record.enter("Interrupted")
             self._download()
@@ -183,17 +183,17 @@ class Training:
     def _train(self, runs: Runs) -> dict[str, Any]:
         if self._on_begin is not None:
             self._on_begin()
-        outcome = runs.run(self.stop_asked, self._checkpoints(), self._on_point)
-        (self._directory / "trained").touch()
-        return asdict(outcome)
+        return asdict(runs.run(self.stop_asked, self._checkpoints(), self._on_point))
 
     def _checkpoints(self) -> list[Checkpoints]:
         """What keeps the checkpoints of each host, all at the one place that the job has for them."""
         if self.spec.checkpoints is None:
             return []
-        folders = [instance.folders.checkpoints(self.spec) for instance in self._instances]
-        objects = self._job.objects.keyed(self.spec.kms_key)
-        return [Checkpoints(objects, self.spec.checkpoints[0], folder) for folder in folders]
+        place, objects = self.spec.checkpoints[0], self._job.objects.keyed(self.spec.kms_key)
+        return [
+            Checkpoints(objects, place, each.folders.checkpoints(self.spec), each.directory / _RESTORED)
+            for each in self._instances
+        ]
 
     def _upload(self, outcome: Outcome) -> dict[str, Any]:
         """Brings model and output to S3: a failed program's output only, since its model is no model."""
@@ -227,11 +227,12 @@ class Training:
         archive.unlink()
 
     def _finish(self, status: str, secondary: str, *, reason: str | None = None, seconds: float = 0.0) -> None:
+        """Ends the row, and only then removes what whoever goes on after a crash would end it by."""
+        also = self._closing() if self._closing is not None else {}
+        self.record.finish(status, secondary, reason=reason, seconds=seconds, also=also)
         used = [instance.directory for instance in self._instances]
         for folder in (*used, self._directory / _INPUTS, *self._directory.glob("run-*")):
             shutil.rmtree(folder, ignore_errors=True)
-        also = self._closing() if self._closing is not None else {}
-        self.record.finish(status, secondary, reason=reason, seconds=seconds, also=also)
 
     def _go_on(self) -> None:
         if self.stop_asked():

@@ -24,6 +24,7 @@ from pilothouse.contract.output import Allowance, Lines
 from pilothouse.contract.scrape import Scraper
 from pilothouse.errors import LaunchFailed
 from pilothouse.launch import confined, headcount
+from pilothouse.training import seal
 from pilothouse.training.documents import END, EVENTS, SECONDS, Command, End, Task
 from pilothouse.training.events import EventWriter, now
 from pilothouse.whole_file import write_whole
@@ -41,16 +42,18 @@ _NOT_EXECUTABLE = 127 << 8  # as a wait status
 
 def main(task: dict[str, Any]) -> None:
     """Runs a `Task`'s document to its end."""
-    keeper = _Keeper(Task.of(task))
-    confined.limit(keeper.task.limits)
-    headcount.bound(keeper.task.limits.tasks)
-    end = keeper.run()
-    write_whole(Path(keeper.task.directory) / END, json.dumps(asdict(end)))
+    told = Task.of(task)
+    with seal.at_work(Path(told.directory)) as held:
+        keeper = _Keeper(told, held)
+        confined.limit(told.limits)
+        headcount.bound(told.limits.tasks)
+        end = keeper.run()
+        write_whole(Path(told.directory) / END, json.dumps(asdict(end)))
 
 
 class _Keeper:
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, held: int) -> None:
+        self.task, self._held = task, held
         self._directory = Path(task.directory)
         self._started = time.monotonic()
         self._events = EventWriter(self._directory / EVENTS)
@@ -101,9 +104,15 @@ class _Keeper:
         return status
 
     def _start(self, command: Command, output: int) -> int:
-        if command.target is None:
-            return confined.start(command.argv, folder=command.folder, environment=command.environment, output=output)
-        return confined.fork(lambda: _call(command), output=output)
+        if command.target is not None:
+            return confined.fork(lambda: _call(command), output=output)
+        return confined.start(
+            command.argv,
+            folder=command.folder,
+            environment=command.environment,
+            output=output,
+            kept=(self._held,),
+        )
 
     def _attend(self, reader: int) -> int:
         """Reads and watches until the program has ended and its output is read; its wait status."""

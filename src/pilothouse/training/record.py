@@ -112,6 +112,10 @@ class Record:
         """Adds lines to a stream of the job."""
         self._job.store.logs.append(LOG_GROUP, f"{self.name}/{stream}", lines)
 
+    def logged(self, stream: str) -> int:
+        """How many lines a stream of the job has."""
+        return self._job.store.logs.count(LOG_GROUP, f"{self.name}/{stream}")
+
     def _move(self, status: str, at: float, message: str | None = None) -> None:
         if self._transitions and self._transitions[-1]["Status"] == status:
             return

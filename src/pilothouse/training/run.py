@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pilothouse.launch.base import Exit, Process
 from pilothouse.training import outcome as outcomes
+from pilothouse.training import seal
 from pilothouse.training.documents import END, EVENTS, SECONDS, End
-from pilothouse.training.events import EventReader
+from pilothouse.training.events import Batch, EventReader
 from pilothouse.training.instances import Instance
 from pilothouse.training.outcome import Verdict
 from pilothouse.training.record import Record
@@ -47,9 +48,18 @@ class Run:
             for instance in self._instances:
                 self._running[instance] = start(instance, self._of(instance))
         except BaseException:
-            for process in self._running.values():
-                process.kill()
+            self.kill()
             raise
+
+    def kill(self) -> None:
+        """Ends the programs that still run, at once."""
+        for process in self._running.values():
+            process.kill()
+
+    def seal(self) -> None:
+        """Sees to it that none of the programs is at work any more, nor will be: they were an earlier process's."""
+        for folder in filter(Path.is_dir, map(self._of, self._instances)):
+            seal.seal(folder)
 
     def has_ended(self, timeout: float) -> bool:
         """Whether all programs have; waits up to `timeout` seconds. Once one has failed the others are ended."""
@@ -103,15 +113,24 @@ class Run:
             if batch.lines:
                 self._record.log(self._stream(instance), batch.lines)
         self._measured(heapq.merge(*(batch.points for batch in batches.values()), key=_time), on_point)
-        fresh = [instance for instance, batch in batches.items() if batch.lines or batch.points]
-        for instance in fresh:
-            self._readers[instance].passed()
-        return bool(fresh)
+        return any(batch.lines or batch.points for batch in batches.values())
 
     def recall(self, on_point: OnPoint | None) -> None:
-        """Repeats the points that an earlier process has passed on."""
-        points = [_repeated(reader) for reader in self._readers.values()]
+        """Repeats all points of an ended run, in the order of their times."""
+        points = [_points(self._of(instance) / EVENTS) for instance in self._instances]
         self._measured(heapq.merge(*points, key=_time), on_point)
+
+    def take_over(self, on_point: OnPoint | None) -> None:
+        """Repeats all points of a run that ended while an earlier process followed it, and logs the lines that this one
+        has not: how many those are, the log itself tells.
+        """
+        self.recall(on_point)
+        for instance, reader in self._readers.items():
+            known = self._record.logged(self._stream(instance))
+            for batch in iter(reader.read, Batch()):
+                fresh, known = batch.lines[known:], max(0, known - len(batch.lines))
+                if fresh:
+                    self._record.log(self._stream(instance), fresh)
 
     def judged(self) -> Verdict:
         """What the ends of the programs make of the job; nothing of theirs runs any more."""
@@ -154,11 +173,9 @@ class Run:
         return f"{instance.host.name}-{int(self.begun)}"
 
 
-def _repeated(reader: EventReader) -> Iterator[Point]:
-    end = reader.place
-    reader.rewind()
-    while reader.place < end:
-        yield from reader.read().points
+def _points(path: Path) -> Iterator[Point]:
+    for batch in iter(EventReader(path).read, Batch()):
+        yield from batch.points
 
 
 def _time(point: Point) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from pilothouse.contract.pipes import Pipes
 from pilothouse.launch.base import AT_WORK, Program
 from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
+from pilothouse.training import containers
 from pilothouse.training import outcome as outcomes
 from pilothouse.training.commands import Commands, gpus
 from pilothouse.training.documents import Task
@@ -24,6 +27,7 @@ from pilothouse.training.instances import Instance
 from pilothouse.training.outcome import Outcome
 from pilothouse.training.record import Record
 from pilothouse.training.run import LOG, OnPoint, Run
+from pilothouse.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pilothouse.work.job import Job
@@ -49,28 +53,47 @@ class Runs:
         self._directory = directory
         self._threads = threads
         self._mode = training_images.mode(spec)
+        self._judged = directory / "outcome.json"
 
     def run(
         self, stop_asked: Callable[[], bool], checkpoints: Sequence[Checkpoints], on_point: OnPoint | None
     ) -> Outcome:
-        """Runs the programs to their end, or takes over a run that ended before this process could say so."""
+        """Runs the programs to their end, or takes over what ended before this process could say so."""
+        if self._judged.exists():
+            for run in self._earlier()[-1:]:
+                run.recall(on_point)
+            return Outcome(**json.loads(self._judged.read_text()))
+        outcome = self._ran(stop_asked, checkpoints, on_point)
+        write_whole(self._judged, json.dumps(asdict(outcome)))
+        return outcome
+
+    def _ran(
+        self, stop_asked: Callable[[], bool], checkpoints: Sequence[Checkpoints], on_point: OnPoint | None
+    ) -> Outcome:
         earlier = self._earlier()
         used = sum(run.seconds for run in earlier)
         if earlier and earlier[-1].is_whole:
-            earlier[-1].recall(on_point)
+            _push(checkpoints)
+            earlier[-1].take_over(on_point)
             return self._outcome(earlier[-1], used, on_point)
         if used >= self._spec.max_runtime:
             return Outcome(*outcomes.LATE, seconds=used)
         with self._job.slot(stop_asked) as held:
             if not held:
                 return Outcome(*outcomes.STOPPED, seconds=used)
-            run = Run.begin(self._folder(len(earlier) + 1), _beginning(earlier), self._instances, self._record)
+            run = Run.begin(
+                self._folder(1 + max(self._numbers(), default=0)), _beginning(earlier), self._instances, self._record
+            )
             begun = self._record.row.state.get("TrainingStartTime") or clock.now()
             self._record.enter("Training", TrainingStartTime=begun)
             seconds = self._spec.max_runtime - used
             with self._pipes() as pipes:
                 run.start(lambda instance, folder: self._job.start(self._program(instance, folder, seconds)))
-                self._follow(run, pipes, stop_asked, checkpoints, on_point)
+                try:
+                    self._follow(run, pipes, stop_asked, checkpoints, on_point)
+                except BaseException:
+                    run.kill()
+                    raise
         return self._outcome(run, used + run.seconds, on_point)
 
     def begun(self) -> bool:
@@ -78,9 +101,13 @@ class Runs:
         return bool(self._earlier())
 
     def ended(self) -> bool:
-        """Whether the last run came to its end, so that `run` takes that over."""
+        """Whether the last run came to its end, so that `run` takes that over. Nothing is at work in it any more."""
         earlier = self._earlier()
-        return bool(earlier) and earlier[-1].is_whole
+        for run in earlier[-1:]:
+            run.seal()
+            if self._mode == "container" and not run.is_whole:
+                self._remove_containers()
+        return self._judged.exists() or (bool(earlier) and earlier[-1].is_whole)
 
     def repeat_metrics(self, outcome: Outcome) -> None:
         """Lets the row's record know the metrics of a run that an earlier process saw end."""
@@ -88,8 +115,10 @@ class Runs:
             self._record.measured(name, value, at)
 
     def _earlier(self) -> list[Run]:
-        count = sum(1 for _ in self._directory.glob("run-*"))
-        return [Run(self._folder(number), self._instances, self._record) for number in range(1, count + 1)]
+        return [Run(self._folder(number), self._instances, self._record) for number in self._numbers()]
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(folder.name.removeprefix("run-")) for folder in self._directory.glob("run-*"))
 
     def _folder(self, number: int) -> Path:
         return self._directory / f"run-{number}"
@@ -132,10 +161,17 @@ class Runs:
         verdict = run.judged()
         return Outcome(verdict.status, verdict.secondary, verdict.reason, seconds, self._record.metrics())
 
+    def _remove_containers(self) -> None:
+        for instance in self._instances:
+            containers.remove(self._job.settings, self._commands(instance).container)
+
+    def _commands(self, instance: Instance) -> Commands:
+        return Commands(self._job.settings, self._spec, self._record.row, instance, self._threads)
+
     def _program(self, instance: Instance, folder: Path, seconds: float) -> Program:
         settings = self._job.settings
         memory = memory_share(settings) // len(self._instances)
-        commands = Commands(settings, self._spec, self._record.row, instance, self._threads)
+        commands = self._commands(instance)
         limits = Limits(
             data_bytes=resource.RLIM_INFINITY if gpus() else 2 * memory,  # CUDA maps far more than it uses
             file_bytes=self._spec.volume_gib << 30,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pilothouse import clock
 from pilothouse.catalog.tuning_jobs import TuningJob
+from pilothouse.errors import ServiceUnavailable
 from pilothouse.training.job import Training
 from pilothouse.tuning import completion
 from pilothouse.tuning.completion import Ending
@@ -41,12 +42,15 @@ class Trials:
         self._started, self._changed = started, changed
         self._lock = threading.RLock()
         self._resumed = ledger.running
-        self._halted = self._is_dirty = False
+        self._halted = self._leaving = self._is_dirty = False
         self.workers = max(1, min(spec.limits.parallel, job.settings.slots, spec.limits.jobs or spec.limits.parallel))
         self.ending: Ending | None = None
 
     def run(self) -> None:
-        """Runs trials until the job ends, is stopped, or has nothing left to try; all have ended then."""
+        """Runs trials until the job ends, is stopped, or has nothing left to try; all have ended then.
+
+        If the store can't be reached, those that run still finish, for nobody has asked for their end.
+        """
         with ThreadPoolExecutor(self.workers, thread_name_prefix="trial") as pool:
             working = {pool.submit(self._work) for _ in range(self.workers)}
             try:
@@ -54,8 +58,11 @@ class Trials:
                     done, working = wait(working, _LOOK, FIRST_EXCEPTION)
                     _raise_from(done)
                     self._look()
+            except ServiceUnavailable:
+                self._leaving = True
+                raise
             finally:
-                self._halted = True
+                self._halted = not self._leaving
 
     def _look(self) -> None:
         with self._lock:
@@ -71,6 +78,8 @@ class Trials:
     def _next(self) -> Trial | None:
         """The next trial, recorded; those that an earlier process left come first, if only to be ended."""
         with self._lock:
+            if self._leaving:
+                return None
             if self._resumed:
                 return self._resumed.pop(0)
             if self._is_over() or self._check() is not None:

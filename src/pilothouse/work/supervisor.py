@@ -14,14 +14,14 @@ import structlog
 from pilothouse import clock
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed, LeaseLost
-from pilothouse.launch.base import Exit, Launcher, Process, Program
+from pilothouse.launch.base import NURSERY_ENDED, Exit, Launcher, Process, Program
 from pilothouse.store.changes import Changes
-from pilothouse.store.leases import Lease, Leases
+from pilothouse.store.leases import FORGIVEN, Lease, Leases
 from pilothouse.store.store import Store
 from pilothouse.work.failure import fail
 from pilothouse.work.kinds import KINDS, TERMINAL, JobKind
 from pilothouse.work.reconcilers import Reconciler, ReconcilerThread
-from pilothouse.work.scratch import clear, job_directory
+from pilothouse.work.scratch import clear, is_clear, job_directory
 from pilothouse.work.watchdog import LEASE_TTL
 
 ENTRY = "pilothouse.work.main:main"
@@ -116,8 +116,10 @@ class Supervisor:
         self._changes.close()
 
     def _loop(self) -> None:
+        cleared = False
         while not self._stopping.is_set():
             try:
+                cleared = cleared or self._clear_ended()
                 self._settle_ended()
                 if self._may_find_work():
                     self._claim()
@@ -126,6 +128,24 @@ class Supervisor:
                 self._stopping.wait(_PAUSE_AFTER_FAILURE)
             self._woken.wait(_POLL)
             self._woken.clear()
+
+    def _clear_ended(self) -> bool:
+        """Clears the scratch folders of jobs that had ended when an earlier server was killed.
+
+        Those of jobs that the store does not know stay: another store may.
+        """
+        for kind in self._kinds:
+            for folder in (self._settings.work_root / kind).glob("*"):
+                resource = None if is_clear(folder) else self._store.get(kind, folder.name)
+                if resource is not None and resource.status in TERMINAL:
+                    self._clear(kind, folder.name)
+        return True
+
+    def _clear(self, kind: str, name: str) -> None:
+        try:
+            clear(job_directory(self._settings, kind, name))
+        except OSError as error:  # space that is lost keeps no job from running
+            journal.warning("the folder of an ended job could not be cleared", kind=kind, name=name, error=str(error))
 
     def _may_find_work(self) -> bool:
         changed, now = self._changes.any(), time.monotonic()
@@ -206,10 +226,12 @@ class Supervisor:
         resource = self._store.get(*key)
         if resource is None or resource.status in TERMINAL:
             self._exits.pop(key, None)
+            self._clear(*key)  # its own process does, unless it was killed
         else:
             self._exits[key] = outcome
             journal.warning("a job process ended unexpectedly", kind=key[0], name=key[1], how=outcome.describe())
-        self._leases.release(lease)
+        is_innocent = outcome.reason == NURSERY_ENDED and lease.attempt <= FORGIVEN
+        self._leases.release(lease, orderly=is_innocent)
 
     def _give_up(self, lease: Lease, times: int) -> None:
         outcome = self._exits.pop((lease.kind, lease.name), None)
@@ -219,7 +241,7 @@ class Supervisor:
             fail(self._store, self._kinds[lease.kind], lease, reason, self._kinds)
         except LeaseLost:
             return
-        clear(job_directory(self._settings, lease.kind, lease.name))
+        self._clear(lease.kind, lease.name)
         self._leases.release(lease)
 
     def _end_jobs(self, deadline: float) -> None:

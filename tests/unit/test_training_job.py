@@ -1,0 +1,92 @@
+"""The story of a training job whose process is killed: told again it ends as it would have ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pilothouse.catalog import training_jobs
+from pilothouse.config import Settings
+from pilothouse.errors import ServiceUnavailable
+from pilothouse.objects.directory import DirectoryObjects
+from pilothouse.store.resource import Resource
+from pilothouse.store.store import Store
+from pilothouse.training.job import Training
+from pilothouse.training.outcome import Outcome
+from pilothouse.training.record import Record
+
+REQUEST = {
+    "TrainingJobName": "one",
+    "AlgorithmSpecification": {"TrainingImage": "pilothouse/script:1", "TrainingInputMode": "File"},
+    "HyperParameters": {"sagemaker_program": "t.py", "sagemaker_submit_directory": "s3://data/s.tar.gz"},
+    "OutputDataConfig": {"S3OutputPath": "s3://gone/out"},
+    "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Any]:
+    """What a training needs of a job: a leased row in a real store, and objects."""
+    settings = Settings(home=tmp_path)
+    store = Store(settings.database, region=settings.region, account=settings.account_id)
+    store.migrate()
+    store.insert("training-job", "one", REQUEST, status="InProgress", state=training_jobs.first_state(0.0))
+    lease = store.leases.claim(["training-job"], owner="test", ttl=60)
+    objects = DirectoryObjects(tmp_path / "objects")
+    yield SimpleNamespace(store=store, lease=lease, objects=objects, settings=settings, log=lambda message: None)
+    store.close()
+
+
+def told(job: Any, directory: Path) -> Resource:
+    """Tells the story of a job whose program has ended; its row then."""
+    row = job.store.get("training-job", "one")
+    model = directory / "algo-1" / "ml" / "model"
+    if not directory.exists():
+        model.mkdir(parents=True)
+        (model / "weights").write_text("learnt")
+        (directory / "row").write_text(str(row.seq))
+        (directory / "outcome.json").write_text(json.dumps(asdict(Outcome("Completed", "Completed"))))
+    Training(job, "one", directory, once=lambda _, do: do(), stopped=lambda: False).run()
+    ended: Resource = job.store.get("training-job", "one")
+    return ended
+
+
+def test_a_job_fails_for_its_own_reason_though_it_is_killed_before_it_says_so(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Record, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            told(job, tmp_path / "job")
+    row = told(job, tmp_path / "job")
+    assert 'The specified bucket does not exist: "gone"' in row.state["FailureReason"]
+    assert not (tmp_path / "job" / "algo-1").exists()
+
+
+def test_a_store_that_is_away_fails_no_job(job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise ServiceUnavailable("The metadata store cannot be used right now.")
+
+    job.objects.create_bucket("gone")
+    with monkeypatch.context() as patched:
+        patched.setattr(Training, "_upload", away)
+        with pytest.raises(ServiceUnavailable):
+            told(job, tmp_path / "job")
+    assert job.store.get("training-job", "one").status == "InProgress"
+    assert told(job, tmp_path / "job").status == "Completed"
+
+
+def test_what_the_program_made_is_uploaded_by_whoever_goes_on(job: Any, tmp_path: Path) -> None:
+    job.objects.create_bucket("gone")
+    row = told(job, tmp_path / "job")
+    assert row.status == "Completed"
+    assert [info.key for info in job.objects.walk("gone")] == ["out/one/output/model.tar.gz"]

@@ -1,0 +1,58 @@
+"""The trials of a tuning job side by side, one of whose threads meets a store that is away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pilothouse.catalog.tuning_jobs import TuningJob
+from pilothouse.errors import ServiceUnavailable
+from pilothouse.tuning.trial import Trial
+from pilothouse.tuning.trials import Trials
+
+REQUEST = {
+    "HyperParameterTuningJobName": "tune",
+    "HyperParameterTuningJobConfig": {
+        "Strategy": "Random",
+        "ResourceLimits": {"MaxNumberOfTrainingJobs": 9, "MaxParallelTrainingJobs": 2},
+    },
+    "TrainingJobDefinitions": [],
+}
+
+
+class Asked:
+    """A search, and the ledger of what it was asked for."""
+
+    def __init__(self) -> None:
+        self.trials: list[Trial] = []
+        self.running: list[Trial] = []
+
+    def ask(self) -> Trial:
+        return Trial(len(self.trials), 0, {})
+
+    def open(self, trial: Trial) -> None:
+        self.trials.append(trial)
+
+
+def test_trials_that_run_are_not_stopped_when_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, both, finished = Asked(), threading.Barrier(2), list[bool]()
+    job: Any = SimpleNamespace(settings=SimpleNamespace(slots=2), stop_requested=False)
+    trials = Trials(job, TuningJob.of(REQUEST), asked, asked, 0.0, changed=lambda: None)  # type: ignore[arg-type]
+
+    def train(trial: Trial) -> None:
+        both.wait()
+        if trial.number == 0:
+            raise ServiceUnavailable("The metadata store cannot be used right now.")
+        while not trials._leaving:
+            time.sleep(0.01)
+        finished.append(trials._is_over())
+
+    monkeypatch.setattr(trials, "_train", train)
+    with pytest.raises(ServiceUnavailable):
+        trials.run()
+    assert finished == [False]
+    assert len(asked.trials) == 2
