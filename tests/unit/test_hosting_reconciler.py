@@ -146,7 +146,7 @@ class Installation:
         return [] if row is None else row.state.get("_replicas", [])
 
     def until(self, condition: Callable[[], bool]) -> None:
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 120
         while not condition():
             assert time.monotonic() < give_up, f"it never came to that; the row is {self.row()}"
             self.reconciler.tick()
