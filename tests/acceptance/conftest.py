@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import socket
 import tarfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import boto3
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 from botocore.config import Config
@@ -62,6 +66,72 @@ def isolating(server_with: Callable[..., Any]) -> Callable[[str], Any]:
         return server_with(PILOTHOUSE_ISOLATION=level, **_VARIABLES, **little)
 
     return server
+
+
+@pytest.fixture(scope="session")
+def killable(server_with: Callable[..., Any]) -> Any:
+    """A server that tests may kill, and parts of it, if they leave it running again."""
+    return server_with(PILOTHOUSE_SLOTS="2", PILOTHOUSE_STOP_GRACE="4")
+
+
+def children_named(name: str, *parents: psutil.Process) -> list[psutil.Process]:
+    """The children of these processes that are called so; others may end meanwhile."""
+    found = []
+    for parent in parents:
+        with suppress(psutil.NoSuchProcess):
+            for child in parent.children():
+                with suppress(psutil.NoSuchProcess):
+                    found += [child] if child.name() == name else []
+    return found
+
+
+class Gate:
+    """Where programs wait, all but the first few, until the test lets them go on, however long that takes.
+
+    `line`: the statement of a Python program that waits here.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._first = iter(range(first))
+        self._opened = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.line = f"__import__('socket').create_connection({self._listener.getsockname()!r}).recv(1)\n"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def open(self) -> None:
+        """Lets all go on, those too that come later."""
+        self._opened.set()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                guest, _ = self._listener.accept()
+                threading.Thread(target=self._receive, args=(guest, next(self._first, None)), daemon=True).start()
+
+    def _receive(self, guest: socket.socket, number: int | None) -> None:
+        if number is None:
+            self._opened.wait()
+        guest.close()
+
+    def close(self) -> None:
+        """Turns nobody away that waits, and is gone."""
+        self.open()
+        self._listener.shutdown(socket.SHUT_RDWR)  # else `accept` would wait on
+        self._listener.close()
+
+
+@pytest.fixture
+def gate() -> Iterator[Callable[..., Gate]]:
+    """Makes a gate that the first few programs, by default none, pass."""
+    made: list[Gate] = []
+
+    def gate(first: int = 0) -> Gate:
+        made.append(Gate(first))
+        return made[-1]
+
+    yield gate
+    for one in made:
+        one.close()
 
 
 BUCKET = "models"
@@ -133,7 +203,7 @@ class User:
         return name
 
     def wait(self, name: str, status: str = "InService") -> dict[str, Any]:
-        give_up = time.monotonic() + 120
+        give_up = time.monotonic() + 300
         while True:
             described = self.sagemaker.describe_endpoint(EndpointName=name)
             if described["EndpointStatus"] == status:
@@ -151,7 +221,7 @@ class User:
         return answer
 
     def ask_until_answered(self, name: str, body: str) -> str:
-        give_up = time.monotonic() + 120
+        give_up = time.monotonic() + 300
         while True:
             try:
                 return self.ask(name, body)

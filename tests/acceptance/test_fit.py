@@ -96,7 +96,7 @@ def test_the_api_predicts_what_the_command_does(fitted: Any, tmp_path: Path) -> 
 def test_fit_in_python_takes_a_frame_and_finds_a_regression(tmp_path: Path) -> None:
     import pandas
 
-    x, y = make_regression(n_samples=200, n_features=4, noise=1.0, random_state=0)
+    x, y = make_regression(n_samples=200, n_features=4, noise=20.0, random_state=0)
     frame = pandas.DataFrame(x, columns=list("abcd")).assign(price=y)
     seen: list[str] = []
     model = fit(
@@ -142,10 +142,10 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process(tmp_path: Path) -> 
                 break
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=120)
+        rest, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert "the best model is in cancer-model" in rest
-    assert psutil.wait_procs(family, timeout=30)[1] == []
+    assert psutil.wait_procs(family, timeout=120)[1] == []
     assert Model(tmp_path / "cancer-model").predict(records(0, 2))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,15 +25,15 @@ importlib.machinery.PathFinder.find_spec = staticmethod(hidden)
 """
 
 
-@pytest.fixture
-def bare(start_server: Callable[..., Any], tmp_path: Path) -> Any:
+@pytest.fixture(scope="module")
+def bare(server_with: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A server in whose processes torch and fastai cannot be found, with data in its bucket `bare`."""
-    (tmp_path / "hiding").mkdir()
-    (tmp_path / "hiding" / "sitecustomize.py").write_text(HIDE)
-    server = start_server(PYTHONPATH=str(tmp_path / "hiding"))
+    hiding = tmp_path_factory.mktemp("hiding")
+    (hiding / "sitecustomize.py").write_text(HIDE)
+    server = server_with(PYTHONPATH=str(hiding))
     s3 = server.client("s3")
     s3.create_bucket(Bucket="bare")
-    frame = load_breast_cancer(as_frame=True).frame
+    frame = load_breast_cancer(as_frame=True).frame.iloc[:, [0, 1, 2, 3, 4, -1]]
     s3.put_object(Bucket="bare", Key="in/data.csv", Body=frame.to_csv(index=False).encode())
     return server
 

@@ -36,6 +36,12 @@ CONTENT = random.Random(1).randbytes(20 * MIB + 11)
 
 
 @pytest.fixture(scope="module")
+def shared_server(server_with: Callable[..., Any]) -> Any:
+    """In place of the fixture of this name: no worker is needed."""
+    return server_with("--no-worker")
+
+
+@pytest.fixture(scope="module")
 def s3(shared_server: Any) -> Any:
     return shared_server.client("s3")
 

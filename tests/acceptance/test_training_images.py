@@ -113,13 +113,13 @@ def create(server: Any, name: str, rate: int, **changes: Any) -> None:
             "InstanceCount": changes.pop("hosts", 1),
             "VolumeSizeInGB": 1,
         },
-        StoppingCondition={"MaxRuntimeInSeconds": 120},
+        StoppingCondition={"MaxRuntimeInSeconds": 600},
         **changes,
     )
 
 
 def wait(server: Any, name: str, true: Callable[[Any], bool] | None = None) -> dict[str, Any]:
-    give_up = time.monotonic() + 120
+    give_up = time.monotonic() + 300
     while time.monotonic() < give_up:
         job: dict[str, Any] = server.client("sagemaker").describe_training_job(TrainingJobName=name)
         if (true or (lambda j: j["TrainingJobStatus"] not in ("InProgress", "Stopping")))(job):

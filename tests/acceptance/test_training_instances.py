@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.acceptance.conftest import children_named
+
 pytestmark = pytest.mark.slow
 
 BUCKET = "fleet"
@@ -125,7 +127,7 @@ class Fleet:
             job: dict[str, Any] = self.sagemaker.describe_training_job(TrainingJobName=name)
             if job["TrainingJobStatus"] not in ("InProgress", "Stopping") or true():
                 return job
-            time.sleep(0.05)
+            time.sleep(0.15)
         raise AssertionError(f"{name} is still {job['SecondaryStatus']}\n{self.log(name)}")
 
     def streams(self, name: str) -> list[str]:
@@ -268,7 +270,7 @@ def test_a_killed_job_process_begins_again_on_all_hosts(fleet: Fleet) -> None:
     )
     fleet.wait("again", lambda: fleet.log("again").count("ready all rows") == 2)
     before = programs(fleet.server)
-    [process] = [p for p in psutil.Process(fleet.server.process.pid).children()[0].children() if p.name() == "again"]
+    [process] = children_named("again", psutil.Process(fleet.server.process.pid).children()[0])
     process.kill()
     assert fleet.wait("again")["TrainingJobStatus"] == "Completed"
     assert fleet.log("again").count("again all rows") == 2

@@ -58,7 +58,7 @@ class Shop:
             job: dict[str, Any] = self.sagemaker.describe_training_job(TrainingJobName=name)
             if job["TrainingJobStatus"] not in ("InProgress", "Stopping"):
                 return job
-            time.sleep(0.05)
+            time.sleep(0.15)
         raise AssertionError(f"{name} is still {job['SecondaryStatus']}\n{self.log(name)}")
 
     def log(self, name: str) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.acceptance.conftest import children_named
+
 pytestmark = pytest.mark.slow
 
 BUCKET = "drill"
@@ -65,7 +67,7 @@ def wait(server: Any, name: str, true: Callable[[dict[str, Any]], bool] | None =
         job: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName=name)
         if (true or (lambda j: j["TrainingJobStatus"] not in ("InProgress", "Stopping")))(job):
             return job
-        time.sleep(0.05)
+        time.sleep(0.15)
     raise AssertionError(f"{name} is still {job['SecondaryStatus']}\n{server.log.read_text()[-5000:]}")
 
 
@@ -96,9 +98,9 @@ def programs(server: Any) -> list[psutil.Process]:
 
 
 @pytest.fixture(scope="module")
-def server(server_with: Callable[..., Any]) -> Any:
+def server(killable: Any) -> Any:
     """In place of the fixture of this name: all tests of this module kill the same one, and parts of it."""
-    return server_with(PILOTHOUSE_SLOTS="2", PILOTHOUSE_STOP_GRACE="4")
+    return killable
 
 
 def test_a_job_process_killed_around_each_step_goes_on_from_there(server_with: Callable[..., Any]) -> None:
@@ -141,7 +143,7 @@ def test_a_program_begins_again_from_its_checkpoints(server: Any, victim: str) -
     [program] = programs(server)
     nursery = psutil.Process(server.process.pid).children()[0]
     if victim == "job":
-        [process] = [process for process in nursery.children() if process.name() == name]
+        [process] = children_named(name, nursery)
         process.kill()
     elif victim == "light":
         [light] = [process for process in nursery.children() if program in process.children(recursive=True)]

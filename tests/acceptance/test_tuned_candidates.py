@@ -344,8 +344,8 @@ def test_a_stopped_job_keeps_its_finished_candidates(clients: tuple[Any, Any]) -
         assert own["TrainingJobStatus"] == candidate["CandidateStatus"]
 
 
-def test_a_server_killed_in_mid_job_resumes_with_the_same_candidates(start_server: Callable[..., Any]) -> None:
-    server = start_server()
+def test_a_server_killed_in_mid_job_resumes_with_the_same_candidates(killable: Any) -> None:
+    server = killable
     fill(server)
     create(server.client("sagemaker"), "tuned-kill", "binary", 4, QUICK)
     wait(server.client("sagemaker"), "tuned-kill", lambda job: "BestCandidate" in job)

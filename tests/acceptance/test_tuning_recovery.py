@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.acceptance.conftest import children_named
+
 pytestmark = pytest.mark.slow
 
 BUCKET = "drill"
@@ -25,8 +27,6 @@ for epoch in range(4):
     print("acc=%r" % (epoch - abs(x - 0.3)), flush=True)
     time.sleep(0.1)
 """
-LASTING = SCRIPT.replace("sleep(0.1)", "sleep(0.25)")
-"""For who must find a job at work, however busy the machine is."""
 
 POINTS = [
     *(f"{step}:{point}" for step in ("train", "upload") for point in ("before", "unrecorded", "after")),
@@ -35,9 +35,9 @@ POINTS = [
 
 
 @pytest.fixture(scope="module")
-def server(server_with: Callable[..., Any]) -> Any:
+def server(killable: Any) -> Any:
     """In place of the fixture of this name: all tests of this module kill the same one, and parts of it."""
-    return server_with(PILOTHOUSE_SLOTS="2", PILOTHOUSE_STOP_GRACE="4")
+    return killable
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def wait(server: Any, name: str, true: Callable[[dict[str, Any]], bool] | None =
         job: dict[str, Any] = sagemaker.describe_hyper_parameter_tuning_job(**named(name))
         if (true or (lambda j: j["HyperParameterTuningJobStatus"] not in ("InProgress", "Stopping")))(job):
             return job
-        time.sleep(0.05)
+        time.sleep(0.15)
     raise AssertionError(f"{job}\n{server.log.read_text()[-5000:]}")
 
 
@@ -140,14 +140,15 @@ def must_have_each_once(server: Any, job: dict[str, Any], jobs: int) -> list[dic
 
 
 @pytest.mark.parametrize("victim", ["server", "nursery", "job", "told-to-end"])
-def test_every_trial_counts_once_whoever_is_killed_in_mid_tuning(server: Any, victim: str) -> None:
-    name = f"of-{victim}"
-    create(server, name, 8, 2, LASTING, Strategy="Bayesian", TrainingJobEarlyStoppingType="Auto")
+def test_every_trial_counts_once_whoever_is_killed_in_mid_tuning(
+    server: Any, gate: Callable[..., Any], victim: str
+) -> None:
+    name, held = f"of-{victim}", gate(first=2)
+    create(server, name, 8, 2, held.line + SCRIPT, Strategy="Bayesian", TrainingJobEarlyStoppingType="Auto")
     wait(server, name, lambda job: completed(job) >= 2)
     before = {trial["TrainingJobName"] for trial in trials(server, name) if trial["TrainingJobStatus"] == "Completed"}
     # The server may have adopted processes of a nursery that was killed before: the nursery is the one with the job.
-    children = psutil.Process(server.process.pid).children()
-    [job] = [process for child in children for process in child.children() if process.name() == name]
+    [job] = children_named(name, *psutil.Process(server.process.pid).children())
     if victim == "server":
         server.kill()
         server.start()
@@ -158,6 +159,7 @@ def test_every_trial_counts_once_whoever_is_killed_in_mid_tuning(server: Any, vi
     else:
         assert server.stop() == 0
         server.start()
+    held.open()
     found = must_have_each_once(server, wait(server, name), 8)
     assert before <= {trial["TrainingJobName"] for trial in found}
     begun = beginnings(server, name)
@@ -165,12 +167,16 @@ def test_every_trial_counts_once_whoever_is_killed_in_mid_tuning(server: Any, vi
     assert sum(begun.values()) <= 8 + 2
 
 
-def test_on_postgresql_too_a_killed_server_loses_no_trial(start_server: Callable[..., Any], postgres: str) -> None:
+def test_on_postgresql_too_a_killed_server_loses_no_trial(
+    start_server: Callable[..., Any], gate: Callable[..., Any], postgres: str
+) -> None:
+    held = gate(first=2)
     server = start_server(PILOTHOUSE_DATABASE_URL=postgres, PILOTHOUSE_SLOTS="2")
-    create(server, "postgres", 8, 2, LASTING)
+    create(server, "postgres", 8, 2, held.line + SCRIPT)
     wait(server, "postgres", lambda job: completed(job) >= 2)
     server.kill()
     server.start()
+    held.open()
     must_have_each_once(server, wait(server, "postgres"), 8)
 
 

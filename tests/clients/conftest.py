@@ -89,7 +89,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     size, shape, noise = rng.normal(size=(3, ROWS + HELD_BACK))
     place = rng.choice(["Oslo", "Rome"], ROWS + HELD_BACK).tolist()
     kind = np.where(size + shape + 0.3 * noise > 0.4, "malignant", "benign").tolist()
-    price = (40 * size - 5 * shape + noise + 20 * (np.array(place) == "Oslo")).tolist()
+    price = (40 * size - 5 * shape + 15 * noise + 20 * (np.array(place) == "Oslo")).tolist()
     features = [f"{a:.4f},{b:.4f},{c}" for a, b, c in zip(size, shape, place, strict=True)]
 
     def written(name: str, header: str, rows: list[str]) -> Path:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +58,13 @@ def make(kind: str, rows: int = ROWS, seed: int = 0) -> tuple[Features, Array]:
     return x, np.digitize(signal, cuts).astype(np.int64)
 
 
+@cache
+def fitted(name: str, kind: str) -> Any:
+    """The model of `make(kind)` with all else at its default, for tests that do no more than ask it."""
+    x, y = make(kind)
+    return engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name])
+
+
 NETWORKS = ("nn-torch", "fastai", "mlp")
 
 
@@ -71,17 +80,15 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 class TestEveryEngine:
     def test_beats_a_constant_on_unseen_rows(self, name: str, kind: str) -> None:
-        (x, y), (unseen, truth) = make(kind), make(kind, seed=1)
-        model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name])
-        metrics = evaluate(kind, truth, model.predict(unseen))
+        unseen, truth = make(kind, seed=1)
+        metrics = evaluate(kind, truth, fitted(name, kind).predict(unseen))
         if kind == REGRESSION:
             assert metrics["R2"] > 0.6
         else:
             assert metrics["Accuracy"] > np.bincount(truth).max() / len(truth) + 0.1
 
     def test_predicts_float64_in_class_order(self, name: str, kind: str) -> None:
-        x, y = make(kind)
-        prediction = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name]).predict(x)
+        prediction = fitted(name, kind).predict(make(kind)[0])
         assert prediction.dtype == np.float64
         assert np.isfinite(prediction).all()
         if kind == REGRESSION:
@@ -109,14 +116,13 @@ class TestEveryEngine:
         np.testing.assert_allclose(alone, together[:20], rtol=1e-6, atol=1e-6 * np.abs(together).max())
 
     def test_saved_files_are_native_formats(self, name: str, kind: str, tmp_path: Path) -> None:
-        x, y = make(kind)
-        engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name]).save(tmp_path)
+        fitted(name, kind).save(tmp_path)
         assert {path.suffix for path in tmp_path.iterdir()} <= {".txt", ".ubj", ".cbm", ".json", ".safetensors"}
 
     def test_the_same_seed_gives_the_same_model(self, name: str, kind: str) -> None:
         x, y = make(kind)
-        first, second = (engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name], seed=5) for _ in range(2))
-        np.testing.assert_array_equal(first.predict(x), second.predict(x))
+        again = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name])
+        np.testing.assert_array_equal(fitted(name, kind).predict(x), again.predict(x))
 
     def test_a_class_that_is_missing_has_a_small_probability(self, name: str) -> None:
         x, y = make(MULTICLASS)
@@ -174,8 +180,7 @@ class TestEveryEngine:
         assert evaluate(BINARY, y, model.predict(part))["AUC"] > 0.6
 
     def test_unseen_codes_and_missing_numbers_are_predicted(self, name: str, kind: str) -> None:
-        x, y = make(kind)
-        model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name])
+        x, _ = make(kind)
         blank = Features(
             np.full((2, 3), np.nan, np.float32),
             np.zeros((2, 2), np.int32),
@@ -183,7 +188,7 @@ class TestEveryEngine:
             x.categorical_names,
             x.cardinalities,
         )
-        assert np.isfinite(model.predict(blank)).all()
+        assert np.isfinite(fitted(name, kind).predict(blank)).all()
 
     def test_importing_an_engine_does_not_import_its_library(self, name: str) -> None:
         libraries = "{'lightgbm', 'xgboost', 'catboost', 'sklearn', 'scipy', 'torch', 'fastai'}"
@@ -346,9 +351,8 @@ class TestNetworks:
 
     def test_never_predict_beyond_the_targets_they_saw(self, name: str) -> None:
         x, y = make(REGRESSION)
-        model = engines.engine(name).fit(x, y, None, TASKS[REGRESSION], QUICK[name])
         far = Features(x.numeric * 1e6, x.categorical, x.numeric_names, x.categorical_names, x.cardinalities)
-        predicted = model.predict(far)
+        predicted = fitted(name, REGRESSION).predict(far)
         assert predicted.min() >= y.min()
         assert predicted.max() <= y.max()
 

@@ -20,7 +20,7 @@ from pilothouse.launch.base import Exit, Launcher, Process, Program
 from pilothouse.launch.local import LocalLauncher
 
 HERE = str(Path(__file__).parent)
-PATIENCE = 60
+PATIENCE = 180
 
 
 def program(target: str, **arguments: Any) -> Program:

@@ -26,7 +26,7 @@ from pilothouse.launch.handle import start_nursery, sweep_folders
 from pilothouse.launch.local import LocalLauncher, NurseryLauncher
 
 HERE = str(Path(__file__).parent)
-PATIENCE = 60
+PATIENCE = 180
 SERVER = """
 import sys, time
 from pathlib import Path
@@ -127,6 +127,21 @@ def test_light_programs_run_before_the_libraries_are_loaded_and_others_then(
     assert connection.launch(Program("builtins:print")).wait(PATIENCE) == Exit(code=0)
     connection.close()
     handle.close()
+
+
+def test_a_nursery_that_still_loads_its_libraries_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "endless_library.py").write_text(
+        f"import pathlib, time; pathlib.Path({str(tmp_path / 'loads')!r}).touch(); time.sleep(600)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    handle = start_nursery(Settings(home=tmp_path / "home"), preload=["endless_library"])
+    eventually((tmp_path / "loads").exists)
+    [light] = psutil.Process(handle.pid).children()
+    handle.close()
+    assert handle._process.returncode == -signal.SIGTERM  # and not by SIGKILL, after some seconds
+    assert gone(light.pid)
 
 
 def test_the_socket_is_private(launcher: LocalLauncher) -> None:

@@ -137,7 +137,7 @@ class Installation:
         return [] if row is None else row.state.get("_replicas", [])
 
     def until(self, condition: Callable[[], bool]) -> None:
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 120
         while not condition():
             self.peak = max(self.peak, len(self.launcher.alive))
             assert time.monotonic() < give_up, f"it never came to that; the row is {self.row()}"

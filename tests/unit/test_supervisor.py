@@ -27,7 +27,7 @@ KINDS = {
     KIND: JobKind(KIND, "toys:run", "/toys", secondary_status="ToySecondaryStatus", children=(CHILD, "candidate")),
     CHILD: JobKind(CHILD, "toys:run", "/toys", end_time="ChildEndTime"),
 }
-PATIENCE = 30
+PATIENCE = 120
 
 
 class PretendedProcess:

@@ -40,7 +40,7 @@ def said(api: Api, raw: bytes) -> bytes:
     """What the server answers to these bytes, until it says no more."""
     host, _, port = api.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port))) as client:
-        client.settimeout(20)
+        client.settimeout(60)
         client.sendall(raw)
         answer = b""
         while piece := client.recv(65536):
@@ -170,7 +170,7 @@ def test_a_client_that_waits_is_asked_for_a_large_body_only_if_there_is_a_bucket
         for name in ("no-such-bucket", BUCKET)
     )
     assert code(said(api, missing)) == "404 NoSuchBucket"
-    with socket.create_connection((host, int(port)), timeout=20) as client:
+    with socket.create_connection((host, int(port)), timeout=60) as client:
         client.sendall(there)
         assert client.recv(len(ask), socket.MSG_WAITALL) == ask
         client.sendall(body)
@@ -294,7 +294,7 @@ def odd_requests(name: str, upload: str) -> Iterator[tuple[str, str, dict[str, s
 @pytest.mark.parametrize("name", sorted(bucket.SERVED))
 def test_no_odd_value_of_any_member_is_a_fault_of_ours(api: Api, s3: Any, name: str) -> None:
     upload = s3.create_multipart_upload(Bucket=BUCKET, Key=f"gone-{name}" if name in ENDING else KEY)["UploadId"]
-    connection = HTTPConnection(api.url.removeprefix("http://"), timeout=30)
+    connection = HTTPConnection(api.url.removeprefix("http://"), timeout=60)
     faults = []
     for method, path, headers in odd_requests(name, upload):
         body = DOCUMENTS.get(name, b"")

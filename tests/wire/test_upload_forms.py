@@ -119,7 +119,7 @@ def test_the_form_chooses_where_the_browser_goes(s3: Any) -> None:
     wanted = {"success_action_redirect": "http://127.0.0.1:1/done?x=1"}
     signed = s3.generate_presigned_post(BUCKET, "r", Fields=wanted, Conditions=[wanted])
     address = signed["url"].removeprefix("http://").partition("/")
-    connection = HTTPConnection(address[0], timeout=30)
+    connection = HTTPConnection(address[0], timeout=60)
     connection.request(
         "POST",
         f"/{address[2]}",
@@ -237,7 +237,7 @@ def test_a_stranger_has_not_all_the_time_for_the_fields_of_a_form(
     monkeypatch.setattr(upload_form, "FIELDS_PATIENCE", 0.2)
     host, _, port = api.url.removeprefix("http://").partition(":")
     head = f"POST /{BUCKET} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 10000\r\n"
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(f"{head}Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n--".encode())
         answer = b""
         while b"</Error>" not in answer:

@@ -37,7 +37,7 @@ def send(api: Any, method: str, host: str, path: str, body: bytes = b"", wrong: 
     """A signed request to a host that needs no resolving; `wrong` sends it to another than was signed."""
     request = AWSRequest(method, f"http://{host}{path}", data=body)
     S3SigV4Auth(Credentials(api.key_id, api.secret), "s3", "us-east-1").add_auth(request)
-    connection = HTTPConnection(api.url.removeprefix("http://"), timeout=30)
+    connection = HTTPConnection(api.url.removeprefix("http://"), timeout=60)
     try:
         connection.request(
             method, path, body or None, {**dict(request.headers.items()), "Host": f"other.{host}" if wrong else host}

@@ -70,6 +70,7 @@ class NurseryHandle:
         lifeline, self._lifeline = self._lifeline, -1
         if lifeline >= 0:
             os.close(lifeline)
+            self._process.terminate()  # while it still loads libraries it hears nothing else, and has started nothing
 
 
 def start_nursery(settings: Settings, preload: Iterable[str] = PRELOAD) -> NurseryHandle:
