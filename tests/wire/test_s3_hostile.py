@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import socket
@@ -188,32 +187,17 @@ def test_more_than_was_announced_in_chunks_is_not_gathered(api: Api, s3: Any) ->
     assert code(said(api, signed(api, "PUT", f"/{BUCKET}/liar", headers, body))) == "400 IncompleteBody"
 
 
-def test_many_small_chunks_are_taken_apart_beside_the_event_loop(
-    api: Api, s3: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, in_loop = bucket._whole, []
-
-    def noted(*arguments: Any) -> bytes:
-        in_loop.append(asyncio._get_running_loop() is not None)
-        return whole(*arguments)
-
-    monkeypatch.setattr(bucket, "_whole", noted)
-    document = b"<Delete>" + b"<Object><Key>none</Key></Object>" * 500 + b"</Delete>"
-    sums = {"Content-MD5": md5(document)}
-    for method, path, content, headers in (
-        ("PUT", f"/{BUCKET}/small-chunks", document, {}),
-        ("POST", f"/{BUCKET}?delete=", document, sums),
-    ):
-        body = b"".join(b"1\r\n%c\r\n" % byte for byte in content) + b"0\r\n\r\n"
-        headers = {
-            "x-amz-content-sha256": IN_CHUNKS,
-            "x-amz-decoded-content-length": str(len(content)),
-            "Content-Encoding": "aws-chunked",
-            **headers,
-        }
-        assert said(api, signed(api, method, path, headers, body)).startswith(b"HTTP/1.1 200 ")
-    assert in_loop == [False, False]
-    assert s3.get_object(Bucket=BUCKET, Key="small-chunks")["Body"].read() == document
+@pytest.mark.parametrize("size", [500, 1 << 18])
+def test_a_body_of_the_smallest_chunks_is_refused_at_the_second(api: Api, s3: Any, size: int) -> None:
+    assert s3
+    headers = {
+        "x-amz-content-sha256": IN_CHUNKS,
+        "x-amz-decoded-content-length": str(size),
+        "Content-Encoding": "aws-chunked",
+    }
+    answer = said(api, signed(api, "PUT", f"/{BUCKET}/small-chunks", headers, b"1\r\nx\r\n" * size + b"0\r\n\r\n"))
+    assert code(answer) == "400 InvalidChunkSizeError"
+    assert b"<Chunk>2</Chunk><BadChunkSize>1</BadChunkSize>" in answer
 
 
 @pytest.mark.parametrize("size", ["ffffffffffffffff", "8000000000000000", "-5", "0x5", "5 ", "11111111111111111"])

@@ -190,10 +190,7 @@ async def _content(
         raise content.too_large(s3_objects.LARGEST_PUT)
     length = announced(request)
     if length is not None and length <= CHUNK:
-        raw = await request.body()
-        steps = len(raw) if body.framed else 0  # else it is but hashed
-        whole: bytes = await _off_loop(steps, _whole, body, raw, checksums)
-        return whole
+        return _whole(body, await request.body(), checksums)
     rest = None if length is None else direct_body.rest(request, length)
     if rest is not None:
         return _pieces(body, rest.pieces(BODY_PATIENCE, stalled), checksums)
