@@ -76,15 +76,15 @@ def quoted_md5(content: bytes) -> str:
     return f'"{hashlib.md5(content).hexdigest()}"'
 
 
-def send_with_trailer(server: Any, path: str, content: bytes, crc: str) -> int:
+def send_with_trailer(server: Any, path: str, content: bytes, value: str, kind: str = "crc32") -> int:
     """PUT in aws-chunked framing as the SDKs do over TLS; the status."""
     framed = b"".join(
         b"%x\r\n%b\r\n" % (len(content[at : at + MIB]), content[at : at + MIB]) for at in range(0, len(content), MIB)
     )
-    body = framed + f"0\r\nx-amz-checksum-crc32:{crc}\r\n\r\n".encode()
+    body = framed + f"0\r\nx-amz-checksum-{kind}:{value}\r\n\r\n".encode()
     request = AWSRequest("PUT", server.url + path, data=body)
     request.headers["Content-Encoding"] = "aws-chunked"
-    request.headers["X-Amz-Trailer"] = "x-amz-checksum-crc32"
+    request.headers["X-Amz-Trailer"] = f"x-amz-checksum-{kind}"
     request.headers["X-Amz-Decoded-Content-Length"] = str(len(content))
     request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}
     environment = server.environment()
@@ -293,6 +293,7 @@ class TestTransfers:
         assert answer["Body"].read() == CONTENT
         assert send_with_trailer(shared_server, f"/{bucket}/k2", CONTENT, "AAAAAA==") == 400
         assert send_with_trailer(shared_server, f"/{bucket}/k2", b"small", "AAAAAA==") == 400
+        assert send_with_trailer(shared_server, f"/{bucket}/k2", b"small", "AAAAAAAAAAA=", "xxhash3") == 400
         assert refused(s3.head_object, Bucket=bucket, Key="k2")[1] == 404
 
     def test_a_wrong_md5_is_refused(self, s3: Any, bucket: str) -> None:

@@ -113,7 +113,8 @@ class TestParts:
         s3.complete_multipart_upload(**upload, MultipartUpload=right, MpuObjectSize=1)
 
     @pytest.mark.parametrize(
-        ("algorithm", "kind"), [("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE"), (None, "FULL_OBJECT")]
+        ("algorithm", "kind"),
+        [("SHA256", "FULL_OBJECT"), ("XXHASH3", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE"), (None, "FULL_OBJECT")],
     )
     def test_checksums_of_a_whole_are_for_the_kinds_that_have_them(
         self, s3_door: Any, bucket: str, algorithm: str | None, kind: str
@@ -423,7 +424,6 @@ class TestBucketSettings:
             ({"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": "2040-01-01"}, "InvalidRequest"),
             ({"WebsiteRedirectLocation": "/x"}, "NotImplemented"),
             ({"WriteOffsetBytes": 1}, "NotImplemented"),
-            ({"ChecksumXXHASH64": "AAAAAAAAAAA="}, "NotImplemented"),
         ],
     )
     def test_a_term_that_cannot_be_kept_is_refused(self, s3: Any, bucket: str, term: Any, code: str) -> None:

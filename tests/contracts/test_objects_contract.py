@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from pilothouse.errors import S3Error
 from pilothouse.objects.base import Attributes, Encryption, Objects
+from pilothouse.objects.checksums import KINDS
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.objects.s3 import RemoteObjects
 
 BUCKET = "a-bucket"
 MIB = 1 << 20
+XXHASHES = {"XXHASH64": xxhash.xxh64, "XXHASH3": xxhash.xxh3_64, "XXHASH128": xxhash.xxh3_128}
 AWKWARD = [
     "plain",
     "a",
@@ -307,7 +310,7 @@ class TestChecksums:
             store.put(BUCKET, "k", body(), checksums=late)
         assert code_of(error) == "BadDigest"
 
-    @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256", "SHA512", "MD5"])
+    @pytest.mark.parametrize("algorithm", KINDS)
     def test_every_kind_that_is_computed_verifies_itself(self, store: Objects, algorithm: str) -> None:
         store.put(BUCKET, "k", b"hello", checksums={algorithm: None})
         value = store.head(BUCKET, "k").checksums[algorithm]
@@ -468,6 +471,18 @@ class TestMultipart:
         crcs = b"".join(zlib.crc32(content).to_bytes(4, "big") for content in contents)
         whole = base64.b64encode(zlib.crc32(crcs).to_bytes(4, "big")).decode()
         assert store.head(BUCKET, "k").checksums == {"CRC32": f"{whole}-2"}
+
+    @pytest.mark.parametrize("algorithm", ["XXHASH64", "XXHASH3", "XXHASH128"])
+    def test_xxhash_sums_of_parts_are_summed_alike(self, store: Objects, algorithm: str) -> None:
+        upload = store.create_upload(BUCKET, "k", checksum_algorithm=algorithm)
+        etag = store.put_part(BUCKET, "k", upload, 1, b"x").etag
+        hashed = XXHASHES[algorithm]
+        whole = f"{base64.b64encode(hashed(hashed(b'x').digest()).digest()).decode()}-1"
+        with pytest.raises(S3Error) as error:
+            store.complete(BUCKET, "k", upload, [(1, etag)], checksums={algorithm: "AAAA-1"})
+        assert code_of(error) == "BadDigest"
+        store.complete(BUCKET, "k", upload, [(1, etag)], checksums={algorithm: whole})
+        assert store.head(BUCKET, "k").checksums == {algorithm: whole}
 
     def test_an_object_remembers_the_parts_it_was_made_of(self, store: Objects) -> None:
         upload = store.create_upload(BUCKET, "k", Attributes(tags={"a": "b"}), checksum_algorithm="SHA256")

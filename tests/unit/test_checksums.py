@@ -15,6 +15,7 @@ from pilothouse.errors import S3Error
 from pilothouse.objects import checksums, crc
 from pilothouse.objects.checksums import Digests
 from pilothouse.objects.crc import CRC32, CRC32C, CRC64NVME, Polynomial
+from pilothouse.wire import models
 
 POLYNOMIALS = [CRC32, CRC32C, CRC64NVME]
 BYTES = random.Random(0).randbytes((1 << 20) + 5000)
@@ -74,9 +75,25 @@ def test_a_composite_sum_names_how_many_parts_there_were() -> None:
 
 
 def test_a_kind_that_is_not_computed_is_refused() -> None:
-    with pytest.raises(S3Error, match="XXHASH64") as error:
-        checksums.check_algorithm("XXHASH64")
+    with pytest.raises(S3Error, match="XXHASH32") as error:
+        checksums.check_algorithm("XXHASH32")
     assert (error.value.code, error.value.status) == ("NotImplemented", 501)
+
+
+def test_every_kind_that_s3_has_is_computed() -> None:
+    assert set(checksums.KINDS) == set(models.service("s3").shape_for("ChecksumAlgorithm").enum)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "expected"),  # of nothing, as xxHash's specification and its sanity checks have them
+    [
+        ("XXHASH64", "ef46db3751d8e999"),
+        ("XXHASH3", "2d06800538d394c2"),
+        ("XXHASH128", "99aa06d3014798d86001c324468d497f"),
+    ],
+)
+def test_xxhash_is_told_most_significant_byte_first(algorithm: str, expected: str) -> None:
+    assert base64.b64decode(Digests([algorithm]).values()[algorithm]).hex() == expected
 
 
 @pytest.mark.parametrize("sizes", [[10], [200_000], [10, 300_000, 10, 1 << 20, 0, 5], [1 << 20] * 9])

@@ -18,13 +18,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pilothouse.api import connection, content, direct_body
+from pilothouse.api import connection, content, direct_body, pace
+from pilothouse.api.pace import Pace
+from pilothouse.errors import RequestTimeout
 
 Serving = Callable[..., AbstractContextManager[int]]
 SIZE = (3 << 20) + 12345
 BODY = os.urandom(1 << 20) * 4
 BODY = BODY[:SIZE]
 PATIENCE = 60.0
+ALONE = Pace(lambda: False)
 
 
 class Stalled(Exception):
@@ -37,6 +40,7 @@ class App:
     def __init__(self) -> None:
         self.ended: list[str] = []
         self.patience = PATIENCE
+        self.crowded = threading.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -54,13 +58,13 @@ class App:
 
     def _read(self, rest: direct_body.Rest, some: bool) -> str:
         digest = hashlib.sha256()
-        pieces = rest.pieces(self.patience, Stalled)
+        pieces = rest.pieces(self.patience, Stalled, Pace(self.crowded.is_set))
         try:
             for piece in pieces:
                 digest.update(piece)
                 if some:
                     return "some"
-        except (ClientDisconnect, Stalled) as error:
+        except (ClientDisconnect, RequestTimeout, Stalled) as error:
             self.ended.append(type(error).__name__)
             return type(error).__name__
         finally:
@@ -219,7 +223,7 @@ def test_who_begins_while_a_body_is_let_go_of_reads_nothing(watched: Watched, mo
 
     def read() -> None:
         try:
-            ended.extend(rest.pieces(PATIENCE, Stalled))
+            ended.extend(rest.pieces(PATIENCE, Stalled, ALONE))
         except ClientDisconnect as error:
             ended.append(error)
 
@@ -253,7 +257,7 @@ def test_a_body_that_is_let_go_of_while_somebody_begins_is_not_closed_before_the
             self._was = value
 
     rest = LetGo(b"", watched, 1, lambda: None, lambda: None)
-    assert list(rest.pieces(PATIENCE, Stalled)) == [b"x"]
+    assert list(rest.pieces(PATIENCE, Stalled, ALONE)) == [b"x"]
     others[0].join()
     assert watched.late == 0
 
@@ -266,6 +270,32 @@ def test_a_client_that_stops_is_not_waited_for(port: int, app: App) -> None:
         client.sendall(BODY[-1:] + head("/") + BODY)
         assert answer(client) == WHOLE
     assert app.ended == ["Stalled"]
+
+
+def test_a_slow_client_goes_on_until_others_wait(port: int, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "WINDOW", 0.0)  # whoever is waited for at all is slow
+    monkeypatch.setattr(direct_body, "_LOOK", 0.01)
+    with connect(port) as client:
+        for others in (False, True):
+            client.sendall(head("/") + BODY[: 2 << 20])
+            time.sleep(0.05)
+            if others:
+                app.crowded.set()
+                assert answer(client) == "RequestTimeout"
+            else:
+                client.sendall(BODY[2 << 20 :])
+                assert answer(client) == WHOLE
+
+
+def test_a_pace_is_bytes_by_the_time_that_a_client_lets_wait() -> None:
+    crowded = Pace(lambda: True)
+    for _ in range(5):  # a client as slow as may be, and one who is waited for now and then
+        crowded.add(pace.WINDOW - 1, int(pace.WINDOW - 1) * pace.LEAST)
+        crowded.add(1, pace.LEAST)
+        crowded.add(0, 1)
+    crowded.add(pace.WINDOW - 1, 1)
+    with pytest.raises(RequestTimeout, match="while others waited"):
+        crowded.add(1, 1)
 
 
 def test_clients_that_leave_leave_nothing_behind(port: int, app: App) -> None:

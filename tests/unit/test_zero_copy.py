@@ -101,7 +101,7 @@ def test_requests_sent_ahead_are_answered_in_turn(port: int, stored: Path) -> No
 def test_clients_that_take_nothing_hold_no_thread(
     stored: Path, opened: Callable[[], AbstractContextManager[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "_THREADS", 1)
+    monkeypatch.setattr(content, "_others", content.Threads(1))
     with opened() as port, connect(port) as first, connect(port) as second, connect(port) as third:
         for client in (first, second, third):
             client.sendall(GET)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import io
+import random
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from pilothouse.wire.sigv4 import Identity
 
 TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 SIGNED = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+NOISE = random.Random(0).randbytes(30_000)
 
 # The example of "Transferring Payload in Multiple Chunks" in the S3 API reference: key, date and signatures.
 EXAMPLE_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -64,8 +66,9 @@ def refused(of: Arriving) -> str:
     return caught.value.code
 
 
-@given(data=st.binary(max_size=3000), chunk=st.integers(1, 1000), packet=st.integers(1, 900))
-def test_what_botocore_frames_comes_out_with_its_trailer(data: bytes, chunk: int, packet: int) -> None:
+@given(size=st.integers(0, len(NOISE)), chunk=st.integers(8192, 20_000), packet=st.integers(1, 9000))
+def test_what_botocore_frames_comes_out_with_its_trailer(size: int, chunk: int, packet: int) -> None:
+    data = NOISE[:size]
     framed = AwsChunkedWrapper(io.BytesIO(data), Crc32Checksum, "x-amz-checksum-crc32", chunk_size=chunk).read()
     arrived = body(cut(framed, packet), TRAILER, x_amz_decoded_content_length=len(data))
     assert content(arrived) == data
@@ -150,9 +153,10 @@ def test_a_plain_body_is_held_against_its_hash() -> None:
 
 
 def test_no_more_of_a_body_is_given_than_was_announced() -> None:
-    announced = body([b"%x\r\n%s\r\n" % (100, b"z" * 100)] * 9, TRAILER, x_amz_decoded_content_length=250)
+    framed = b"%x\r\n%s\r\n" % (10_000, b"z" * 10_000)
+    announced = body([framed] * 9, TRAILER, x_amz_decoded_content_length=25_000)
     pieces = announced.content(announced.pieces)
-    assert [len(next(pieces)), len(next(pieces))] == [100, 100]
+    assert [len(next(pieces)), len(next(pieces))] == [10_000, 10_000]
     with pytest.raises(S3Error, match="more arrived"):
         next(pieces)
 
@@ -221,11 +225,20 @@ class Counted(bytes):
 
 
 def test_a_body_of_the_smallest_chunks_is_no_more_work_than_its_bytes() -> None:
-    data = bytes(range(256)) * 8
-    framed = b"".join(b"1\r\n%c\r\n" % byte for byte in data) + b"0\r\n\r\n"
+    data = bytes(range(256)) * 256
+    framed = b"".join(b"2000\r\n%s\r\n" % chunk for chunk in cut(data, 8192)) + b"0\r\n\r\n"
     Counted.done = 0
     assert content(body([Counted(framed)], TRAILER)) == data
     assert len(data) <= Counted.done <= 4 * len(framed)
+
+
+def test_only_the_last_chunk_may_be_smaller_than_8_kib() -> None:
+    whole, small = b"2000\r\n%s\r\n" % bytes(8192), b"1fff\r\n%s\r\n" % bytes(8191)
+    assert len(content(body([whole + small + b"0\r\n\r\n"], TRAILER))) == 8192 + 8191
+    with pytest.raises(S3Error, match="Only the last chunk") as error:
+        content(body([whole + small + whole + b"0\r\n\r\n"], TRAILER))
+    assert (error.value.code, error.value.status) == ("InvalidChunkSizeError", 400)
+    assert error.value.members == {"Chunk": "3", "BadChunkSize": "8191"}
 
 
 @pytest.mark.parametrize("packet", [1, 7, 8191, 8192, 8193])

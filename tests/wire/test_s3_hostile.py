@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import socket
@@ -18,7 +17,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.model import OperationModel, Shape
 
-from pilothouse.api import bucket
+from pilothouse.api import bucket, content, pace
 from pilothouse.wire import models
 from tests.wire.conftest import KEY_ID, SECRET, Api
 
@@ -177,6 +176,22 @@ def test_a_client_that_waits_is_asked_for_a_large_body_only_if_there_is_a_bucket
         assert client.recv(13, socket.MSG_WAITALL) == b"HTTP/1.1 200 "
 
 
+def test_slow_bodies_keep_no_thread_that_others_wait_for(api: Api, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "storing", content.Threads(1))
+    monkeypatch.setattr(pace, "WINDOW", 0.5)  # less than the second between two looks
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    body = bytes(2 << 20)
+    with socket.create_connection((host, int(port)), timeout=20) as slow:
+        slow.sendall(signed(api, "PUT", f"/{BUCKET}/slow", {"Expect": "100-continue"}, body)[: -len(body)])
+        assert slow.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"  # it has the thread
+        assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == b"0123456789"
+        s3.put_object(Bucket=BUCKET, Key="large", Body=body)
+        answer = b""
+        while piece := slow.recv(65536):
+            answer += piece
+    assert code(answer) == "400 RequestTimeout"
+
+
 def test_more_than_was_announced_in_chunks_is_not_gathered(api: Api, s3: Any) -> None:
     assert s3
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (1 << 19, bytes(1 << 19))
@@ -188,32 +203,17 @@ def test_more_than_was_announced_in_chunks_is_not_gathered(api: Api, s3: Any) ->
     assert code(said(api, signed(api, "PUT", f"/{BUCKET}/liar", headers, body))) == "400 IncompleteBody"
 
 
-def test_many_small_chunks_are_taken_apart_beside_the_event_loop(
-    api: Api, s3: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, in_loop = bucket._whole, []
-
-    def noted(*arguments: Any) -> bytes:
-        in_loop.append(asyncio._get_running_loop() is not None)
-        return whole(*arguments)
-
-    monkeypatch.setattr(bucket, "_whole", noted)
-    document = b"<Delete>" + b"<Object><Key>none</Key></Object>" * 500 + b"</Delete>"
-    sums = {"Content-MD5": md5(document)}
-    for method, path, content, headers in (
-        ("PUT", f"/{BUCKET}/small-chunks", document, {}),
-        ("POST", f"/{BUCKET}?delete=", document, sums),
-    ):
-        body = b"".join(b"1\r\n%c\r\n" % byte for byte in content) + b"0\r\n\r\n"
-        headers = {
-            "x-amz-content-sha256": IN_CHUNKS,
-            "x-amz-decoded-content-length": str(len(content)),
-            "Content-Encoding": "aws-chunked",
-            **headers,
-        }
-        assert said(api, signed(api, method, path, headers, body)).startswith(b"HTTP/1.1 200 ")
-    assert in_loop == [False, False]
-    assert s3.get_object(Bucket=BUCKET, Key="small-chunks")["Body"].read() == document
+def test_a_body_of_the_smallest_chunks_is_refused_at_the_second(api: Api, s3: Any) -> None:
+    assert s3
+    size = 100_000
+    headers = {
+        "x-amz-content-sha256": IN_CHUNKS,
+        "x-amz-decoded-content-length": str(size),
+        "Content-Encoding": "aws-chunked",
+    }
+    answer = said(api, signed(api, "PUT", f"/{BUCKET}/small-chunks", headers, b"1\r\nx\r\n" * size + b"0\r\n\r\n"))
+    assert code(answer) == "400 InvalidChunkSizeError"
+    assert b"<Chunk>2</Chunk><BadChunkSize>1</BadChunkSize>" in answer
 
 
 @pytest.mark.parametrize("size", ["ffffffffffffffff", "8000000000000000", "-5", "0x5", "5 ", "11111111111111111"])

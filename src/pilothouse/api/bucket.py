@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from pilothouse.api import content, direct_body, patience
 from pilothouse.api.gateway import BODY_PATIENCE, announced, refusal, stalled
+from pilothouse.api.pace import Pace
 from pilothouse.api.zero_copy import FileResponse
 from pilothouse.errors import OperationNotServed, S3Error
 from pilothouse.objects.base import CHUNK
@@ -124,7 +125,8 @@ async def _off_loop(size: int, function: Callable[..., Any], *arguments: Any) ->
 async def _worked(
     model: OperationModel, operation: Operation, context: Context, members: dict[str, Any], head: bool
 ) -> Response:
-    response: Response = await content.in_thread(_answered, model, operation, context, members, head)
+    in_thread = content.storing.run if isinstance(members.get("Body"), Generator) else content.in_thread
+    response: Response = await in_thread(_answered, model, operation, context, members, head)
     return response
 
 
@@ -190,13 +192,10 @@ async def _content(
         raise content.too_large(s3_objects.LARGEST_PUT)
     length = announced(request)
     if length is not None and length <= CHUNK:
-        raw = await request.body()
-        steps = len(raw) if body.framed else 0  # else it is but hashed
-        whole: bytes = await _off_loop(steps, _whole, body, raw, checksums)
-        return whole
+        return _whole(body, await request.body(), checksums)
     rest = None if length is None else direct_body.rest(request, length)
     if rest is not None:
-        return _pieces(body, rest.pieces(BODY_PATIENCE, stalled), checksums)
+        return _pieces(body, rest.pieces(BODY_PATIENCE, stalled, Pace(content.storing.crowded)), checksums)
     return _pieces(body, content.pulled(content.portions(request.stream())), checksums)
 
 

@@ -3,40 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
-
+from pilothouse.api.pace import Pace
 from pilothouse.errors import S3Error
 from pilothouse.objects.base import CHUNK
 
 Portion = list[bytes]
 
-_THREADS = 64
-_limiter: RunVar[CapacityLimiter] = RunVar("pilothouse.api.content")
+
+class Threads:
+    """At most so many threads, which start when they are first needed."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._under_way = count, 0
+        self._executor = ThreadPoolExecutor(count, "s3")
+
+    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What `function` returns, called in one of them."""
+        self._under_way += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+        finally:
+            self._under_way -= 1
+
+    def crowded(self) -> bool:
+        """Whether somebody waits for one."""
+        return self._under_way > self._count
+
+
+storing = Threads(64)
+"""Threads for those that wait for a client's bytes."""
+
+_others = Threads(64)
 
 
 async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What `function` returns, called in a thread of this door."""
-    limiter = _limiter.get(None)
-    if limiter is None:
-        limiter = CapacityLimiter(_THREADS)
-        _limiter.set(limiter)
-    return await to_thread.run_sync(function, *arguments, limiter=limiter)
+    """What `function` returns, called in a thread of this door that waits for no client."""
+    return await _others.run(function, *arguments)
 
 
 async def portions(pieces: AsyncIterable[bytes]) -> AsyncIterator[Portion]:
-    """`pieces`, some at a time, as they are."""
+    """`pieces`, some at a time, as they are; `RequestTimeout` if they come too slowly for a crowd, as in `Pace`."""
     portion: Portion = []
-    size = 0
+    size, pace = 0, Pace(storing.crowded)
+    asked = time.monotonic()
     async for piece in pieces:
+        pace.add(time.monotonic() - asked, len(piece))
         portion.append(piece)
         size += len(piece)
         if size >= CHUNK:
             yield portion
             portion, size = [], 0
+        asked = time.monotonic()
     yield portion
 
 

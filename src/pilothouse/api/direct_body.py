@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 
 from starlette.requests import ClientDisconnect, Request
 
+from pilothouse.api.pace import Pace
 from pilothouse.objects.base import CHUNK
 
 EXTENSION = "pilothouse.direct_body"
@@ -49,10 +50,10 @@ class Rest:
         self._arriving = select.poll()
         self._arriving.register(connection, select.POLLIN)
 
-    def pieces(self, patience: float, stalled: Callable[[], Exception]) -> Generator[bytes, None, None]:
+    def pieces(self, patience: float, stalled: Callable[[], Exception], pace: Pace) -> Generator[bytes, None, None]:
         """The bytes, for a thread to iterate; what `stalled` gives is raised once nothing comes for `patience` seconds.
 
-        `ClientDisconnect` if the client leaves.
+        `ClientDisconnect` if the client leaves; `RequestTimeout` if its `pace` is too slow for a crowd.
         """
         with self._deciding:
             if self._dropped:
@@ -63,7 +64,7 @@ class Rest:
             if self._first:
                 yield self._first
             while self.left:
-                yield self._piece(patience, stalled)
+                yield self._piece(patience, stalled, pace)
 
     def drop(self) -> None:
         """Nobody wants the rest: an iteration under way in another thread ends soon, and none begins."""
@@ -78,7 +79,7 @@ class Rest:
         self.left -= count
         return arrived[count:]
 
-    def _piece(self, patience: float, stalled: Callable[[], Exception]) -> bytes:
+    def _piece(self, patience: float, stalled: Callable[[], Exception], pace: Pace) -> bytes:
         wanted = min(_PIECE, self.left)
         parts: list[bytes] = []
         ends = time.monotonic() + patience
@@ -86,7 +87,7 @@ class Rest:
             try:
                 part = self._connection.recv(wanted)
             except BlockingIOError:
-                self._wait(ends, stalled)
+                self._wait(ends, stalled, pace)
                 continue
             except OSError:
                 part = b""
@@ -96,17 +97,19 @@ class Rest:
             parts.append(part)
             wanted -= len(part)
             self.left -= len(part)
+            pace.add(0.0, len(part))
             ends = time.monotonic() + patience
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _wait(self, ends: float, stalled: Callable[[], Exception]) -> None:
+    def _wait(self, ends: float, stalled: Callable[[], Exception], pace: Pace) -> None:
         """Until there are bytes, or for a while."""
         if self._dropped:
             raise ClientDisconnect
-        seconds = ends - time.monotonic()
-        if seconds <= 0:
+        begun = time.monotonic()
+        if ends <= begun:
             raise stalled()
-        self._arriving.poll(min(_LOOK, seconds) * 1000)
+        self._arriving.poll(min(_LOOK, ends - begun) * 1000)
+        pace.add(time.monotonic() - begun, 0)
 
 
 def rest(request: Request, length: int) -> Rest | None:

@@ -54,7 +54,7 @@ async def handle(request: Request, context: Context, keys: Keys) -> Response:
     s3_terms.check(context, members)
     members["_checksums"] = bucket.checksums_of(put.headers)
     members["Body"] = _file(content.pulled(content.portions(form)), policy)
-    stored, _ = await content.in_thread(bucket.performed, s3_objects.put_object, context, members)
+    stored, _ = await content.storing.run(bucket.performed, s3_objects.put_object, context, members)
     return _answer(request, fields, address.bucket, stored["ETag"])
 
 

@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial, reduce
 from typing import Protocol
 
+import xxhash
+
 from pilothouse.errors import S3Error
 from pilothouse.objects import crc
 
@@ -90,7 +92,13 @@ _ALGORITHMS: dict[str, Callable[[], _Hash]] = {
     "SHA1": partial(hashlib.sha1, usedforsecurity=False),
     "SHA256": hashlib.sha256,
     "SHA512": hashlib.sha512,
+    "XXHASH64": xxhash.xxh64,
+    "XXHASH3": xxhash.xxh3_64,
+    "XXHASH128": xxhash.xxh3_128,
 }
+KINDS = tuple(_ALGORITHMS)
+"""The kinds of checksums that are computed, as S3 spells them."""
+
 _LINEAR = {"CRC32": crc.CRC32, "CRC32C": crc.CRC32C, "CRC64NVME": crc.CRC64NVME}
 """Those of a whole can be had from those of its parts."""
 
@@ -98,7 +106,7 @@ _LINEAR = {"CRC32": crc.CRC32, "CRC32C": crc.CRC32C, "CRC64NVME": crc.CRC64NVME}
 def check_algorithm(name: str) -> str:
     """`name` if such checksums are computed here; NotImplemented if not."""
     if name not in _ALGORITHMS:
-        served = ", ".join(_ALGORITHMS)
+        served = ", ".join(KINDS)
         raise S3Error("NotImplemented", f"Checksums of the kind {name[:64]} are not served. Served: {served}.", 501)
     return name
 

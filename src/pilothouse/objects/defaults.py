@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from pilothouse.private_file import write_private
 _FILE = "encryption.json"
 
 
-def read(folder: Path) -> Encryption | None:
+def read(folder: str) -> Encryption | None:
     """That of the bucket in `folder`, if it has one."""
+    path = f"{folder}/{_FILE}"
+    if not os.access(path, os.F_OK):  # asked at each put, and mostly there is none
+        return None
     try:
-        return Encryption(**json.loads((folder / _FILE).read_bytes()))
+        return Encryption(**json.loads(Path(path).read_bytes()))
     except FileNotFoundError:
         return None
 

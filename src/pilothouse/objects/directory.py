@@ -101,7 +101,7 @@ class DirectoryObjects:
         return [Bucket(path.parent.name, _created(path)) for path in found]
 
     def bucket_encryption(self, bucket: str) -> Encryption | None:
-        return defaults.read(self._keys(bucket).parent)
+        return defaults.read(str(self._keys(bucket).parent))
 
     def set_bucket_encryption(self, bucket: str, encryption: Encryption | None) -> None:
         defaults.write(self._keys(bucket).parent, encryption)
@@ -122,15 +122,15 @@ class DirectoryObjects:
     ) -> ObjectInfo:
         expected = checksums if checksums is not None else {}
         digests = sums.Digests(expected)
-        keys.check_key(key)
-        encryption = self._encryption or self.bucket_encryption(bucket)
+        target = self._object(bucket, key)
+        encryption = self._encryption or defaults.read(self._home(bucket))
         with self._draft(bucket, encryption) as draft:
             draft.write(body, digests)
             digests.verify(expected)
             what = Attributes(content_type, metadata or {}, headers or {}, tags or {})
             known = facts.of_new(what, digests.md5, digests.values())
             known = self._sealed(draft, known, encryption, bucket, key)
-            self._publish(draft, bucket, key, replace, if_match)
+            self._publish(draft, bucket, key, target, replace, if_match)
             return facts.info(bucket, key, known, draft.size)
 
     def head(self, bucket: str, key: str) -> ObjectInfo:
@@ -310,10 +310,14 @@ class DirectoryObjects:
                 else:
                     path.unlink()
 
+    def _home(self, bucket: str) -> str:
+        """The folder of a bucket that has been seen to exist."""
+        return f"{self._root}/{bucket}"
+
     def _keys(self, bucket: str) -> Path:
         if not self.bucket_exists(bucket):
             raise no_such_bucket(bucket)
-        return Path(f"{self._root}/{bucket}/keys")
+        return Path(f"{self._home(bucket)}/keys")
 
     def _object(self, bucket: str, key: str) -> Path:
         return Path(f"{self._keys(bucket)}/{'/'.join(keys.names(key))}")
@@ -323,9 +327,8 @@ class DirectoryObjects:
         return Uploads(bucket, home / "uploads", home / "incoming", self._envelopes)
 
     def _draft(self, bucket: str, encryption: Encryption | None = None) -> Draft:
-        folder = self._keys(bucket).parent / "incoming"
         try:
-            return Draft(folder, encrypted=encryption is not None)
+            return Draft(f"{self._home(bucket)}/incoming", encrypted=encryption is not None)
         except FileNotFoundError:
             raise no_such_bucket(bucket) from None
 
@@ -351,9 +354,8 @@ class DirectoryObjects:
         except FileNotFoundError:
             raise no_such_key(key) from None
 
-    def _publish(self, draft: Draft, bucket: str, key: str, replace: bool, if_match: str | None) -> None:
+    def _publish(self, draft: Draft, bucket: str, key: str, target: Path, replace: bool, if_match: str | None) -> None:
         for _ in range(_ATTEMPTS):
-            target = self._object(bucket, key)
             try:
                 with self._writing(bucket, alone=if_match is not None):
                     facts.check_match(target, key, if_match)
@@ -388,7 +390,7 @@ class DirectoryObjects:
             known = facts.of_new(uploads.attributes(upload_id), etag, values)
             known |= facts.of_completed(upload_id, chosen, upload.checksum_algorithm)
             known = self._sealed(draft, known, upload.encryption, bucket, key)
-            self._publish(draft, bucket, key, replace, if_match)
+            self._publish(draft, bucket, key, self._object(bucket, key), replace, if_match)
         with contextlib.suppress(S3Error):  # another complete of the same upload was first to clear up
             uploads.remove(upload_id)
         return facts.info(bucket, key, known, draft.size)
@@ -404,12 +406,14 @@ class DirectoryObjects:
     def _writing(self, bucket: str, *, alone: bool) -> Iterator[None]:
         """While a name is given or taken; `alone` keeps the others out meanwhile, who let each other in."""
         try:
-            file = (self._root / bucket / _LOCK).open("ab")
+            lock = os.open(f"{self._home(bucket)}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except FileNotFoundError:
             raise no_such_bucket(bucket) from None
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
+        finally:
+            os.close(lock)
 
     @contextlib.contextmanager
     def _changing_buckets(self) -> Iterator[None]:

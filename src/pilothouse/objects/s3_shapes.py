@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pilothouse.objects.base import Attributes, Encryption, ObjectInfo, Part, Upload
+from pilothouse.objects.checksums import KINDS
 
 _HEADERS = {
     "CacheControl": "Cache-Control",
@@ -16,7 +17,6 @@ _HEADERS = {
     "ContentEncoding": "Content-Encoding",
     "ContentLanguage": "Content-Language",
 }
-_ALGORITHMS = ("CRC32", "CRC32C", "CRC64NVME", "MD5", "SHA1", "SHA256", "SHA512")
 
 
 class ResponseStream(io.RawIOBase):
@@ -114,12 +114,12 @@ def encryption_rules(encryption: Encryption) -> dict[str, Any]:
 
 def sums_of(row: Mapping[str, Any]) -> dict[str, str]:
     """The checksums among an answer's members."""
-    return {name: row[f"Checksum{name}"] for name in _ALGORITHMS if f"Checksum{name}" in row}
+    return {name: row[f"Checksum{name}"] for name in KINDS if f"Checksum{name}" in row}
 
 
 def sum_members(values: Mapping[str, str | None]) -> dict[str, str]:
     """The members that carry these checksums."""
-    return {f"Checksum{name}": value for name, value in values.items() if value is not None and name in _ALGORITHMS}
+    return {f"Checksum{name}": value for name, value in values.items() if value is not None and name in KINDS}
 
 
 def attribute_members(attributes: Attributes) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class Draft:
     `size` counts the plain bytes of its content; `segments` are those of a content that is encrypted.
     """
 
-    def __init__(self, folder: Path, *, encrypted: bool = False) -> None:
-        self._path = folder / token(32)
+    def __init__(self, folder: Path | str, *, encrypted: bool = False) -> None:
+        self._path = Path(f"{folder}/{token(32)}")
         self._file = self._path.open("xb")
         self._encrypted = encrypted
         self._named = False

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
 
 from pilothouse.errors import S3Error
 from pilothouse.wire import sigv4
@@ -24,6 +25,7 @@ _UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 
 _LINE_LIMIT = 8192  # bytes of a chunk's header, or of a trailer
 _TRAILER_LIMIT = 32
+_SMALLEST = 8 << 10  # bytes of a chunk that is not the last with content: a step each is not worth fewer
 _HEX = re.compile(rb"[0-9a-fA-F]{1,16}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -36,8 +38,6 @@ class Body:
         self._identity = identity
         self.length = _declared_length(headers, identity)
         """Bytes that the sender announced, without framing; None if it did not say."""
-        self.framed = identity.payload.startswith("STREAMING-")
-        """Whether the bytes travel in aws-chunked framing."""
         self._promised = _promised_trailers(headers, identity)
         self.trailers: dict[str, str] = {}
         """The trailers, lower-case names, once the content has ended."""
@@ -169,11 +169,16 @@ class _Reader:
 def unwrap(stream: Iterator[bytes], trailers: dict[str, str], signer: Signer | None = None) -> Iterator[bytes]:
     """The content of a stream in aws-chunked framing. Puts the trailers into `trailers` before it ends.
 
-    With a `signer` every chunk, and the trailers if there are any, must be signed. `S3Error` if the framing is broken.
+    With a `signer` every chunk, and the trailers if there are any, must be signed. `S3Error` if the framing is broken,
+    or, as S3 has it, a chunk before the last is smaller than 8 KiB.
     """
     reader = _Reader(stream)
-    while True:
+    before = _SMALLEST
+    for number in count(1):
         size, signature = _chunk_header(reader.line())
+        if size and before < _SMALLEST:
+            raise _too_small(number, before)
+        before = size
         if signer is None:
             yield from reader.take(size)
         else:
@@ -212,6 +217,17 @@ def _chunk_header(line: bytes | None) -> tuple[int, str]:
     if not _HEX.fullmatch(size):
         raise _incomplete("A chunk does not begin with its size.")
     return int(size, 16), extension.decode("ascii", "replace").removeprefix("chunk-signature=")
+
+
+def _too_small(number: int, size: int) -> S3Error:
+    """What to say at the chunk of that number, as the one before had `size` bytes."""
+    return S3Error(
+        "InvalidChunkSizeError",
+        f"Only the last chunk is allowed to have a size less than {_SMALLEST} bytes",
+        400,
+        Chunk=str(number),
+        BadChunkSize=str(size),
+    )
 
 
 def _declared_length(headers: Mapping[str, str], identity: Identity) -> int | None:

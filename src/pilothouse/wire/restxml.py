@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from functools import cache, partial
-from operator import attrgetter
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 from xml.parsers import expat
@@ -66,7 +65,6 @@ class Incoming:
     headers: Mapping[str, str]
 
 
-Reader = Callable[[Incoming], Any]
 Writer = Callable[[Any], str]
 
 
@@ -123,11 +121,7 @@ def operation(request: Incoming) -> OperationModel:
 
 def parse(model: OperationModel, request: Incoming, body: bytes = b"") -> dict[str, Any]:
     """The members of a request, by botocore's names; `body` is the XML, if the operation has any."""
-    members: dict[str, Any] = {}
-    for name, read_one in _readers(model.input_shape) if model.input_shape else ():
-        value = read_one(request)
-        if value is not None:
-            members[name] = value
+    members: dict[str, Any] = _outside_body(model.input_shape, request) if model.input_shape else {}
     payload = model.input_shape.serialization.get("payload") if model.input_shape else None
     if payload and body and model.input_shape.members[payload].type_name == "structure":
         members[payload] = _value(model.input_shape.members[payload], read(body))
@@ -140,7 +134,7 @@ def answer(model: OperationModel, result: Mapping[str, Any]) -> Outgoing:
     status = int(model.http.get("responseCode", 200))
     if shape is None:
         return Outgoing(status, {}, b"")
-    present = {name: result[name] for name in shape.members if result.get(name) is not None}
+    present = {name: value for name, value in result.items() if value is not None and name in shape.members}
     headers: dict[str, str] = {}
     for name, value in present.items():
         headers.update(_headers(shape.members[name], value))
@@ -235,35 +229,48 @@ def _candidate(model: OperationModel) -> tuple[str, str, _Candidate]:
     return model.http["method"], kind, candidate
 
 
+def _outside_body(shape: Shape, request: Incoming) -> dict[str, Any]:
+    """The members that lie outside the body, of some forty that may: those that the request has are looked up."""
+    places = _places(shape)
+    members: dict[str, Any] = {name: getattr(request, part) for name, part in places.path}
+    for found, known in ((request.headers, places.headers), (request.query, places.query)):
+        for place in known.keys() & found.keys():
+            name, member = known[place]
+            members[name] = _given(member, found[place])
+    for name, prefix in places.prefixes:
+        if named := {k[len(prefix) :]: v for k, v in request.headers.items() if k.startswith(prefix)}:
+            members[name] = named
+    return members
+
+
+@dataclass
+class _Places:
+    """Where the members of a shape lie, by what the request calls them."""
+
+    path: list[tuple[str, str]] = field(default_factory=list)
+    headers: dict[str, tuple[str, Shape]] = field(default_factory=dict)
+    query: dict[str, tuple[str, Shape]] = field(default_factory=dict)
+    prefixes: list[tuple[str, str]] = field(default_factory=list)
+
+
 @cache
-def _readers(shape: Shape) -> list[tuple[str, Reader]]:
-    """What reads each member that lies outside the body; made once, as every request needs some forty."""
-    found = ((name, _reader(member)) for name, member in shape.members.items())
-    return [(name, reader) for name, reader in found if reader is not None]
+def _places(shape: Shape) -> _Places:
+    places = _Places()
+    for name, member in shape.members.items():
+        where = member.serialization
+        location, called = where.get("location"), where.get("name", "")
+        if location == "uri":
+            places.path.append((name, "bucket" if called == "Bucket" else "key"))
+        elif location == "headers":
+            places.prefixes.append((name, called.lower()))
+        elif location == "header":
+            places.headers[called.lower()] = name, member
+        elif location == "querystring" and member.type_name != "map":
+            places.query[called] = name, member
+    return places
 
 
-def _reader(member: Shape) -> Reader | None:
-    where = member.serialization
-    location, name = where.get("location"), where.get("name", "")
-    if location == "uri":
-        return attrgetter("bucket" if name == "Bucket" else "key")
-    if location == "headers":
-        return partial(_prefixed, name.lower())
-    if location == "header":
-        return partial(_given, member, "headers", name.lower())
-    if location == "querystring" and member.type_name != "map":
-        return partial(_given, member, "query", name)
-    return None
-
-
-def _prefixed(prefix: str, request: Incoming) -> dict[str, str] | None:
-    return {k[len(prefix) :]: v for k, v in request.headers.items() if k.startswith(prefix)} or None
-
-
-def _given(member: Shape, place: str, name: str, request: Incoming) -> Any:
-    text = (request.headers if place == "headers" else request.query).get(name)
-    if text is None:
-        return None
+def _given(member: Shape, text: str) -> Any:
     return [item.strip() for item in text.split(",")] if member.type_name == "list" else _scalar(member, text)
 
 
