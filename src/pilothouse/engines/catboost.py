@@ -60,14 +60,16 @@ class CatBoostModel:
         if self._row is not None:
             return self._row.predict(x)
         known = self._many(x, self._booster.tree_count_)
-        if self._trees is not None:
-            row, self._trees = OneRow(self._trees, self._booster, self._n_classes, x.cardinalities), None
+        trees, self._trees = self._trees, None
+        if trees is not None:
+            row = OneRow(trees, self._booster, self._n_classes, x.cardinalities)
             self._row = row if row.says(known, x) else None
         return known
 
     def save(self, directory: Path) -> None:
         if self.rounds and self.rounds < self._booster.tree_count_:
             self._booster.shrink(ntree_end=self.rounds)
+            self._trees = self._row = None
         self._booster.save_model(str(directory / "model.cbm"))
         (directory / "model.json").write_text(json.dumps({"n_classes": self._n_classes}))
 

@@ -56,8 +56,9 @@ class XGBoostModel:
         if self._row is not None:
             return self._row.predict(values)
         known = self._many(values, self._trained)
-        if self._trees is not None:
-            row, self._trees = OneRow(self._trees), None
+        trees, self._trees = self._trees, None
+        if trees is not None:
+            row = OneRow(trees)
             self._row = row if row.says(known, values) else None
         return known
 
