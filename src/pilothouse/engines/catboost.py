@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import weakref
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pilothouse.engines import catboost_file
 from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capped, column_share, probabilities
+from pilothouse.engines.catboost_file import Trees
+from pilothouse.engines.catboost_row import OneRow
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -34,22 +38,38 @@ _FASTEST = 0.3
 
 
 class CatBoostModel:
-    """A fitted booster."""
+    """A fitted booster. A stored one's `trees`, if they could be read, predict single rows."""
 
-    def __init__(self, booster: Any, n_classes: int, rounds: int) -> None:
+    def __init__(self, booster: Any, n_classes: int, rounds: int, trees: Trees | None = None) -> None:
         self._booster = booster
         self._n_classes = n_classes
+        self._trees = trees
+        self._row: OneRow | None = None
         self.rounds: int | None = rounds
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         upto = min(rounds or self.rounds or 0, self._booster.tree_count_)
+        return self._one(x) if len(x) == 1 and upto == self._booster.tree_count_ else self._many(x, upto)
+
+    def _many(self, x: Features, upto: int) -> Array:
         kind = "Probability" if self._n_classes else "RawFormulaVal"
-        raw = self._booster.predict(_pool(x), prediction_type=kind, ntree_end=upto, thread_count=1)
+        raw = self._booster.predict(_shared_pool(x), prediction_type=kind, ntree_end=upto, thread_count=1)
         return probabilities(raw, self._n_classes) if self._n_classes else np.asarray(raw, dtype=np.float64)
+
+    def _one(self, x: Features) -> Array:
+        if self._row is not None:
+            return self._row.predict(x)
+        known = self._many(x, self._booster.tree_count_)
+        trees, self._trees = self._trees, None
+        if trees is not None:
+            row = OneRow(trees, self._booster, self._n_classes, x.cardinalities)
+            self._row = row if row.says(known, x) else None
+        return known
 
     def save(self, directory: Path) -> None:
         if self.rounds and self.rounds < self._booster.tree_count_:
             self._booster.shrink(ntree_end=self.rounds)
+            self._trees = self._row = None
         self._booster.save_model(str(directory / "model.cbm"))
         (directory / "model.json").write_text(json.dumps({"n_classes": self._n_classes}))
 
@@ -98,7 +118,8 @@ class CatBoost:
         facts = json.loads((directory / "model.json").read_text())
         booster = catboost.CatBoost()
         booster.load_model(str(directory / "model.cbm"))
-        return CatBoostModel(booster, facts["n_classes"], booster.tree_count_)
+        trees = catboost_file.read(directory / "model.cbm")
+        return CatBoostModel(booster, facts["n_classes"], booster.tree_count_, trees)
 
 
 class _AfterRound:
@@ -137,6 +158,18 @@ def _rate(task: Task, rate: float, hurry: float) -> float:
     if task.n_classes >= _MANY_CLASSES:
         rate = max(rate, float(_FOR_MANY_CLASSES["learning_rate"]))
     return max(rate, min(_FASTEST, rate * hurry))
+
+
+_POOLS: dict[int, Any] = {}
+
+
+def _shared_pool(x: Features) -> Any:
+    """A pool that lasts as long as `x`, for the members of an ensemble that are asked one after the other."""
+    pool = _POOLS.get(id(x))
+    if pool is None:
+        pool = _POOLS[id(x)] = _pool(x)
+        weakref.finalize(x, _POOLS.pop, id(x), None)
+    return pool
 
 
 def _pool(x: Features, y: Array | None = None, w: Array | None = None) -> Any:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pilothouse.data.selection import Selection
+from pilothouse.engines import xgboost_file
 from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capped, column_share, matrix, probabilities
 from pilothouse.engines.xgboost_blocks import PAGED, page_folder, streamed
+from pilothouse.engines.xgboost_file import Trees
 from pilothouse.engines.xgboost_row import OneRow
 
 if TYPE_CHECKING:
@@ -31,24 +33,34 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class XGBoostModel:
-    """A fitted booster."""
+    """A fitted booster. A stored one's `trees`, if they could be read, predict single rows."""
 
-    def __init__(self, booster: Any, n_classes: int, rounds: int) -> None:
+    def __init__(self, booster: Any, n_classes: int, rounds: int, trees: Trees | None = None) -> None:
         self._booster = booster
         self._trained = booster.num_boosted_rounds()
         self._n_classes = n_classes
+        self._trees = trees
         self._row: OneRow | None = None
         self.rounds: int | None = rounds
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         upto = min(rounds or self.rounds or self._trained, self._trained)
         values = matrix(x, missing=np.nan)
-        if len(x) == 1 and upto == self.rounds:
-            self._row = self._row or OneRow(self._booster, upto, values.shape[1])
-            raw = self._row.predict(values)
-        else:
-            raw = self._booster.inplace_predict(values, iteration_range=(0, upto), validate_features=False)
+        raw = self._one(values) if len(x) == 1 and upto == self._trained else self._many(values, upto)
         return probabilities(raw, self._n_classes) if self._n_classes else np.asarray(raw, dtype=np.float64)
+
+    def _many(self, values: Array, upto: int) -> Array:
+        return np.asarray(self._booster.inplace_predict(values, iteration_range=(0, upto), validate_features=False))
+
+    def _one(self, values: Array) -> Array:
+        if self._row is not None:
+            return self._row.predict(values)
+        known = self._many(values, self._trained)
+        trees, self._trees = self._trees, None
+        if trees is not None:
+            row = OneRow(trees)
+            self._row = row if row.says(known, values) else None
+        return known
 
     def save(self, directory: Path) -> None:
         upto = min(self.rounds or self._trained, self._trained)
@@ -108,7 +120,8 @@ class XGBoost:
         facts = json.loads((directory / "model.json").read_text())
         booster = xgboost.Booster(model_file=directory / "model.ubj")
         booster.set_param({"nthread": 1})
-        return XGBoostModel(booster, facts["n_classes"], booster.num_boosted_rounds())
+        trees = xgboost_file.read(directory / "model.ubj")
+        return XGBoostModel(booster, facts["n_classes"], booster.num_boosted_rounds(), trees)
 
 
 def _settings(task: Task, params: dict[str, Any], seed: int, threads: int, x: Features) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""CatBoost's stored models predict single rows from their file, and that is what the library predicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pilothouse import engines
+from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
+from pilothouse.data.features import Features
+from pilothouse.engines import catboost as engine
+from pilothouse.engines import catboost_file
+from pilothouse.engines.base import Model, Task
+from pilothouse.engines.catboost import CatBoostModel
+
+TASKS = {
+    REGRESSION: Task(REGRESSION, 0, "MSE"),
+    BINARY: Task(BINARY, 2, "F1"),
+    MULTICLASS: Task(MULTICLASS, 3, "Accuracy"),
+    "two of many": Task(MULTICLASS, 2, "Accuracy"),
+}
+
+
+def _features(rows: int, seed: int = 0, levels: int = 7, categories: int = 2) -> Features:
+    random = np.random.default_rng(seed)
+    numeric = random.normal(size=(rows, 3)).astype(np.float32)
+    numeric[:, :2][random.random((rows, 2)) < 0.1] = np.nan
+    codes = random.integers(0, levels, (rows, categories), np.int32)
+    return Features(numeric, codes, list("abc"), [f"k{i}" for i in range(categories)], [levels] * categories)
+
+
+def _stored(folder: Path, task: Task, x: Features, **params: object) -> Model:
+    signal = np.nan_to_num(x.numeric[:, 0], nan=2.0) * x.numeric[:, 2] + x.categorical.sum(axis=1) % 3
+    y = signal.astype(np.float64) if task.regression else np.digitize(signal, [0.5, 1.5][: task.n_classes - 1])
+    fitted = engines.engine("catboost").fit(x, y, None, task, {"max_rounds": 40, **params}, rounds=40)
+    fitted.save(folder)
+    return engines.load(folder, "catboost")
+
+
+def _alone(model: Model, x: Features) -> np.ndarray:
+    return np.concatenate([model.predict(x.take(slice(i, i + 1))) for i in range(len(x))])
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("params", [{}, {"depth": 10, "nan_mode": "Max"}])
+def test_a_row_alone_gets_what_the_library_gives_it(
+    kind: str, params: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = _stored(tmp_path, TASKS[kind], _features(300), **params), _features(60, seed=1, levels=9)
+    many = model.predict(x)
+    _alone(model, x.take(slice(0, 1)))
+    monkeypatch.setattr(CatBoostModel, "_many", lambda *_: pytest.fail("the library was asked"))
+    np.testing.assert_allclose(_alone(model, x), many, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("categories", [0, 2])
+def test_rows_of_numbers_or_of_categories_alone(categories: int, tmp_path: Path) -> None:
+    x = _features(300, categories=categories)
+    if categories:
+        x = Features(np.empty((300, 0), np.float32), x.categorical, [], x.categorical_names, x.cardinalities)
+    y = (x.categorical[:, 0] if categories else x.numeric[:, 2]).astype(np.float64)
+    engines.engine("catboost").fit(x, y, None, TASKS[REGRESSION], {}, rounds=20).save(tmp_path)
+    model = engines.load(tmp_path, "catboost")
+    np.testing.assert_allclose(_alone(model, x), model.predict(x), rtol=1e-9, atol=0)
+    assert isinstance(model, CatBoostModel)
+    assert model._row is not None
+
+
+def test_target_statistics_are_left_to_the_library(tmp_path: Path) -> None:
+    x = _features(400, levels=80)
+    model = _stored(tmp_path, TASKS[REGRESSION], x)
+    assert catboost_file.read(tmp_path / "model.cbm") is None
+    np.testing.assert_allclose(_alone(model, x.take(slice(0, 9))), model.predict(x)[:9], rtol=1e-12)
+
+
+def test_where_the_first_row_comes_out_otherwise_the_library_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, x = _stored(tmp_path, TASKS[REGRESSION], _features(300)), _features(5, seed=1)
+    monkeypatch.setattr(engine.OneRow, "_scores", lambda *_: np.zeros(1))
+    np.testing.assert_array_equal(_alone(model, x), model.predict(x))
+
+
+def test_no_damage_to_a_file_does_more_than_leave_its_rows_to_the_library(tmp_path: Path) -> None:
+    _stored(tmp_path, TASKS[MULTICLASS], _features(300))
+    whole = (tmp_path / "model.cbm").read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        damaged = bytearray(whole[: random.integers(len(whole)) if random.random() < 0.2 else None])
+        for place in random.integers(0, min(len(damaged), 6000), 12) if damaged else ():
+            damaged[place] = random.integers(256)
+        (tmp_path / "damaged.cbm").write_bytes(damaged)
+        trees = catboost_file.read(tmp_path / "damaged.cbm")
+        assert trees is None or trees.asked.max(initial=0) < len(trees.border) + len(trees.place)
+
+
+def test_members_that_see_the_same_rows_share_a_pool(tmp_path: Path) -> None:
+    model, x = _stored(tmp_path, TASKS[BINARY], _features(300)), _features(50)
+    model.predict(x)
+    assert engine._shared_pool(x) is engine._shared_pool(x)
+    before = len(engine._POOLS)
+    del x
+    assert len(engine._POOLS) == before - 1
