@@ -298,6 +298,16 @@ def test_a_pace_is_bytes_by_the_time_that_a_client_lets_wait() -> None:
         crowded.add(1, 1)
 
 
+def test_a_client_that_has_become_fast_is_not_slow_any_more() -> None:
+    others: list[bool] = []
+    mine = Pace(lambda: bool(others))
+    mine.add(pace.WINDOW, 1)
+    others.append(True)
+    mine.add(0.1, int(pace.WINDOW) * pace.LEAST)
+    with pytest.raises(RequestTimeout):
+        mine.add(pace.WINDOW, 1)
+
+
 def test_clients_that_leave_leave_nothing_behind(port: int, app: App) -> None:
     with connect(port) as client:
         client.sendall(head("/") + BODY)

@@ -158,6 +158,8 @@ def test_effects_count_weights_and_stay_few() -> None:
     only = plain.x.categorical[:, 0] == 3
     weighted = Effects.fit(replace(plain, w=np.where(only, 1.0, 1e-9)), 0).transform(plain.x)
     assert abs(weighted[only, 0]).max() < 1e-6  # all that counts is of this level
+    small = replace(plain, w=np.full(len(plain.y), 1e-3))
+    np.testing.assert_allclose(Effects.fit(small, 0).table, Effects.fit(plain, 0).table)  # the scale says nothing
 
 
 def test_a_pipeline_with_effects_is_the_same_after_a_save(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_only_the_last_chunk_may_be_smaller_than_8_kib() -> None:
     assert len(content(body([whole + small + b"0\r\n\r\n"], TRAILER))) == 8192 + 8191
     with pytest.raises(S3Error, match="Only the last chunk") as error:
         content(body([whole + small + whole + b"0\r\n\r\n"], TRAILER))
-    assert (error.value.code, error.value.status) == ("InvalidChunkSizeError", 400)
+    assert (error.value.code, error.value.status) == ("InvalidChunkSizeError", 403)
     assert error.value.members == {"Chunk": "3", "BadChunkSize": "8191"}
 
 

@@ -212,7 +212,7 @@ def test_a_body_of_the_smallest_chunks_is_refused_at_the_second(api: Api, s3: An
         "Content-Encoding": "aws-chunked",
     }
     answer = said(api, signed(api, "PUT", f"/{BUCKET}/small-chunks", headers, b"1\r\nx\r\n" * size + b"0\r\n\r\n"))
-    assert code(answer) == "400 InvalidChunkSizeError"
+    assert code(answer) == "403 InvalidChunkSizeError"
     assert b"<Chunk>2</Chunk><BadChunkSize>1</BadChunkSize>" in answer
 
 

@@ -10,7 +10,7 @@ LEAST = 8 << 10
 """Bytes a second that a body must come with while others wait for its thread."""
 
 WINDOW = 30.0
-"""Seconds of waiting for a client over which its pace is taken."""
+"""Seconds of waiting for a client over which its pace is taken; less if the bytes that it asks for come sooner."""
 
 
 class Pace:
@@ -28,7 +28,7 @@ class Pace:
         """Take note of `seconds` waited and of `count` bytes come; `RequestTimeout` if the client must make room."""
         self._seconds += seconds
         self._bytes += count
-        if self._seconds >= WINDOW:
+        if self._seconds >= WINDOW or self._bytes >= LEAST * WINDOW:
             self._slow = self._bytes < LEAST * self._seconds
             self._seconds, self._bytes = 0.0, 0
         if self._slow and self._crowded():

@@ -224,7 +224,7 @@ def _too_small(number: int, size: int) -> S3Error:
     return S3Error(
         "InvalidChunkSizeError",
         f"Only the last chunk is allowed to have a size less than {_SMALLEST} bytes",
-        400,
+        403,
         Chunk=str(number),
         BadChunkSize=str(size),
     )

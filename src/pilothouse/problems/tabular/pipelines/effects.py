@@ -73,7 +73,7 @@ class Effects:
     @classmethod
     def fit(cls, lessons: Lessons, above: int) -> Effects:
         x, outcomes = lessons.x, lessons.outcomes
-        w = np.ones(len(outcomes)) if lessons.w is None else np.asarray(lessons.w, np.float64)
+        w = np.ones(len(outcomes)) if lessons.w is None else lessons.w * (len(outcomes) / max(lessons.w.sum(), 1e-300))
         count = outcomes.shape[1]
         columns = _widest(x.cardinalities, above, _MOST_COLUMNS // count) if count else []
         tables = [_effects(x.categorical[:, j], x.cardinalities[j], outcomes, w, lessons.classes) for j in columns]
