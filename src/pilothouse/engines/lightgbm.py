@@ -11,7 +11,6 @@ import numpy as np
 from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capped, column_share, matrix, probabilities
 from pilothouse.engines.lightgbm_row import OneRow
 from pilothouse.engines.lightgbm_text import check
-from pilothouse.engines.losses import softmax
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
 _MAX_ROUNDS = 4000
 _NATIVE_CATEGORIES = 255
 """Columns with more levels are split by code order: partitions of so many levels only overfit."""
-
-_TREES_AT_ONCE, _MANY_ROWS = 20, 256
-"""Many rows go through some trees before the next ones: the library takes a row through all, and more trees than these
-don't stay in the cache until the next row."""
 
 _DEFAULTS: dict[str, Any] = {
     "learning_rate": 0.05,
@@ -49,23 +44,9 @@ class LightGBMModel:
         if len(x) == 1 and rounds in (None, self.rounds) and self.rounds:
             self._row = self._row or OneRow(self._booster, self.rounds, max(1, self._n_classes))
             raw = self._row.predict(matrix(x))
-        elif len(x) < _MANY_ROWS:
-            raw = self._booster.predict(matrix(x), num_iteration=rounds or self.rounds, num_threads=1)
         else:
-            raw = self._many(matrix(x), rounds or self.rounds)
+            raw = self._booster.predict(matrix(x), num_iteration=rounds or self.rounds, num_threads=1)
         return probabilities(raw, self._n_classes) if self._n_classes else np.asarray(raw, dtype=np.float64)
-
-    def _many(self, values: Array, rounds: int | None) -> Array:
-        """What the library would answer after so many rounds, some of them at a time."""
-        trained, outputs = self._booster.current_iteration(), self._booster.num_model_per_iteration()
-        upto, together = min(rounds or trained, trained), max(1, _TREES_AT_ONCE // outputs)
-        scores = np.zeros((len(values), outputs))
-        for start in range(0, upto, together):
-            part = {"start_iteration": start, "num_iteration": min(together, upto - start)}
-            scores += self._booster.predict(values, raw_score=True, num_threads=1, **part).reshape(scores.shape)
-        if not self._n_classes:
-            return np.asarray(scores[:, 0])
-        return softmax(scores[:, 1:] - scores[:, :1] if outputs == 2 else scores, self._n_classes)
 
     def save(self, directory: Path) -> None:
         self._booster.save_model(directory / "model.txt", num_iteration=self.rounds)

@@ -13,9 +13,7 @@ from pilothouse.errors import ConfigurationError
 _TREE = b"Tree="
 _WHOLE_NUMBERS = re.compile(rb"(-?\d{1,9}( -?\d{1,9})*)?")
 _NAME = re.compile(rb"[a-z_]+")
-_ONE_OUTPUT = {b"regression": 0, b"regression_l1": 0, b"binary sigmoid:1": 2}
-"""The objectives of one output, and the classes that they are for."""
-
+_ONE_OUTPUT = (b"regression", b"regression_l1", b"binary")
 _MOST_LINES = 22
 """Lines of a tree that the library reads."""
 
@@ -71,7 +69,7 @@ def _check_outputs(facts: _Block, n_classes: int) -> None:
     if objective == b"multiclass":
         known, expected = n_classes > 1 and settings == f"num_class:{n_classes}".encode(), n_classes
     else:
-        known, expected = _ONE_OUTPUT.get(facts.get(b"objective", b"")) == n_classes, 1
+        known, expected = objective in _ONE_OUTPUT and n_classes in (0, 2), 1
     if not known or not classes == trees == expected:
         raise _damaged(
             f"model.json has {n_classes} classes, but it has num_class {classes}, num_tree_per_iteration {trees} "
