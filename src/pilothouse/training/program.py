@@ -105,7 +105,7 @@ class _Keeper:
 
     def _start(self, command: Command, output: int) -> int:
         if command.target is not None:
-            return confined.fork(lambda: _call(command), output=output)
+            return confined.fork(lambda: _call(command), output=output, kept=(self._held,))
         return confined.start(
             command.argv,
             folder=command.folder,
