@@ -125,3 +125,20 @@ def test_a_function_runs_in_a_child_as_a_program_does() -> None:
     assert found["codes"] == [0, 1]
     assert "hello" in found["said"]
     assert "ZeroDivisionError" in found["said"]
+
+
+def test_a_function_has_the_descriptors_that_it_keeps_and_no_others() -> None:
+    found = confined("""
+        pairs = [os.pipe() for _ in range(3)]
+        ours = [descriptor for pair in pairs for descriptor in pair]
+        kept = [pairs[1][0], pairs[0][1]]
+        def opened(descriptor):
+            try:
+                return bool(os.fstat(descriptor))
+            except OSError:
+                return False
+        pid = confined.fork(lambda: print([d for d in ours if opened(d)], flush=True), output=writer, kept=kept)
+        found["code"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        found["kept"] = str(sorted(kept))
+    """)
+    assert (found["code"], found["said"].strip()) == (0, found["kept"])

@@ -90,3 +90,22 @@ def test_what_the_program_made_is_uploaded_by_whoever_goes_on(job: Any, tmp_path
     row = told(job, tmp_path / "job")
     assert row.status == "Completed"
     assert [info.key for info in job.objects.walk("gone")] == ["out/one/output/model.tar.gz"]
+
+
+def test_what_an_earlier_release_left_of_a_run_is_uploaded_though_not_every_program_said_how_it_ended(
+    job: Any, tmp_path: Path
+) -> None:
+    job.objects.create_bucket("gone")
+    directory, recorded = tmp_path / "job", asdict(Outcome("Failed", "Failed", "AlgorithmError: The keeper is gone."))
+    data = directory / "algo-1" / "ml" / "output" / "data"
+    for folder in (data, directory / "run-1" / "algo-1"):
+        folder.mkdir(parents=True)
+    (data / "word").write_text("said")
+    (directory / "row").write_text(str(job.store.get("training-job", "one").seq))
+    (directory / "trained").touch()
+    once: Any = lambda step, do: recorded if step == "train" else do()  # noqa: E731
+    Training(job, "one", directory, once=once, stopped=lambda: False).run()
+    row = job.store.get("training-job", "one")
+    assert (row.status, row.state["FailureReason"]) == ("Failed", recorded["reason"])
+    assert [info.key for info in job.objects.walk("gone")] == ["out/one/output/output.tar.gz"]
+    assert "Interrupted" not in json.dumps(row.state)

@@ -121,7 +121,7 @@ def test_a_container_of_a_killed_run_has_ended_before_anything_is_laid_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "docker"
-    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    program.write_text(f'#!/bin/sh\necho "$@" $(ls {tmp_path}/run-1/algo-1) >> {tmp_path}/told\n')
     program.chmod(0o755)
     monkeypatch.setattr(engine, "engine", lambda: engine.Engine("docker", str(program), "27.1"))
     job: Any = SimpleNamespace(settings=Settings(home=tmp_path, launcher="docker"))
@@ -130,7 +130,7 @@ def test_a_container_of_a_killed_run_has_ended_before_anything_is_laid_out(
     assert not (tmp_path / "told").exists()
     (tmp_path / "run-1" / "algo-1").mkdir(parents=True)
     assert not runs.ended()
-    assert re.fullmatch(r"rm --force pilothouse-\w+-algo-1\n", (tmp_path / "told").read_text())
+    assert re.fullmatch(r"rm --force pilothouse-\w+-algo-1 lock sealed\n", (tmp_path / "told").read_text())
 
 
 def test_a_run_is_taken_over_only_if_every_host_had_ended(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from pilothouse.errors import LaunchFailed
@@ -83,15 +84,17 @@ def start(
     return started.pid
 
 
-def fork(become: Callable[[], object], *, output: int) -> int:
-    """Calls `become` in a child as `start` makes them; the child ends with 0 when it returns, with 1 if it raises."""
+def fork(become: Callable[[], object], *, output: int, kept: Sequence[int] = ()) -> int:
+    """Calls `become` in a child as `start` makes them, which has `kept` of the descriptors above 2; what it forks has
+    them too. It ends with 0 when `become` returns, with 1 if that raises.
+    """
     parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        _separate(parent, output)
+        _separate(parent, output, kept)
         become()
         code = 0
     except SystemExit as stop:
@@ -102,7 +105,7 @@ def fork(become: Callable[[], object], *, output: int) -> int:
         os._exit(code)
 
 
-def _separate(parent: int, output: int) -> None:
+def _separate(parent: int, output: int, kept: Sequence[int]) -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
@@ -114,7 +117,9 @@ def _separate(parent: int, output: int) -> None:
     os.dup2(null, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.closerange(3, max(int(name) for name in os.listdir("/proc/self/fd")) + 1)  # noqa: PTH208
+    end = max(int(name) for name in os.listdir("/proc/self/fd")) + 1  # noqa: PTH208
+    for before, after in pairwise((2, *sorted(kept), end)):
+        os.closerange(before + 1, after)
 
 
 def _tasks_of_user() -> int:

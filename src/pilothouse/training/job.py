@@ -35,6 +35,8 @@ OnPoint = Callable[[str, float, float], None]
 _STOP_CACHE = 0.3
 _RETRY_PAUSE = 1.0
 _INPUTS, _RESTORED = "inputs", "restored"
+_TRAINED = "trained"
+"""What earlier releases left once the program had run: the step may be recorded though no `outcome.json` says so."""
 _MOST_NAMED = 10
 _LOST = (
     "InternalServerError: what the program left on this machine is gone before it could be uploaded. "
@@ -132,7 +134,7 @@ class Training:
         self._go_on()
         self._take_possession()
         runs = Runs(self._job, self.spec, self.record, self._instances, self._directory, self._threads)
-        if not runs.ended():
+        if not (runs.ended() or (self._directory / _TRAINED).exists()):
             if runs.begun():
                 self.record.enter("Interrupted")
             self._download()

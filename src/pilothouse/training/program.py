@@ -53,7 +53,9 @@ def main(task: dict[str, Any]) -> None:
 
 class _Keeper:
     def __init__(self, task: Task, held: int) -> None:
-        self.task, self._held = task, held
+        self.task = task
+        is_elsewhere = any(command.removal for command in task.commands)
+        self._kept = () if is_elsewhere else (held,)  # Podman's processes beside a container would hold it for as long
         self._directory = Path(task.directory)
         self._started = time.monotonic()
         self._events = EventWriter(self._directory / EVENTS)
@@ -105,13 +107,13 @@ class _Keeper:
 
     def _start(self, command: Command, output: int) -> int:
         if command.target is not None:
-            return confined.fork(lambda: _call(command), output=output)
+            return confined.fork(lambda: _call(command), output=output, kept=self._kept)
         return confined.start(
             command.argv,
             folder=command.folder,
             environment=command.environment,
             output=output,
-            kept=(self._held,),
+            kept=self._kept,
         )
 
     def _attend(self, reader: int) -> int:

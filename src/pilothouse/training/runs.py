@@ -104,7 +104,7 @@ class Runs:
         """Whether the last run came to its end, so that `run` takes that over. Nothing is at work in it any more."""
         earlier = self._earlier()
         for run in earlier[-1:]:
-            run.seal()
+            run.seal()  # first, since a keeper that is still at work could start a container that is not there yet
             if self._mode == "container" and not run.is_whole:
                 self._remove_containers()
         return self._judged.exists() or (bool(earlier) and earlier[-1].is_whole)
