@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pilothouse.catalog.tuning_jobs import TuningJob
-from pilothouse.errors import ServiceUnavailable
+from pilothouse.errors import StoreAway
 from pilothouse.tuning.trial import Trial
 from pilothouse.tuning.trials import Trials
 
@@ -46,13 +46,13 @@ def test_trials_that_run_are_not_stopped_when_the_store_is_away(monkeypatch: pyt
     def train(trial: Trial) -> None:
         both.wait()
         if trial.number == 0:
-            raise ServiceUnavailable("The metadata store cannot be used right now.")
+            raise StoreAway("The metadata store cannot be used right now.")
         while not trials._leaving:
             time.sleep(0.01)
         finished.append(trials._is_over())
 
     monkeypatch.setattr(trials, "_train", train)
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(StoreAway):
         trials.run()
     assert finished == [False]
     assert len(asked.trials) == 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pilothouse import clock
 from pilothouse.catalog.tuning_jobs import TuningJob
-from pilothouse.errors import ServiceUnavailable
+from pilothouse.errors import StoreAway
 from pilothouse.training.job import Training
 from pilothouse.tuning import completion
 from pilothouse.tuning.completion import Ending
@@ -58,7 +58,7 @@ class Trials:
                     done, working = wait(working, _LOOK, FIRST_EXCEPTION)
                     _raise_from(done)
                     self._look()
-            except ServiceUnavailable:
+            except StoreAway:
                 self._leaving = True
                 raise
             finally:
