@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from pilothouse.errors import StoreAway
 from pilothouse.tuning.trial import Trial
 from pilothouse.tuning.trials import Trials
 
+PATIENCE = 60.0
 REQUEST = {
     "HyperParameterTuningJobName": "tune",
     "HyperParameterTuningJobConfig": {
@@ -38,17 +40,28 @@ class Asked:
         self.trials.append(trial)
 
 
-def test_trials_that_run_are_not_stopped_when_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, both, finished = Asked(), threading.Barrier(2), list[bool]()
+def eventually(true: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < give_up, "it has not happened"
+        time.sleep(0.01)
+
+
+def begun(asked: Asked, changed: Callable[[], None] = lambda: None) -> Trials:
+    """The trials of a job that began at 0."""
     job: Any = SimpleNamespace(settings=SimpleNamespace(slots=2), stop_requested=False)
-    trials = Trials(job, TuningJob.of(REQUEST), asked, asked, 0.0, changed=lambda: None)  # type: ignore[arg-type]
+    return Trials(job, TuningJob.of(REQUEST), asked, asked, 0.0, changed=changed)  # type: ignore[arg-type]
+
+
+def test_trials_that_run_are_not_stopped_when_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, both, finished = Asked(), threading.Barrier(2, timeout=PATIENCE), list[bool]()
+    trials = begun(asked)
 
     def train(trial: Trial) -> None:
         both.wait()
         if trial.number == 0:
-            raise StoreAway("The metadata store cannot be used right now.")
-        while not trials._leaving:
-            time.sleep(0.01)
+            raise StoreAway
+        eventually(lambda: trials._leaving)
         finished.append(trials._is_over())
 
     monkeypatch.setattr(trials, "_train", train)
