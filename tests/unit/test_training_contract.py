@@ -267,6 +267,22 @@ def test_a_model_folder_becomes_plain_files(tmp_path: Path) -> None:
     assert not any(path.is_symlink() for path in model.rglob("*"))
 
 
+def test_folders_that_a_program_closed_are_open_again(folders: OptMl, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "closed").mkdir(parents=True)
+    (outside / "closed").chmod(0o500)
+    inner = folders.channel("train") / "deep" / "deeper"
+    inner.mkdir(parents=True)
+    (inner / "link").symlink_to(outside / "closed")
+    inner.chmod(0)
+    inner.parent.chmod(0o555)
+    folders.data.chmod(0o555)
+    folders.lay_out(job())
+    modes = [path.stat().st_mode & 0o777 for path in (folders.data, inner.parent, inner, outside / "closed")]
+    assert modes == [0o755, 0o755, 0o700, 0o500]
+    assert list(inner.iterdir()) == []
+
+
 def test_a_link_is_not_lost_when_whoever_makes_it_a_file_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
