@@ -133,6 +133,18 @@ def test_checkpoints_go_both_ways_and_only_when_they_change(objects: DirectoryOb
     assert [info.key for info in objects.walk("data", "c/")] == ["c/2", "c/old/1"]
 
 
+def test_checkpoints_that_one_process_restored_are_not_sent_again_by_the_next(
+    objects: DirectoryObjects, tmp_path: Path
+) -> None:
+    objects.put("data", "c/1", b"one")
+    folder = tmp_path / "checkpoints"
+    for _ in range(2):
+        kept = Checkpoints(objects, "s3://data/c", folder, tmp_path / "restored")
+        kept.restore()
+        assert (folder / "1").stat().st_mtime == objects.head("data", "c/1").modified_at
+        assert kept.push() == 0
+
+
 def test_a_channel_holds_its_objects_and_nothing_that_a_killed_process_or_a_program_left(
     objects: DirectoryObjects, tmp_path: Path
 ) -> None:
