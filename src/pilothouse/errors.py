@@ -16,6 +16,7 @@
     │   ├── Throttled
     │   ├── RequestTimeout
     │   ├── ServiceUnavailable
+    │   │   └── StoreAway             no fault of the job that meets it: the next attempt goes on
     │   ├── AuthenticationError
     │   │   ├── MissingAuthentication
     │   │   ├── IncompleteSignature
@@ -118,6 +119,10 @@ class RequestTimeout(RequestError):
 
 class ServiceUnavailable(RequestError):
     """The service is unavailable. Try the call again."""
+
+
+class StoreAway(ServiceUnavailable):
+    """The metadata store cannot be used right now. Try the call again."""
 
 
 class AuthenticationError(RequestError):

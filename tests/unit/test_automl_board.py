@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pilothouse.automl import candidates, deploy
+from pilothouse.automl import job as story
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.opening import of_ensembling
@@ -16,7 +17,7 @@ from pilothouse.catalog.metrics import METRICS
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.clock import now
 from pilothouse.config import Settings
-from pilothouse.errors import LeaseLost
+from pilothouse.errors import LeaseLost, ServiceUnavailable, StoreAway
 from pilothouse.store.store import Store
 
 REQUEST = {
@@ -222,3 +223,18 @@ class TestBudget:
 
     def test_a_job_past_its_time_is_over(self) -> None:
         assert Budget(now() - 101, 100, None).is_over()
+
+
+@pytest.mark.parametrize(("error", "status"), [(StoreAway, "InProgress"), (ServiceUnavailable, "Stopped")])
+def test_candidates_end_when_an_object_store_is_away_and_go_on_after_the_metadata_store_was(
+    job: Any, monkeypatch: pytest.MonkeyPatch, error: type[Exception], status: str
+) -> None:
+    def away(*_: Any) -> None:
+        raise error
+
+    begin(board(job), "Churn-a")
+    job.request, job.stop_requested, job.once = REQUEST, False, lambda _, do: do()
+    monkeypatch.setattr(story, "_tell", away)
+    with pytest.raises(error):
+        story.run(job)
+    assert job.store.get("candidate", "Churn-a").status == status

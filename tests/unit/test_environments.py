@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +50,25 @@ def test_one_that_was_half_made_is_made_anew(tmp_path: Path, monkeypatch: pytest
         assert environments.main(tmp_path, tmp_path / "requirements.txt") == code
         assert (tmp_path / "ready").exists() is ready
         assert [path.name for path in (tmp_path / "venv").iterdir()] == ["bin"]
+
+
+@pytest.mark.parametrize("writes", [2, 1000])
+def test_one_that_somebody_still_writes_to_is_removed_when_that_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    (tmp_path / "venv").mkdir()
+    remove, written = shutil.rmtree, iter(range(writes))
+
+    def written_to(folder: Path) -> None:
+        if next(written, None) is not None:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty")
+        remove(folder)
+
+    monkeypatch.setattr(environments, "_PAUSE", 0.0)
+    monkeypatch.setattr(environments.shutil, "rmtree", written_to)
+    if writes > environments._TRIES:
+        with pytest.raises(OSError, match="not empty"):
+            environments._remove(tmp_path / "venv")
+    else:
+        environments._remove(tmp_path / "venv")
+    assert (tmp_path / "venv").exists() is (writes > environments._TRIES)

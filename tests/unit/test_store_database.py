@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from pilothouse.errors import ConfigurationError, ServiceUnavailable
+from pilothouse.errors import ConfigurationError, StoreAway
 from pilothouse.store import engine, schema, statements
 from pilothouse.store.changes import Changes
 from pilothouse.store.store import Store
@@ -112,7 +112,7 @@ def test_a_damaged_file_is_said_to_be_damaged(tmp_path: Path) -> None:
 
 def test_a_server_that_does_not_answer_is_unavailable() -> None:
     store = Store("postgresql://user@127.0.0.1:1/db", region="us-east-1", account="000000000000")
-    with pytest.raises(ServiceUnavailable, match="cannot be used right now"):
+    with pytest.raises(StoreAway, match="cannot be used right now"):
         store.get("automl-job", "a")
 
 
@@ -127,7 +127,7 @@ def test_a_database_that_stays_busy_is_unavailable(tmp_path: Path, monkeypatch: 
     store.migrate()
     other = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(ServiceUnavailable, match="Try the call again"):
+    with pytest.raises(StoreAway, match="Try the call again"):
         store.insert("model", "m", {})
     assert store.get("model", "m") is None
     other.execute("ROLLBACK")

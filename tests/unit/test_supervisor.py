@@ -13,7 +13,7 @@ import pytest
 
 from pilothouse import clock
 from pilothouse.config import Settings
-from pilothouse.errors import LaunchFailed, ServiceUnavailable
+from pilothouse.errors import LaunchFailed, StoreAway
 from pilothouse.launch.base import NURSERY_ENDED, Exit, Program
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
@@ -305,7 +305,7 @@ def test_a_renewal_that_fails_after_a_pause_is_tried_again_before_jobs_are_looke
 
     def away_at_first(self: Leases, *arguments: Any) -> bool:
         if next(failures, False):
-            raise ServiceUnavailable("The metadata store cannot be used right now.")
+            raise StoreAway("The metadata store cannot be used right now.")
         return renewed(self, *arguments)
 
     add(store, "job")
@@ -336,7 +336,7 @@ def test_a_database_that_was_away_for_longer_than_a_lease_costs_no_process(
     def away(self: Leases, *arguments: Any, **options: Any) -> Lease | None:
         if next(outage, None) is not None:
             later(LEASE_TTL / 4)
-            raise ServiceUnavailable("The metadata store cannot be used right now.")
+            raise StoreAway("The metadata store cannot be used right now.")
         return looked(self, *arguments, **options)
 
     monkeypatch.setattr(Leases, "claim", away)

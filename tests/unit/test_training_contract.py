@@ -133,6 +133,18 @@ def test_checkpoints_go_both_ways_and_only_when_they_change(objects: DirectoryOb
     assert [info.key for info in objects.walk("data", "c/")] == ["c/2", "c/old/1"]
 
 
+def test_checkpoints_that_one_process_restored_are_not_sent_again_by_the_next(
+    objects: DirectoryObjects, tmp_path: Path
+) -> None:
+    objects.put("data", "c/1", b"one")
+    folder = tmp_path / "checkpoints"
+    for _ in range(2):
+        kept = Checkpoints(objects, "s3://data/c", folder, tmp_path / "restored")
+        kept.restore()
+        assert (folder / "1").stat().st_mtime == objects.head("data", "c/1").modified_at
+        assert kept.push() == 0
+
+
 def test_a_channel_holds_its_objects_and_nothing_that_a_killed_process_or_a_program_left(
     objects: DirectoryObjects, tmp_path: Path
 ) -> None:
@@ -265,6 +277,22 @@ def test_a_model_folder_becomes_plain_files(tmp_path: Path) -> None:
     files = {path.relative_to(model).as_posix(): path.read_text() for path in model.rglob("*") if path.is_file()}
     assert files == {"sub/real": "content", "good": "content", "chain": "content"}
     assert not any(path.is_symlink() for path in model.rglob("*"))
+
+
+def test_folders_that_a_program_closed_are_open_again(folders: OptMl, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "closed").mkdir(parents=True)
+    (outside / "closed").chmod(0o500)
+    inner = folders.channel("train") / "deep" / "deeper"
+    inner.mkdir(parents=True)
+    (inner / "link").symlink_to(outside / "closed")
+    inner.chmod(0)
+    inner.parent.chmod(0o555)
+    folders.data.chmod(0o555)
+    folders.lay_out(job())
+    modes = [path.stat().st_mode & 0o777 for path in (folders.data, inner.parent, inner, outside / "closed")]
+    assert modes == [0o755, 0o755, 0o700, 0o500]
+    assert list(inner.iterdir()) == []
 
 
 def test_a_link_is_not_lost_when_whoever_makes_it_a_file_is_killed(

@@ -13,8 +13,9 @@ import pytest
 
 from pilothouse.catalog import training_jobs
 from pilothouse.config import Settings
-from pilothouse.errors import ServiceUnavailable
+from pilothouse.errors import ServiceUnavailable, StoreAway
 from pilothouse.objects.directory import DirectoryObjects
+from pilothouse.objects.s3 import RemoteObjects
 from pilothouse.store.resource import Resource
 from pilothouse.store.store import Store
 from pilothouse.training.job import Training
@@ -74,14 +75,51 @@ def test_a_job_fails_for_its_own_reason_though_it_is_killed_before_it_says_so(
 
 def test_a_store_that_is_away_fails_no_job(job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: Any, **__: Any) -> None:
-        raise ServiceUnavailable("The metadata store cannot be used right now.")
+        raise StoreAway("The metadata store cannot be used right now.")
 
     job.objects.create_bucket("gone")
     with monkeypatch.context() as patched:
         patched.setattr(Training, "_upload", away)
-        with pytest.raises(ServiceUnavailable):
+        with pytest.raises(StoreAway):
             told(job, tmp_path / "job")
     assert job.store.get("training-job", "one").status == "InProgress"
+    assert told(job, tmp_path / "job").status == "Completed"
+
+
+def test_an_object_store_that_is_away_is_the_reason_that_a_job_failed(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    job.objects = RemoteObjects("http://127.0.0.1:1", "us-east-1")
+    row = told(job, tmp_path / "job")
+    assert row.status == "Failed"
+    assert "The object store at http://127.0.0.1:1 cannot be used: " in row.state["FailureReason"]
+
+
+@pytest.fixture
+def retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job has a RetryStrategy. Comes before `job`."""
+    monkeypatch.setitem(REQUEST, "RetryStrategy", {"MaximumRetryAttempts": 1})
+
+
+@pytest.mark.usefixtures("retried")
+def test_an_object_store_that_was_away_is_what_retries_are_for(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload, failures = Training._upload, iter([True])
+
+    def away_at_first(self: Training, outcome: Outcome) -> dict[str, Any]:
+        if next(failures, False):
+            raise ServiceUnavailable("The object store cannot be used.")
+        return upload(self, outcome)
+
+    monkeypatch.setattr("pilothouse.training.job._RETRY_PAUSE", 0.0)
+    monkeypatch.setattr(Training, "_upload", away_at_first)
+    job.objects.create_bucket("gone")
     assert told(job, tmp_path / "job").status == "Completed"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pilothouse.config import Settings
-from pilothouse.errors import DataError, LeaseLost, ServiceUnavailable
+from pilothouse.errors import DataError, LeaseLost, ServiceUnavailable, StoreAway
 from pilothouse.launch.base import Exit, Program
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.leases import Leases
@@ -309,12 +309,21 @@ def test_a_bug_is_an_internal_error(job: Job, target: Callable[..., None], store
 
 def test_a_store_that_is_away_fails_no_job(job: Job, target: Callable[..., None]) -> None:
     def run(job: Job) -> None:
-        raise ServiceUnavailable("The metadata store cannot be used right now.")
+        raise StoreAway("The metadata store cannot be used right now.")
 
     target(run)
-    with pytest.raises(ServiceUnavailable):
+    with pytest.raises(StoreAway):
         conclude(job)
     assert job.refresh().status == "InProgress"
+
+
+def test_an_object_store_that_is_away_fails_a_job_with_that_reason(job: Job, target: Callable[..., None]) -> None:
+    def run(job: Job) -> None:
+        raise ServiceUnavailable("The object store cannot be used.")
+
+    target(run)
+    conclude(job)
+    assert job.refresh().state["FailureReason"].endswith("The object store cannot be used.")
 
 
 def test_a_lost_lease_leaves_the_row_alone(

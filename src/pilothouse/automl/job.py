@@ -18,7 +18,7 @@ from pilothouse.automl.trials import OUT_OF_TIME, Trials
 from pilothouse.automl.tuned.work import Tuning, begin_analysis
 from pilothouse.catalog import algorithms
 from pilothouse.catalog.tabular_jobs import TabularJob
-from pilothouse.errors import JobFailed, LeaseLost, ServiceUnavailable
+from pilothouse.errors import JobFailed, LeaseLost, StoreAway
 from pilothouse.training import task
 from pilothouse.training.task import StopRequested
 
@@ -41,7 +41,7 @@ def run(job: Job) -> None:
         _tell(job, spec, budget)
     except StopRequested:
         _stopped(job)
-    except (LeaseLost, ServiceUnavailable):
+    except (LeaseLost, StoreAway):
         raise
     except Exception:
         candidates.end_open(job, "The AutoML job failed before this candidate was finished.")

@@ -134,6 +134,7 @@ class Checkpoints:
             path = self._folder / relative(info, root)
             if not path.exists():
                 transfer.download(self._objects, info.uri, self._beside)
+                os.utime(self._beside, (info.modified_at, info.modified_at))  # it is no newer than what is in S3
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._beside.rename(path)
             elif path.stat().st_mtime > info.modified_at:

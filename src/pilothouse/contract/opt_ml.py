@@ -17,7 +17,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -124,11 +127,12 @@ def resource_config(job: TrainingJob, host: Host = ALONE) -> dict[str, Any]:
 
 
 def settle(folder: Path) -> list[str]:
-    """Makes `folder`, which nobody writes to any more, a tree of plain files and folders; names what was taken out.
+    """Makes `folder`, which nobody writes to any more, a tree of plain files and of folders; names what was taken out.
 
     A link to a file within the folder becomes that file; other links, sockets and the like are removed. Whoever is
     killed has lost none of it.
     """
+    _open(folder)
     removed = []
     root, beside = folder.resolve(), folder.with_name(f"{folder.name}.link")
     for path in list(_odd(folder)):
@@ -141,6 +145,17 @@ def settle(folder: Path) -> list[str]:
             os.link(target, beside)
             beside.replace(path)
     return sorted(removed)
+
+
+def _open(folder: Path) -> None:
+    """Lets the owner into all folders: what a program has closed could be neither read nor emptied."""
+    inner = (Path(parent, name) for parent, folders, _ in os.walk(folder) for name in folders)
+    for path in chain([folder], inner):  # each before os.walk goes into it
+        if path.is_dir() and not path.is_symlink():
+            mode = stat.S_IMODE(path.stat().st_mode)
+            if mode | stat.S_IRWXU != mode:
+                with suppress(PermissionError):  # another's, where a container ran as another
+                    path.chmod(mode | stat.S_IRWXU)
 
 
 def _odd(folder: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchM
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pilothouse import clock
-from pilothouse.errors import ConfigurationError, ServiceUnavailable
+from pilothouse.errors import ConfigurationError, StoreAway
 
 _BUSY_SECONDS = 30
 _MIGRATION_LOCK = 0x70696C6F74  # any number that no other program on this PostgreSQL database takes
@@ -36,7 +36,7 @@ class Database:
 
     `read()` sees committed rows only; on SQLite all its statements see the same moment. `write()` commits durably when
     its block ends, or changes nothing if the block raises. A database that cannot be reached or stays busy for 30 s
-    raises `ServiceUnavailable`. Blocks of one thread must not be nested.
+    raises `StoreAway`. Blocks of one thread must not be nested.
     """
 
     def __init__(self, url: str) -> None:
@@ -102,9 +102,9 @@ def _reachable() -> Iterator[None]:
         ) from error
 
 
-def _unavailable(cause: BaseException) -> ServiceUnavailable:
+def _unavailable(cause: BaseException) -> StoreAway:
     reason = str(cause).strip().rstrip(".")
-    return ServiceUnavailable(f"The metadata store cannot be used right now ({reason}). Try the call again.")
+    return StoreAway(f"The metadata store cannot be used right now ({reason}). Try the call again.")
 
 
 def _checked(text_url: str) -> URL:

@@ -50,7 +50,7 @@ class Store:
     """Resources in SQL. Every method is one transaction: durable when it returns, and nothing if it raises.
 
     Safe to use from many threads and processes. Names are compared without regard to case and are unique per kind;
-    `ServiceUnavailable` is raised while the database cannot be reached.
+    `StoreAway` is raised while the database cannot be reached.
     """
 
     def __init__(self, url: str, *, region: str, account: str) -> None:

@@ -12,6 +12,7 @@ import shutil
 import site
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pilothouse import names
 from pilothouse.errors import DataError
 
 _LARGEST = 1 << 20
+_TRIES, _PAUSE = 20, 0.5
 _READY, _LOCK, _VENV = "ready", "lock", "venv"
 
 
@@ -52,7 +54,7 @@ def main(folder: Path, requirements: Path) -> int:
         if (folder / _READY).exists():
             return 0
         if (folder / _VENV).exists():  # of somebody who was killed
-            shutil.rmtree(folder / _VENV)
+            _remove(folder / _VENV)
         venv.EnvBuilder(system_site_packages=True, symlinks=True).create(folder / _VENV)
         python = folder / _VENV / "bin" / "python"
         _show_what_is_here(folder / _VENV)
@@ -63,6 +65,18 @@ def main(folder: Path, requirements: Path) -> int:
         if code == 0:
             (folder / _READY).touch()
         return code
+
+
+def _remove(folder: Path) -> None:
+    """Removes `folder`, though a pip of an earlier release, which holds no lock, may write there for some seconds."""
+    for left in reversed(range(_TRIES)):
+        try:
+            shutil.rmtree(folder)
+            return
+        except OSError:
+            if not left:
+                raise
+            time.sleep(_PAUSE)
 
 
 def _show_what_is_here(environment: Path) -> None:

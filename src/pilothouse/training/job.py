@@ -18,7 +18,7 @@ from pilothouse.catalog import training_images
 from pilothouse.catalog.training_jobs import KIND, TrainingJob
 from pilothouse.contract import channels, hosts, pack
 from pilothouse.contract.channels import Checkpoints
-from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error, ServiceUnavailable
+from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error, StoreAway
 from pilothouse.training import source
 from pilothouse.training.instances import Instance, instances
 from pilothouse.training.outcome import Outcome
@@ -93,7 +93,7 @@ class Training:
             outcome = self._told()
         except StopRequested:
             self._finish("Stopped", "Stopped")
-        except (LeaseLost, ServiceUnavailable):
+        except (LeaseLost, StoreAway):
             raise
         except JobFailed as failure:
             self._finish("Failed", "Failed", reason=_client_error(failure))
@@ -122,7 +122,7 @@ class Training:
             self._retries -= 1
             try:
                 return self._story()
-            except (StopRequested, LeaseLost, ServiceUnavailable, JobFailed):
+            except (StopRequested, LeaseLost, StoreAway, JobFailed):
                 raise
             except Exception:
                 self._job.log(traceback.format_exc())

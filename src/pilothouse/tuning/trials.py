@@ -6,12 +6,12 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from pilothouse import clock
 from pilothouse.catalog.tuning_jobs import TuningJob
-from pilothouse.errors import ServiceUnavailable
+from pilothouse.errors import StoreAway
 from pilothouse.training.job import Training
 from pilothouse.tuning import completion
 from pilothouse.tuning.completion import Ending
@@ -49,20 +49,25 @@ class Trials:
     def run(self) -> None:
         """Runs trials until the job ends, is stopped, or has nothing left to try; all have ended then.
 
-        If the store can't be reached, those that run still finish, for nobody has asked for their end.
+        If the store can't be reached, none begins any more, and those that run still finish, for nobody has asked for
+        their end; limits and criteria hold for them meanwhile. `StoreAway` is raised then.
         """
+        away: StoreAway | None = None
         with ThreadPoolExecutor(self.workers, thread_name_prefix="trial") as pool:
             working = {pool.submit(self._work) for _ in range(self.workers)}
             try:
                 while working:
                     done, working = wait(working, _LOOK, FIRST_EXCEPTION)
-                    _raise_from(done)
-                    self._look()
-            except ServiceUnavailable:
-                self._leaving = True
-                raise
+                    for step in (*(each.result for each in done), self._look):
+                        try:
+                            step()
+                        except StoreAway as error:
+                            away = error
+                            self._leaving = self._is_dirty = True
             finally:
-                self._halted = not self._leaving
+                self._halted = True
+        if away is not None:
+            raise away
 
     def _look(self) -> None:
         with self._lock:
@@ -137,8 +142,3 @@ class Trials:
 
     def _is_over(self) -> bool:
         return self._halted or self._job.stop_requested
-
-
-def _raise_from(done: set[Future[None]]) -> None:
-    for each in done:
-        each.result()

@@ -13,7 +13,7 @@ import structlog
 from pilothouse import clock, composition, logs
 from pilothouse.composition import Back
 from pilothouse.config import Settings
-from pilothouse.errors import JobFailed, LeaseLost, ServiceUnavailable
+from pilothouse.errors import JobFailed, LeaseLost, StoreAway
 from pilothouse.launch.local import NurseryLauncher
 from pilothouse.store.leases import Lease
 from pilothouse.work.failure import fail
@@ -61,7 +61,7 @@ def conclude(job: Job) -> None:
     """Runs the job's own code and gives the row a terminal status where that code has not."""
     try:
         _target(job.kind.target)(job)
-    except (LeaseLost, ServiceUnavailable):  # the next attempt goes on
+    except (LeaseLost, StoreAway):  # the next attempt goes on
         raise
     except JobFailed as failure:
         job.log(f"Failed: {failure.message}")
