@@ -243,6 +243,40 @@ def test_replicas_are_replaced_batch_by_batch(three: Installation, monkeypatch: 
         assert house.peak == 4
 
 
+def test_a_batch_that_is_not_alive_when_its_time_is_over_replaces_nothing(
+    three: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, hands = three, Hands(monkeypatch)
+    begin_rolling(house, hands.at)
+    until_share(house, 1 / 3)
+    house.launcher.hindrances = [LaunchFailed() for _ in range(1000)]
+    next(replica for replica in house.launcher.alive if replica.side == "new").crash()
+    hands.at += 60
+    house.until(lambda: serving(house) == (3, 0))
+    for _ in range(5):
+        house.reconciler.tick()
+        time.sleep(0.01)
+    assert (serving(house), alive(house)) == ((3, 0), {"old": 3})
+    assert house.until_status("Updating").state[endpoint_updates.SHIFT]["share"] == pytest.approx(1 / 3)
+    house.launcher.hindrances = []
+    until_share(house, 2 / 3)
+    assert serving(house) == (2, 2)
+
+
+def test_a_server_that_starts_after_a_batch_s_time_starts_what_it_replaces_too(
+    three: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, hands = three, Hands(monkeypatch)
+    begin_rolling(house, hands.at)
+    until_share(house, 1 / 3)
+    known = len(house.launcher.started)
+    hands.at += 60
+    house.restart()
+    until_share(house, 2 / 3)
+    assert Counter(replica.side for replica in house.launcher.started[known:]) == {"old": 3, "new": 2}
+    assert (serving(house), alive(house)) == ((2, 2), {"old": 2, "new": 2})
+
+
 def test_what_is_described_of_a_rolling_update(three: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     house, hands = three, Hands(monkeypatch)
     begin_rolling(house, hands.at)

@@ -1,8 +1,8 @@
 """How an update of an endpoint moves traffic to the new replicas: at once, or in the steps of an update policy.
 
 While it moves, the endpoint's private state has a `SHIFT`: the step, the share of requests that the new replicas get,
-until when, and what serves them. With a BlueGreenUpdatePolicy all replicas run on both sides throughout, with a
-RollingUpdatePolicy only those that a side's share needs.
+until when, what serves them, and in a rolling update whether they have baked. With a BlueGreenUpdatePolicy all replicas
+run on both sides throughout, with a RollingUpdatePolicy only those that a side's share needs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pilothouse.errors import ValidationError
 _BLUE_GREEN, _ROLLING = "BlueGreenUpdatePolicy", "RollingUpdatePolicy"
 _SIZES = {"CANARY": ("CanarySize", 0.0), "LINEAR": ("LinearStepSize", 0.1)}
 _LARGEST = 0.5
+_BAKED = "baked"
 
 
 def check(deployment: Document, variants: Sequence[Document]) -> None:
@@ -85,13 +86,31 @@ def is_rolling(state: Document) -> bool:
     return bool(state.get(endpoint_updates.NOTE)) and endpoint_updates.is_replacement(state) and _ROLLING in deployment
 
 
-def fleets(state: Document, at: float) -> tuple[float, float]:
-    """What shares of the old and of the new replicas are to run at `at`, in epoch seconds, in a rolling update.
+def is_over(state: Document, at: float) -> bool:
+    """Whether the step that an update is in has lasted long enough at `at`, in epoch seconds."""
+    shift = state.get(SHIFT)
+    return not shift or bool(shift.get(_BAKED)) or at >= shift["until"]
 
-    While a batch bakes, what it replaces is still there; afterwards that ends, and the next batch comes.
+
+def baked(state: Document) -> Document | None:
+    """The `SHIFT` of a rolling update when all of its batch answer after their time, and the old replicas may end.
+
+    None if that is noted already, or the next step is what follows.
+    """
+    shift = state.get(SHIFT)
+    if not shift or shift.get(_BAKED) or not is_rolling(state) or is_last(state):
+        return None
+    return {**shift, _BAKED: True}
+
+
+def fleets(state: Document) -> tuple[float, float]:
+    """What shares of the old and of the new replicas are to run in a rolling update.
+
+    Until a batch has baked, what it replaces is still there; afterwards that ends, and the next batch comes. The clock
+    alone doesn't say so: a batch that is not well when its time is over replaces nothing.
     """
     done, step, shift = [0.0, *shares(state)], _next(state), state.get(SHIFT)
-    if shift and (at < shift["until"] or is_last(state)):
+    if shift and (not shift.get(_BAKED) or is_last(state)):
         return 1 - done[step - 1], done[step]
     return 1 - done[step], done[step + 1]
 

@@ -33,13 +33,13 @@ class Rollout:
         if not traffic_shifts.is_rolling(row.state):
             return 1.0
         is_back = row.status == hosting.ROLLING_BACK
-        return (traffic_shifts.retreat(row.state) if is_back else traffic_shifts.fleets(row.state, now()))[0]
+        return (traffic_shifts.retreat(row.state) if is_back else traffic_shifts.fleets(row.state))[0]
 
     def advance(self, row: Resource, fleet: Fleet) -> None:
         """The next move of an update: the old replicas serve until all of the new ones answer, or one can't."""
         at = now()
         if traffic_shifts.is_rolling(row.state):
-            old, new = traffic_shifts.fleets(row.state, at)
+            old, new = traffic_shifts.fleets(row.state)
             fleet.keep(row.state["_variants"], old)
             self._prepare(row, fleet, new if fleet.settled else traffic_shifts.share(row.state))
         else:
@@ -50,7 +50,7 @@ class Rollout:
         elif traffic_shifts.is_late(row.state, at):
             why = "The update took longer than MaximumExecutionTimeoutInSeconds allows."
             self._turn_back(row, fleet, why + _GOES_ON)
-        elif fleet.ready and fleet.settled and _has_baked(row, at):
+        elif fleet.ready and fleet.settled and traffic_shifts.is_over(row.state, at):
             self._shift(row, fleet, at)
         else:
             self._show(row, fleet)
@@ -85,7 +85,11 @@ class Rollout:
             self._rows.publish(fleet)
 
     def _shift(self, row: Resource, fleet: Fleet, at: float) -> None:
-        """Moves traffic to the new replicas, or a further share of it."""
+        """Moves traffic to the new replicas, or a further share of it, once nothing has to make room for them."""
+        baked = traffic_shifts.baked(row.state)
+        if baked is not None:
+            self._move(fleet, baked)
+            return
         if traffic_shifts.is_last(row.state):
             self._take_over(row, fleet)
             return
@@ -128,9 +132,3 @@ def failure_reason(fleet: Fleet, keeper: Keeper, more: str = "") -> str:
     """The FailureReason of an endpoint whose replica does not come to life."""
     end = f"{more} See the log group {hosting.log_group(fleet.row.name)}."
     return f"Variant {keeper.place.variant}: {keeper.reason}"[: _REASON_LIMIT - len(end)] + end
-
-
-def _has_baked(row: Resource, at: float) -> bool:
-    """Whether the next step of an update may begin."""
-    shift = row.state.get(SHIFT)
-    return not shift or at >= shift["until"]
