@@ -269,6 +269,14 @@ def test_the_first_step_is_one_of_the_instances_that_there_will_be(context: Cont
     assert traffic_shifts.shares(endpoints.existing(context, "live").state) == [0.5, 1.0]
 
 
+def test_an_endpoint_that_was_not_rolled_back_gets_another_configuration_only(context: Context) -> None:
+    context.store.update(hosting.ENDPOINT, "live", status="UpdateRollbackFailed")
+    part = "its status is UpdateRollbackFailed, and must be InService"
+    assert part in refused(adjust, context, {"VariantName": "a", "DesiredWeight": 1.0})
+    update(context)
+    assert described(context)["EndpointStatus"] == "Updating"
+
+
 @pytest.mark.parametrize("status", ["Creating", "Updating", "RollingBack", "Failed", "Deleting"])
 def test_only_an_endpoint_in_service_is_updated(context: Context, status: str) -> None:
     context.store.update(hosting.ENDPOINT, "live", status=status)

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from pilothouse.catalog.log_patterns import json_lines
 from pilothouse.catalog.log_patterns import pattern as log_patterns
 from pilothouse.errors import ValidationError
 
@@ -120,10 +121,41 @@ def test_a_pattern_for_json_holds_what_selectors_lead_to_against_values(pattern:
     assert log_patterns.compiled(f"{{ {pattern} }}")(json.dumps(EVENT)) is fits
 
 
-@pytest.mark.parametrize("line", ["", "no JSON", "{open", '["a"]', '"a"', '{"a": NaN', '{"a":' * 100_000, "{}"])
+@pytest.mark.parametrize("line", ["", "no JSON", "{open", '["a"]', '"a"', '{"a": NaN', '{"a":' * 6_000, "{}"])
 def test_a_line_that_is_no_json_object_or_has_no_such_member_fits_no_comparison(line: str) -> None:
     assert not log_patterns.compiled("{ $.a = * || $.a != 3 }")(line)
     assert log_patterns.compiled("{ $.a NOT EXISTS }")(line) == (line == "{}")
+
+
+def test_a_long_line_counts_as_no_json() -> None:
+    longest, test = 32 << 10, log_patterns.compiled("{ $.a = 1 }")
+    assert test('{"a": 1}'.ljust(longest))
+    assert not test('{"a": 1}'.ljust(longest + 1))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("$.a[*] = 99 || $.b = 1", True),
+        ("$.a[*] = 99 || $.a[*] = 98 || $.b = 1", False),
+        ("$.b = 1 || $.a[*] = 99 || $.a[*] = 98", True),
+        ("$.a[*] = 99 || $.a[*] = 98 || $.c NOT EXISTS", False),
+        ("$.a[*] = 0 && $.a[*] = 0 && $.a[*] != 99", True),
+    ],
+)
+def test_the_conditions_on_a_line_look_at_so_many_nodes_together(pattern: str, fits: bool) -> None:
+    """Two looks at a list of 6,000 elements are more than a line has; what would come behind them no longer counts."""
+    line = json.dumps({"a": [0] * 6_000, "b": 1})
+    assert log_patterns.compiled(f"{{ {pattern} }}")(line) is fits
+
+
+def test_an_unfavourable_pattern_ends_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr(json_lines, "_holds", lambda _, node: bool(looks.append(node)))
+    pattern = " || ".join(["$.a[*][*] = 99"] * 50)
+    line = json.dumps({"a": [[0] * 100] * 100}, separators=(",", ":"))
+    assert not log_patterns.compiled(f"{{ {pattern} }}")(line)
+    assert 5_000 < len(looks) < 10_000
 
 
 ACCESS = [

@@ -10,6 +10,7 @@ import pytest
 
 from pilothouse.catalog import endpoint_updates, hosting
 from pilothouse.errors import LaunchFailed
+from pilothouse.hosting import keeper
 from pilothouse.work import rollout
 from tests.unit.endpoint_house import Installation
 
@@ -243,6 +244,40 @@ def test_replicas_are_replaced_batch_by_batch(three: Installation, monkeypatch: 
         assert house.peak == 4
 
 
+def test_a_batch_that_is_not_alive_when_its_time_is_over_replaces_nothing(
+    three: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, hands = three, Hands(monkeypatch)
+    begin_rolling(house, hands.at)
+    until_share(house, 1 / 3)
+    house.launcher.hindrances = [LaunchFailed() for _ in range(1000)]
+    next(replica for replica in house.launcher.alive if replica.side == "new").crash()
+    hands.at += 60
+    house.until(lambda: serving(house) == (3, 0))
+    for _ in range(5):
+        house.reconciler.tick()
+        time.sleep(0.01)
+    assert (serving(house), alive(house)) == ((3, 0), {"old": 3})
+    assert house.until_status("Updating").state[endpoint_updates.SHIFT]["share"] == pytest.approx(1 / 3)
+    house.launcher.hindrances = []
+    until_share(house, 2 / 3)
+    assert serving(house) == (2, 2)
+
+
+def test_a_server_that_starts_after_a_batch_s_time_starts_what_it_replaces_too(
+    three: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, hands = three, Hands(monkeypatch)
+    begin_rolling(house, hands.at)
+    until_share(house, 1 / 3)
+    known = len(house.launcher.started)
+    hands.at += 60
+    house.restart()
+    until_share(house, 2 / 3)
+    assert Counter(replica.side for replica in house.launcher.started[known:]) == {"old": 3, "new": 2}
+    assert (serving(house), alive(house)) == ((2, 2), {"old": 2, "new": 2})
+
+
 def test_what_is_described_of_a_rolling_update(three: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     house, hands = three, Hands(monkeypatch)
     begin_rolling(house, hands.at)
@@ -292,6 +327,8 @@ def test_a_batch_that_fails_brings_the_old_replicas_back(
     hands.at += 60
     row = house.until_status("RollingBack")
     assert "no memory" in row.state["FailureReason"]
+    house.launcher.failure = None
+    house.launcher.hindrances = [LaunchFailed() for _ in range(1000)]
     for _ in range(5):
         house.reconciler.tick()
         time.sleep(0.01)
@@ -299,7 +336,7 @@ def test_a_batch_that_fails_brings_the_old_replicas_back(
     assert serving(house) == (2, 1)
     if restarted:
         house.restart()
-    house.launcher.failure = None
+    house.launcher.hindrances = []
     row = house.until_status("InService")
     assert row.state["FailureReason"].count("goes on as it was before the update") == 1
     assert len(row.state["_replicas"]) == 3
@@ -333,13 +370,78 @@ def test_a_late_rolling_update_is_taken_back_in_batches(three: Installation, mon
     house.until(lambda: alive(house) == {"old": 3})
 
 
-def test_an_endpoint_that_rolls_back_can_be_deleted(three: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    house, hands = three, Hands(monkeypatch)
+@pytest.fixture
+def impatient(three: Installation, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """Replicas that fail are started again without a pause."""
+    monkeypatch.setattr(keeper, "_FIRST_PAUSE", 0.0)
+    return three
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_old_replicas_that_cannot_come_back_leave_both_sides_in_service(
+    impatient: Installation, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    """Until an update succeeds, whatever becomes of the server or of another update in between."""
+    house, hands = impatient, Hands(monkeypatch)
     begin_rolling(house, hands.at)
     until_share(house, 1 / 3)
     house.launcher.failure = "no memory"
     hands.at += 60
-    house.until_status("RollingBack")
-    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("RollingBack",))
+    row = house.until_status("UpdateRollbackFailed")
+    assert "no memory" in row.state["FailureReason"]
+    assert "The update was not taken back" in row.state["FailureReason"]
+    assert endpoint_updates.NOTE not in row.state
+    house.launcher.failure = None
+    if restarted:
+        house.restart()
+    house.until(lambda: alive(house) == {"old": 2, "new": 1} and serving(house) == (2, 1))
+    row = house.until_status("UpdateRollbackFailed")
+    assert endpoint_updates.described(row.state, hands.at)["ProductionVariants"][0]["CurrentInstanceCount"] == 2
+
+    hands.at -= 60
+    house.launcher.failure = "no model"
+    begin_rolling(house, hands.at)
+    row = house.until_status("UpdateRollbackFailed")
+    assert "no model" in row.state["FailureReason"]
+    assert (shift(house)["share"], serving(house)) == (pytest.approx(1 / 3), (2, 1))
+    house.launcher.failure = None
+    begin_rolling(house, hands.at)
+    told = endpoint_updates.described(house.until_status("Updating").state, hands.at)
+    assert told["PendingDeploymentSummary"]["ProductionVariants"][0]["CurrentInstanceCount"] == 0
+    row = house.until_status("InService")
+    assert not {endpoint_updates.NOTE, endpoint_updates.SHIFT} & row.state.keys()
+    assert len(row.state["_replicas"]) == 3
+    house.until(lambda: alive(house) == {"new": 3})
+
+
+def test_where_no_old_replica_comes_back_the_new_ones_serve(
+    impatient: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, hands = impatient, Hands(monkeypatch)
+    begin_rolling(house, hands.at)
+    for batch in (1, 2, 3):
+        until_share(house, batch / 3)
+        hands.at += 60
+    house.launcher.failure = "no memory"
+    hands.at = 1601.0
+    house.until_status("UpdateRollbackFailed")
+    house.launcher.failure = None
+    house.until(lambda: serving(house) == (0, 3))
+    house.restart().tick()
+    house.until(lambda: serving(house) == (0, 3))
+    assert alive(house) == {"new": 3}
+
+
+@pytest.mark.parametrize("status", ["RollingBack", "UpdateRollbackFailed"])
+def test_an_endpoint_that_rolls_back_can_be_deleted(
+    impatient: Installation, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    house, hands = impatient, Hands(monkeypatch)
+    begin_rolling(house, hands.at)
+    until_share(house, 1 / 3)
+    house.launcher.failure = "no memory"
+    hands.at += 60
+    house.until_status(status)
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=(status,))
     house.until(lambda: house.row() is None)
     assert house.launcher.alive == []

@@ -169,7 +169,7 @@ def test_weights_share_the_requests_out_and_a_target_overrules_them(door: Door, 
     assert "no variant c. It has a, b." in missed[0].json()["message"]
 
 
-@pytest.mark.parametrize(("status", "share"), [("Updating", 0.0), ("Updating", 1.0), ("RollingBack", 0.25)])
+@pytest.mark.parametrize(("status", "share"), [("Updating", 0.0), ("Updating", 1.0), ("UpdateRollbackFailed", 0.25)])
 def test_while_an_update_moves_traffic_new_replicas_get_their_share(
     door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, status: str, share: float
 ) -> None:

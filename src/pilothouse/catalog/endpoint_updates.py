@@ -17,7 +17,10 @@ NOTE = "_update"
 """The member of the state that says what was asked for; there while the endpoint is Updating."""
 
 SHIFT = "_shift"
-"""The member that says what share of the traffic the new replicas get; there while it moves in steps."""
+"""The member that says what share of the traffic the new replicas get; there while it moves in steps, and where a
+rollback has failed."""
+
+_MIXED = "mixed"
 
 WEIGHT, COUNT, CAPTURE = "DesiredWeight", "DesiredInstanceCount", "DataCaptureConfig"
 PROPERTIES = (COUNT, WEIGHT, CAPTURE)
@@ -43,6 +46,16 @@ def adjustment(changes: Mapping[str, Document]) -> Document:
 def is_replacement(state: Document) -> bool:
     """Whether an Updating endpoint gets another configuration, and so new replicas throughout."""
     return "pinned" in state[NOTE]
+
+
+def mixed(state: Document) -> Document:
+    """The `SHIFT` of an endpoint whose rolling update could not be taken back: both sides serve on by their shares."""
+    return {**state[SHIFT], _MIXED: True}
+
+
+def is_mixed(state: Document) -> bool:
+    """Whether replicas of two configurations serve an endpoint until an update replaces all of them."""
+    return bool((state.get(SHIFT) or {}).get(_MIXED))
 
 
 def outcome(state: Document) -> Document:
@@ -73,16 +86,18 @@ def finished(state: Document, at: float) -> Document:
 
 
 def described(state: Document, at: float) -> Document:
-    """The members of DescribeEndpoint that say what an Updating endpoint is to become; none for any other.
+    """The members of DescribeEndpoint that say what an Updating endpoint is to become; none for one InService.
 
-    `at` is now, in epoch seconds. While traffic moves, they also say how many replicas a variant has on either side.
+    `at` is now, in epoch seconds. While traffic goes to both sides, they also say how many replicas a variant has on
+    either.
     """
+    shown: Document = {}
+    if state.get(SHIFT):
+        shown = {"ProductionVariants": _counted(state["ProductionVariants"], state.get("_replicas", ()))}
     if NOTE not in state:
-        return {}
+        return shown
     if is_replacement(state):
-        old = state["ProductionVariants"]
-        shown = _counted(old, state.get("_replicas", ())) if state.get(SHIFT) else old
-        return {"ProductionVariants": shown, "PendingDeploymentSummary": _pending(state, at)}
+        return {**shown, "PendingDeploymentSummary": _pending(state, at)}
     after = hosting.described_variants(outcome(state)["_variants"], 0.0)
     desired = {
         v["VariantName"]: {name: value for name, value in v.items() if name.startswith("Desired")} for v in after
@@ -92,7 +107,8 @@ def described(state: Document, at: float) -> Document:
 
 def _pending(state: Document, at: float) -> Document:
     """The PendingDeploymentSummary of an endpoint that gets another configuration."""
-    note, shift, variants = state[NOTE], state.get(SHIFT) or {}, outcome(state)["_variants"]
+    note, variants = state[NOTE], outcome(state)["_variants"]
+    shift = {} if is_mixed(state) else state.get(SHIFT) or {}
     began = note.get("began", 0.0)
     status = "Creating" if not shift else "Baking" if at < shift["until"] else "Updating"
     members = [

@@ -23,8 +23,11 @@ CREATING, IN_SERVICE, UPDATING, FAILED, DELETING = "Creating", "InService", "Upd
 ROLLING_BACK = "RollingBack"
 """The status of an endpoint whose old replicas are being brought back after a rolling update that failed."""
 
+ROLLBACK_FAILED = "UpdateRollbackFailed"
+"""The status of one whose old replicas could not be brought back: replicas of both configurations serve."""
+
 CHANGING = (UPDATING, ROLLING_BACK)
-INVOCABLE = (IN_SERVICE, *CHANGING)
+INVOCABLE = (IN_SERVICE, *CHANGING, ROLLBACK_FAILED)
 """The statuses in which an endpoint answers."""
 
 OUTPUTS = ("predicted_label", "probability", "probabilities", "labels")

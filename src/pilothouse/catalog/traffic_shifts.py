@@ -1,8 +1,8 @@
 """How an update of an endpoint moves traffic to the new replicas: at once, or in the steps of an update policy.
 
 While it moves, the endpoint's private state has a `SHIFT`: the step, the share of requests that the new replicas get,
-until when, and what serves them. With a BlueGreenUpdatePolicy all replicas run on both sides throughout, with a
-RollingUpdatePolicy only those that a side's share needs.
+until when, what serves them, and in a rolling update whether they have baked. With a BlueGreenUpdatePolicy all replicas
+run on both sides throughout, with a RollingUpdatePolicy only those that a side's share needs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pilothouse.errors import ValidationError
 _BLUE_GREEN, _ROLLING = "BlueGreenUpdatePolicy", "RollingUpdatePolicy"
 _SIZES = {"CANARY": ("CanarySize", 0.0), "LINEAR": ("LinearStepSize", 0.1)}
 _LARGEST = 0.5
+_BAKED = "baked"
 
 
 def check(deployment: Document, variants: Sequence[Document]) -> None:
@@ -38,7 +39,7 @@ def check(deployment: Document, variants: Sequence[Document]) -> None:
 
 def shares(state: Document) -> list[float]:
     """The shares of requests that the new replicas of an Updating endpoint get one after another; the last is 1."""
-    if not endpoint_updates.is_replacement(state):
+    if not endpoint_updates.is_replacement(state) or endpoint_updates.is_mixed(state):
         return [1.0]
     return _shares(state.get("LastDeploymentConfig") or {}, endpoint_updates.outcome(state)["_variants"])
 
@@ -81,17 +82,36 @@ def is_late(state: Document, at: float) -> bool:
 
 def is_rolling(state: Document) -> bool:
     """Whether an endpoint's replicas are being replaced batch by batch."""
-    deployment = state.get("LastDeploymentConfig") or {}
-    return bool(state.get(endpoint_updates.NOTE)) and endpoint_updates.is_replacement(state) and _ROLLING in deployment
+    if not state.get(endpoint_updates.NOTE) or endpoint_updates.is_mixed(state):
+        return False
+    return endpoint_updates.is_replacement(state) and _ROLLING in (state.get("LastDeploymentConfig") or {})
 
 
-def fleets(state: Document, at: float) -> tuple[float, float]:
-    """What shares of the old and of the new replicas are to run at `at`, in epoch seconds, in a rolling update.
+def is_over(state: Document, at: float) -> bool:
+    """Whether the step that an update is in has lasted long enough at `at`, in epoch seconds."""
+    shift = _begun(state)
+    return not shift or bool(shift.get(_BAKED)) or at >= shift["until"]
 
-    While a batch bakes, what it replaces is still there; afterwards that ends, and the next batch comes.
+
+def baked(state: Document) -> Document | None:
+    """The `SHIFT` of a rolling update when all of its batch answer after their time, and the old replicas may end.
+
+    None if that is noted already, or the next step is what follows.
     """
-    done, step, shift = [0.0, *shares(state)], _next(state), state.get(SHIFT)
-    if shift and (at < shift["until"] or is_last(state)):
+    shift = _begun(state)
+    if not shift or shift.get(_BAKED) or not is_rolling(state) or is_last(state):
+        return None
+    return {**shift, _BAKED: True}
+
+
+def fleets(state: Document) -> tuple[float, float]:
+    """What shares of the old and of the new replicas are to run in a rolling update.
+
+    Until a batch has baked, what it replaces is still there; afterwards that ends, and the next batch comes. The clock
+    alone doesn't say so: a batch that is not well when its time is over replaces nothing.
+    """
+    done, step, shift = [0.0, *shares(state)], _next(state), _begun(state)
+    if shift and (not shift.get(_BAKED) or is_last(state)):
         return 1 - done[step - 1], done[step]
     return 1 - done[step], done[step + 1]
 
@@ -103,7 +123,13 @@ def retreat(state: Document) -> tuple[float, float]:
 
 
 def _next(state: Document) -> int:
-    return int(state[SHIFT]["step"]) + 1 if state.get(SHIFT) else 0
+    shift = _begun(state)
+    return int(shift["step"]) + 1 if shift else 0
+
+
+def _begun(state: Document) -> Document | None:
+    """The `SHIFT` of the update that is under way, not one that an earlier update got stuck in."""
+    return None if endpoint_updates.is_mixed(state) else state.get(SHIFT)
 
 
 def _policy(deployment: Document) -> Document:

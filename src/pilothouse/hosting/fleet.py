@@ -18,13 +18,19 @@ GRACE = 2.0
 
 
 class Fleet:
-    """Starts with replicas for what the row pins, or for a `share` of it. Call `step` a few times a second."""
+    """Starts with replicas for what the row pins, or for a `share` of it. Call `step` a few times a second.
 
-    def __init__(self, row: Resource, shop: Shop, share: float = 1.0) -> None:
+    `beside`: other pinned variants, and the share of them that serves too.
+    """
+
+    def __init__(
+        self, row: Resource, shop: Shop, share: float = 1.0, beside: tuple[Sequence[Document], float] = ((), 0.0)
+    ) -> None:
         self.row = row
         self.published: list[Document] = []
         self._shop = shop
         self._serving = [Keeper(place, shop) for place in _places(row.name, row.state["_variants"], share)]
+        self._beside = [Keeper(place, shop) for place in _places(row.name, *beside)]
         self._coming: list[Keeper] | None = None
         self._retired: list[tuple[float, Keeper]] = []
         self._leaving: list[Keeper] = []
@@ -66,6 +72,11 @@ class Fleet:
         return next((keeper for keeper in waited_for if keeper.failures >= ATTEMPTS), None)
 
     @property
+    def stuck(self) -> Keeper | None:
+        """One of those that are to serve that doesn't answer, and failed too often to go on waiting for it."""
+        return next((keeper for keeper in self._serving if keeper.failures >= ATTEMPTS and not keeper.address), None)
+
+    @property
     def down(self) -> bool:
         """Whether all replicas have ended, after `stop`."""
         return all(keeper.down for keeper in self)
@@ -76,7 +87,7 @@ class Fleet:
 
     def __iter__(self) -> Iterator[Keeper]:
         """The keepers of all replicas that may still run."""
-        yield from (*self._serving, *self._new, *(keeper for _, keeper in self._retired))
+        yield from (*self._serving, *self._beside, *self._new, *(keeper for _, keeper in self._retired))
 
     def prepare(self, variants: Sequence[Document], *, anew: bool, share: float = 1.0) -> None:
         """Starts what pinned `variants`, or a `share` of them, need to take over.
@@ -102,11 +113,21 @@ class Fleet:
         """Where those answer that are to take over."""
         return [address for keeper in self._coming or [] if (address := keeper.address)]
 
+    @property
+    def beside_addresses(self) -> list[Document]:
+        """Where those answer that have a share of the traffic beside those that serve: held, or coming."""
+        return [address for keeper in self._beside or self._coming or [] if (address := keeper.address)]
+
+    def hold(self) -> None:
+        """Makes those that were prepared serve beside the others, until something takes over."""
+        self._beside, self._coming = self._new, None
+
     def take_over(self, wait: float) -> None:
         """Makes those that were prepared the ones that serve; the others end after `wait` seconds, or after GRACE."""
         serving = self._coming or []
-        self._retire([keeper for keeper in self._serving if keeper not in serving], max(wait, GRACE))
-        self._serving, self._coming = serving, None
+        replaced = [keeper for keeper in (*self._serving, *self._beside) if keeper not in serving]
+        self._retire(replaced, max(wait, GRACE))
+        self._serving, self._beside, self._coming = serving, [], None
 
     def give_up(self) -> None:
         """Ends what was prepared, and may have a share of the traffic, after GRACE."""

@@ -11,22 +11,25 @@ from pilothouse.operations import endpoints
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 
+_ADJUSTABLE = (hosting.IN_SERVICE,)
+_REPLACEABLE = (hosting.IN_SERVICE, hosting.ROLLBACK_FAILED)
+
 
 def update_endpoint(context: Context, request: Document) -> Document:
     """UpdateEndpoint: a new fleet beside the old one, which serves on until all of the new one answers."""
-    row = _in_service(context, request)
+    row = _existing(context, request, _REPLACEABLE)
     name = request["EndpointConfigName"]
     pinned = endpoints.pinned(context, name)
     kept = row.state.get("LastDeploymentConfig") if request.get("RetainDeploymentConfig") else None
     deployment = request.get("DeploymentConfig", kept)
     note = updates.replacement(name, pinned, _retained(request), clock.now())
     traffic_shifts.check(deployment or {}, updates.outcome({**row.state, updates.NOTE: note})["_variants"])
-    return _begin(context, row, note, {"LastDeploymentConfig": deployment})
+    return _begin(context, row, note, {"LastDeploymentConfig": deployment}, _REPLACEABLE)
 
 
 def update_endpoint_weights_and_capacities(context: Context, request: Document) -> Document:
     """UpdateEndpointWeightsAndCapacities: the replicas that are still wanted serve on throughout."""
-    row = _in_service(context, request)
+    row = _existing(context, request, _ADJUSTABLE)
     variants = {variant["VariantName"]: variant for variant in row.state["_variants"]}
     changes: dict[str, Document] = {}
     for desired in request["DesiredWeightsAndCapacities"]:
@@ -36,21 +39,20 @@ def update_endpoint_weights_and_capacities(context: Context, request: Document) 
         if name in changes:
             raise ValidationError(f"DesiredWeightsAndCapacities names variant {name} twice. Name it once.")
         changes[name] = _change(name, desired, serverless="ServerlessConfig" in variants[name])
-    return _begin(context, row, updates.adjustment(changes), {})
+    return _begin(context, row, updates.adjustment(changes), {}, _ADJUSTABLE)
 
 
-def _in_service(context: Context, request: Document) -> Resource:
+def _existing(context: Context, request: Document, statuses: tuple[str, ...]) -> Resource:
     row = endpoints.existing(context, request["EndpointName"])
-    if row.status != hosting.IN_SERVICE:
+    if row.status not in statuses:
         raise _refusal(row)
     return row
 
 
-def _begin(context: Context, row: Resource, note: Document, state: Document) -> Document:
-    """Makes an endpoint that is in service Updating; another update that came between makes it a refusal."""
+def _begin(context: Context, row: Resource, note: Document, state: Document, statuses: tuple[str, ...]) -> Document:
+    """Makes an endpoint of one of `statuses` Updating; another update that came between makes it a refusal."""
     state = {**state, updates.NOTE: note, "FailureReason": None}
-    expected = (hosting.IN_SERVICE,)
-    if context.store.update(hosting.ENDPOINT, row.name, status=hosting.UPDATING, state=state, expect_status=expected):
+    if context.store.update(hosting.ENDPOINT, row.name, status=hosting.UPDATING, state=state, expect_status=statuses):
         context.wake()
         return {"EndpointArn": row.arn}
     raise _refusal(endpoints.existing(context, row.name))

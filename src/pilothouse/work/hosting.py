@@ -94,8 +94,8 @@ class HostingReconciler:
             self._rollout.advance(row, fleet)
         elif row.status == hosting.ROLLING_BACK:
             self._rollout.retreat(row, fleet)
-        elif fleet.addresses != fleet.published:
-            self._rows.publish(fleet)
+        else:
+            self._rollout.show(row, fleet)
 
     def _adopt(self, row: Resource) -> None:
         """Takes up a new row, or one that an earlier server left: what it says of replicas is no longer true."""
@@ -104,7 +104,7 @@ class HostingReconciler:
         adopted = self._rows.write(row.name, WANTED, {"_host": self._host, "_replicas": None, **unsaid})
         if adopted is None:
             return
-        fleet = Fleet(adopted, self._shop, self._rollout.share(adopted))
+        fleet = self._rollout.fleet(adopted, self._shop)
         self._fleets[adopted.seq] = fleet
         fleet.step()
 

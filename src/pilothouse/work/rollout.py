@@ -13,33 +13,43 @@ from pilothouse.catalog import endpoint_updates, hosting, traffic_shifts
 from pilothouse.catalog.endpoint_updates import NOTE, SHIFT
 from pilothouse.clock import now
 from pilothouse.hosting.fleet import Fleet
-from pilothouse.hosting.keeper import Keeper
+from pilothouse.hosting.keeper import Keeper, Shop
 from pilothouse.store.store import Resource
 from pilothouse.work.endpoint_rows import EndpointRows
 
 _REASON_LIMIT = 1024
 _GOES_ON = " The endpoint goes on as it was before the update."
+_MIXED = (
+    " The update was not taken back: replicas of both configurations serve. Update the endpoint again, or delete it."
+)
 
 
 class Rollout:
-    """Call `advance` a few times a second for each endpoint that is Updating, and `retreat` for one RollingBack."""
+    """Call a move a few times a second: `advance` for each endpoint that is Updating, `retreat` for one RollingBack.
+
+    `show` for any other that answers.
+    """
 
     def __init__(self, rows: EndpointRows) -> None:
         self._rows = rows
         self._log = structlog.get_logger()
 
-    def share(self, row: Resource) -> float:
-        """What share of an endpoint's old replicas is to run; 1 unless they are being replaced batch by batch."""
+    def fleet(self, row: Resource, shop: Shop) -> Fleet:
+        """The replicas that an endpoint is served by before its next move: not all, if they are replaced in batches."""
+        if endpoint_updates.is_mixed(row.state):
+            share = traffic_shifts.share(row.state)
+            return Fleet(row, shop, 1 - share, (row.state[SHIFT]["variants"], share))
         if not traffic_shifts.is_rolling(row.state):
-            return 1.0
+            return Fleet(row, shop)
         is_back = row.status == hosting.ROLLING_BACK
-        return (traffic_shifts.retreat(row.state) if is_back else traffic_shifts.fleets(row.state, now()))[0]
+        old, _ = traffic_shifts.retreat(row.state) if is_back else traffic_shifts.fleets(row.state)
+        return Fleet(row, shop, old)
 
     def advance(self, row: Resource, fleet: Fleet) -> None:
         """The next move of an update: the old replicas serve until all of the new ones answer, or one can't."""
         at = now()
         if traffic_shifts.is_rolling(row.state):
-            old, new = traffic_shifts.fleets(row.state, at)
+            old, new = traffic_shifts.fleets(row.state)
             fleet.keep(row.state["_variants"], old)
             self._prepare(row, fleet, new if fleet.settled else traffic_shifts.share(row.state))
         else:
@@ -50,42 +60,49 @@ class Rollout:
         elif traffic_shifts.is_late(row.state, at):
             why = "The update took longer than MaximumExecutionTimeoutInSeconds allows."
             self._turn_back(row, fleet, why + _GOES_ON)
-        elif fleet.ready and fleet.settled and _has_baked(row, at):
+        elif fleet.ready and fleet.settled and traffic_shifts.is_over(row.state, at):
             self._shift(row, fleet, at)
         else:
-            self._show(row, fleet)
+            self.show(row, fleet)
 
     def retreat(self, row: Resource, fleet: Fleet) -> None:
         """The next move of a rolling update that is taken back: the new replicas serve until the old ones are back.
 
-        Old ones that don't come to life are started again and again, as those of any endpoint in service.
+        An old one that can't come to life ends that, and what serves then goes on.
         """
         old, new = traffic_shifts.retreat(row.state)
         fleet.keep(row.state["_variants"], old)
         self._prepare(row, fleet, new)
-        if not fleet.complete:
-            self._show(row, fleet)
+        stuck = fleet.stuck
+        if stuck is not None:
+            self._stay(row, fleet, failure_reason(fleet, stuck, _MIXED))
+        elif not fleet.complete:
+            self.show(row, fleet)
         elif old < 1:
             shift = {**row.state[SHIFT], "share": 1 - old}
             self._move(fleet, shift)
         else:
-            self._end_as_before(fleet, row.state.get("FailureReason"))
+            self._end_as_before(row, fleet, row.state.get("FailureReason"))
 
     def _prepare(self, row: Resource, fleet: Fleet, share: float = 1.0) -> None:
         """Makes the new replicas run, or a share of them."""
         variants = endpoint_updates.outcome(row.state)["_variants"]
         fleet.prepare(variants, anew=endpoint_updates.is_replacement(row.state), share=share)
 
-    def _show(self, row: Resource, fleet: Fleet) -> None:
+    def show(self, row: Resource, fleet: Fleet) -> None:
         """Says in the row which replicas answer by now, on both sides if both have a share of the traffic."""
         shift = row.state.get(SHIFT)
-        if shift and shift["replicas"] != fleet.coming_addresses:
+        if shift and shift["replicas"] != fleet.beside_addresses:
             self._move(fleet, shift)
         elif fleet.addresses != fleet.published:
             self._rows.publish(fleet)
 
     def _shift(self, row: Resource, fleet: Fleet, at: float) -> None:
-        """Moves traffic to the new replicas, or a further share of it."""
+        """Moves traffic to the new replicas, or a further share of it, once nothing has to make room for them."""
+        baked = traffic_shifts.baked(row.state)
+        if baked is not None:
+            self._move(fleet, baked)
+            return
         if traffic_shifts.is_last(row.state):
             self._take_over(row, fleet)
             return
@@ -94,7 +111,7 @@ class Rollout:
         self._log.info("traffic shifted", endpoint=row.name, share=shift["share"])
 
     def _move(self, fleet: Fleet, shift: dict[str, Any]) -> None:
-        state = {SHIFT: {**shift, "replicas": fleet.coming_addresses}}
+        state = {SHIFT: {**shift, "replicas": fleet.beside_addresses}}
         self._rows.publish(fleet, state=state)
 
     def _take_over(self, row: Resource, fleet: Fleet) -> None:
@@ -112,13 +129,24 @@ class Rollout:
         if traffic_shifts.is_rolling(row.state) and row.state.get(SHIFT):
             self._rows.write(row.name, (hosting.UPDATING,), {"FailureReason": reason}, hosting.ROLLING_BACK)
         else:
-            self._end_as_before(fleet, reason)
+            self._end_as_before(row, fleet, reason)
 
-    def _end_as_before(self, fleet: Fleet, reason: str | None) -> None:
+    def _stay(self, row: Resource, fleet: Fleet, reason: str) -> None:
+        """Ends a rollback that can't succeed: both sides serve on by their shares, until another update."""
+        self._log.warning("endpoint not rolled back", endpoint=row.name, reason=reason)
+        state = {"FailureReason": reason, NOTE: None, SHIFT: endpoint_updates.mixed(row.state)}
+        if self._rows.write(row.name, (hosting.ROLLING_BACK,), state, hosting.ROLLBACK_FAILED) is None:
+            return
+        fleet.hold()
+        fleet.keep(row.state["_variants"], 1 - traffic_shifts.share(row.state))
+
+    def _end_as_before(self, row: Resource, fleet: Fleet, reason: str | None) -> None:
         """The endpoint serves what it served before the update."""
-        addresses = fleet.addresses
-        state = {"FailureReason": reason, NOTE: None, SHIFT: None, "_replicas": addresses}
-        if self._rows.write(fleet.row.name, hosting.CHANGING, state, hosting.IN_SERVICE) is None:
+        is_mixed, addresses = endpoint_updates.is_mixed(row.state), fleet.addresses
+        status = hosting.ROLLBACK_FAILED if is_mixed else hosting.IN_SERVICE
+        shift = row.state[SHIFT] if is_mixed else None
+        state = {"FailureReason": reason, NOTE: None, SHIFT: shift, "_replicas": addresses}
+        if self._rows.write(row.name, hosting.CHANGING, state, status) is None:
             return
         fleet.published = addresses
         fleet.give_up()
@@ -128,9 +156,3 @@ def failure_reason(fleet: Fleet, keeper: Keeper, more: str = "") -> str:
     """The FailureReason of an endpoint whose replica does not come to life."""
     end = f"{more} See the log group {hosting.log_group(fleet.row.name)}."
     return f"Variant {keeper.place.variant}: {keeper.reason}"[: _REASON_LIMIT - len(end)] + end
-
-
-def _has_baked(row: Resource, at: float) -> bool:
-    """Whether the next step of an update may begin."""
-    shift = row.state.get(SHIFT)
-    return not shift or at >= shift["until"]
