@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -145,10 +146,34 @@ def test_an_interrupt_stops_the_job_and_waits_for_what_is_finished(tmp_path: Pat
 
     def interrupt(progress: Progress) -> None:
         if not server.stopped:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     training(server, data).run(interrupt)
     assert server.stopped
+
+
+def test_an_interrupt_in_a_clean_up_is_not_lost(tmp_path: Path, data: Path) -> None:
+    server = FakeServer(tmp_path, ends="Stopped")
+
+    class Cleaned:
+        def __del__(self) -> None:
+            if not server.stopped:
+                signal.raise_signal(signal.SIGINT)
+
+    training(server, data).run(lambda _: Cleaned() and None)
+    assert server.stopped
+
+
+def test_the_second_interrupt_ends_the_wait(tmp_path: Path, data: Path) -> None:
+    server, before = FakeServer(tmp_path, ends="Stopped"), signal.getsignal(signal.SIGINT)
+
+    def insist(_: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        training(server, data).run(insist)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_leaderboard_is_ranked_by_the_objective_s_direction() -> None:

@@ -17,6 +17,7 @@ from pilothouse.catalog.metrics import BINARY, DEFAULT_OBJECTIVE, METRICS, MULTI
 from pilothouse.catalog.tabular_jobs import CSV, PARQUET
 from pilothouse.client.embedded import EmbeddedServer
 from pilothouse.client.frames import column
+from pilothouse.client.interrupt import Interrupt
 from pilothouse.client.model import LEADERBOARD, Model
 from pilothouse.errors import ConfigurationError, JobFailed, PilothouseError
 
@@ -92,11 +93,8 @@ class Training:
         """
         with refusals_in_words():
             self._create()
-            try:
-                self._watch(progress)
-            except KeyboardInterrupt:
-                self._sagemaker.stop_auto_ml_job(AutoMLJobName=self.name)
-                self._watch(progress)
+            with Interrupt() as interrupt:
+                self._watch(progress, interrupt)
         if "BestCandidate" not in self._describe():
             raise JobFailed(
                 self._describe().get("FailureReason") or "The job was stopped before a candidate was finished."
@@ -139,8 +137,12 @@ class Training:
             **self._wish.members(),
         )
 
-    def _watch(self, progress: Callable[[Progress], None]) -> None:
+    def _watch(self, progress: Callable[[Progress], None], interrupt: Interrupt) -> None:
+        stopping = False
         while True:
+            if interrupt.asked and not stopping:
+                self._sagemaker.stop_auto_ml_job(AutoMLJobName=self.name)
+                stopping = True
             now = Progress(self._describe(), self.candidates())
             progress(now)
             if now.ended:

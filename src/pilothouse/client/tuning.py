@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pilothouse import names
 from pilothouse.catalog import training_images, training_jobs
 from pilothouse.client.embedded import EmbeddedServer
+from pilothouse.client.interrupt import Interrupt
 from pilothouse.client.training import check_output, ensure_bucket, refusals_in_words
 from pilothouse.errors import ConfigurationError, JobFailed
 
@@ -90,11 +91,8 @@ class Tuning:
         """
         with refusals_in_words():
             self._create()
-            try:
-                ended = self._watch(progress)
-            except KeyboardInterrupt:
-                self._sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=self.name)
-                ended = self._watch(progress)
+            with Interrupt() as interrupt:
+                ended = self._watch(progress, interrupt)
         if "BestTrainingJob" not in ended.job:
             raise JobFailed(
                 ended.job.get("FailureReason") or "The job was stopped before a trial emitted the objective."
@@ -153,8 +151,12 @@ class Tuning:
         source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{bucket}/{prefix}"}
         return {"ChannelName": _CHANNEL, "DataSource": {"S3DataSource": source}}
 
-    def _watch(self, progress: Callable[[Progress], None]) -> Progress:
+    def _watch(self, progress: Callable[[Progress], None], interrupt: Interrupt) -> Progress:
+        stopping = False
         while True:
+            if interrupt.asked and not stopping:
+                self._sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=self.name)
+                stopping = True
             job = self._sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=self.name)
             now = Progress(job, self._newest())
             if now.ended:
