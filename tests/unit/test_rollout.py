@@ -215,6 +215,14 @@ def until_share(house: Installation, share: float) -> None:
     house.until(lambda: shift(house).get("share") == pytest.approx(share))
 
 
+def fail_after_a_batch(house: Installation, hands: Hands) -> None:
+    """Begins a rolling update of which the second batch can't start, and neither can an old replica again."""
+    begin_rolling(house, hands.at)
+    until_share(house, 1 / 3)
+    house.launcher.failure = "no memory"
+    hands.at += 60
+
+
 @pytest.fixture
 def three(house: Installation) -> Installation:
     house.deploy(InitialInstanceCount=3)
@@ -321,10 +329,7 @@ def test_a_batch_that_fails_brings_the_old_replicas_back(
     """Until they are back, those of the new ones that are well keep their share."""
     house, hands = three, Hands(monkeypatch)
     before = house.until_status("InService").state
-    begin_rolling(house, hands.at)
-    until_share(house, 1 / 3)
-    house.launcher.failure = "no memory"
-    hands.at += 60
+    fail_after_a_batch(house, hands)
     row = house.until_status("RollingBack")
     assert "no memory" in row.state["FailureReason"]
     house.launcher.failure = None
@@ -383,10 +388,7 @@ def test_old_replicas_that_cannot_come_back_leave_both_sides_in_service(
 ) -> None:
     """Until an update succeeds, whatever becomes of the server or of another update in between."""
     house, hands = impatient, Hands(monkeypatch)
-    begin_rolling(house, hands.at)
-    until_share(house, 1 / 3)
-    house.launcher.failure = "no memory"
-    hands.at += 60
+    fail_after_a_batch(house, hands)
     row = house.until_status("UpdateRollbackFailed")
     assert "no memory" in row.state["FailureReason"]
     assert "The update was not taken back" in row.state["FailureReason"]
@@ -437,10 +439,7 @@ def test_an_endpoint_that_rolls_back_can_be_deleted(
     impatient: Installation, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     house, hands = impatient, Hands(monkeypatch)
-    begin_rolling(house, hands.at)
-    until_share(house, 1 / 3)
-    house.launcher.failure = "no memory"
-    hands.at += 60
+    fail_after_a_batch(house, hands)
     house.until_status(status)
     house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=(status,))
     house.until(lambda: house.row() is None)
