@@ -182,6 +182,11 @@ class S3Error(RequestError):
         self.status = status
         self.members = members
 
+    @property
+    def refused(self) -> bool:
+        """Whether asking once more is of no use."""
+        return self.status < 500
+
 
 class JobFailed(PilothouseError):
     """The job failed."""
@@ -205,3 +210,10 @@ class LeaseLost(PilothouseError):
 
 class ConfigurationError(PilothouseError):
     """The installation is not usable as configured."""
+
+
+def reason_of(error: Exception) -> str:
+    """The FailureReason of a job that `error` ended, for which its own code had no words."""
+    if isinstance(error, S3Error) and error.refused:
+        return f"ClientError: {error.message}"
+    return f"InternalServerError: {type(error).__name__}: {error}"

@@ -69,7 +69,7 @@ def test_a_job_fails_for_its_own_reason_though_it_is_killed_before_it_says_so(
         with pytest.raises(KeyboardInterrupt):
             told(job, tmp_path / "job")
     row = told(job, tmp_path / "job")
-    assert 'The specified bucket does not exist: "gone"' in row.state["FailureReason"]
+    assert row.state["FailureReason"] == 'ClientError: The specified bucket does not exist: "gone".'
     assert not (tmp_path / "job" / "algo-1").exists()
 
 
@@ -121,6 +121,23 @@ def test_an_object_store_that_was_away_is_what_retries_are_for(
     monkeypatch.setattr(Training, "_upload", away_at_first)
     job.objects.create_bucket("gone")
     assert told(job, tmp_path / "job").status == "Completed"
+
+
+@pytest.mark.usefixtures("retried")
+def test_a_bucket_that_is_not_there_is_the_clients_fault_which_no_retry_cures(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+    upload = Training._upload
+
+    def counted(self: Training, outcome: Outcome) -> dict[str, Any]:
+        tries.append(1)
+        return upload(self, outcome)
+
+    monkeypatch.setattr(Training, "_upload", counted)
+    row = told(job, tmp_path / "job")
+    assert row.state["FailureReason"] == 'ClientError: The specified bucket does not exist: "gone".'
+    assert len(tries) == 1
 
 
 def test_what_the_program_made_is_uploaded_by_whoever_goes_on(job: Any, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pilothouse.catalog import training_images
 from pilothouse.catalog.training_jobs import KIND, TrainingJob
 from pilothouse.contract import channels, hosts, pack
 from pilothouse.contract.channels import Checkpoints
-from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error, StoreAway
+from pilothouse.errors import DataError, JobFailed, LeaseLost, S3Error, StoreAway, reason_of
 from pilothouse.training import source
 from pilothouse.training.instances import Instance, instances
 from pilothouse.training.outcome import Outcome
@@ -99,7 +99,7 @@ class Training:
             self._finish("Failed", "Failed", reason=_client_error(failure))
         except Exception as error:
             self._job.log(traceback.format_exc())
-            self._finish("Failed", "Failed", reason=f"InternalServerError: {type(error).__name__}: {error}")
+            self._finish("Failed", "Failed", reason=reason_of(error))
         else:
             self._finish(outcome.status, outcome.secondary, reason=outcome.reason, seconds=outcome.seconds)
             return outcome
@@ -124,7 +124,9 @@ class Training:
                 return self._story()
             except (StopRequested, LeaseLost, StoreAway, JobFailed):
                 raise
-            except Exception:
+            except Exception as error:
+                if isinstance(error, S3Error) and error.refused:
+                    raise
                 self._job.log(traceback.format_exc())
                 self.record.enter("Restarting")
                 time.sleep(_RETRY_PAUSE)
@@ -243,5 +245,5 @@ class Training:
 
 def _client_error(failure: JobFailed) -> str:
     """AWS says whose fault it was: the data's, as here, is the client's."""
-    kind = "ClientError: " if isinstance(failure, DataError | S3Error) else ""
+    kind = "ClientError: " if isinstance(failure, DataError) else ""
     return f"{kind}{failure.message}"

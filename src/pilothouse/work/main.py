@@ -13,7 +13,7 @@ import structlog
 from pilothouse import clock, composition, logs
 from pilothouse.composition import Back
 from pilothouse.config import Settings
-from pilothouse.errors import JobFailed, LeaseLost, StoreAway
+from pilothouse.errors import JobFailed, LeaseLost, StoreAway, reason_of
 from pilothouse.launch.local import NurseryLauncher
 from pilothouse.store.leases import Lease
 from pilothouse.work.failure import fail
@@ -68,7 +68,7 @@ def conclude(job: Job) -> None:
         fail(job.store, job.kind, job.lease, failure.message)
     except Exception as error:
         job.log(traceback.format_exc())
-        fail(job.store, job.kind, job.lease, f"InternalServerError: {type(error).__name__}: {error}")
+        fail(job.store, job.kind, job.lease, reason_of(error))
     else:
         _end(job, "Stopped" if job.refresh().stop_requested else "Completed")
 
