@@ -71,7 +71,7 @@ def isolating(server_with: Callable[..., Any]) -> Callable[[str], Any]:
 @pytest.fixture(scope="session")
 def killable(server_with: Callable[..., Any]) -> Any:
     """A server that tests may kill, and parts of it, if they leave it running again."""
-    return server_with(PILOTHOUSE_SLOTS="2", PILOTHOUSE_STOP_GRACE="4")
+    return server_with(PILOTHOUSE_SLOTS="2", PILOTHOUSE_STOP_GRACE="4", PILOTHOUSE_VOLUMES="/dev/shm")
 
 
 def children_named(name: str, *parents: psutil.Process) -> list[psutil.Process]:
