@@ -6,15 +6,12 @@ import io
 import tarfile
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from pilothouse.config import Settings
-from pilothouse.volumes import Volumes
-from tests.acceptance.conftest import children_named
+from tests.acceptance.conftest import children_named, volumes_of
 
 pytestmark = pytest.mark.slow
 
@@ -172,9 +169,9 @@ def test_a_program_begins_again_from_its_checkpoints(server: Any, victim: str) -
 def test_a_volume_with_a_key_is_in_memory_survives_its_server_and_is_gone_with_its_job(server: Any) -> None:
     create(server, "keyed", SLOW, {"VolumeKmsKeyId": "alias/ours"})
     wait(server, "keyed", lambda job: runs(job) == 1)
-    volume = Volumes(Settings(home=server.home, volumes=Path("/dev/shm"))).root / "training-job" / "keyed"
+    volume = volumes_of(server) / "training-job" / "keyed"
     assert (volume / "algo-1" / "ml" / "code" / "train.py").read_text() == SLOW
-    assert volume.parent.parent.stat().st_mode & 0o777 == 0o700
+    assert volumes_of(server).stat().st_mode & 0o777 == 0o700
     assert [path.name for path in (server.home / "work" / "training-job" / "keyed").iterdir()] == ["job.log"]
     server.kill()
     [checkpoint] = (volume / "algo-1" / "ml" / "checkpoints").iterdir()

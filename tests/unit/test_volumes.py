@@ -47,6 +47,13 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.fixture(autouse=True)
+def _room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is some, though a container's /dev/shm may be small."""
+    for measure in ("_size", "_free"):
+        monkeypatch.setattr(volumes, measure, lambda folder: 8 << 30)
+
+
 @pytest.fixture
 def settings(tmp_path: Path, memory: Path) -> Settings:
     return Settings(home=tmp_path, volumes=memory)
@@ -271,6 +278,15 @@ def test_a_job_with_a_key_has_its_scratch_space_in_memory_until_it_is_cleared(
     assert list(scratch.left(settings, "toy-job")) == ["toy"]
     scratch.clear(settings, "toy-job", "Toy")
     assert not directory.exists()
+
+
+def test_the_folder_for_volumes_goes_once_nothing_is_in_it(attempt: Callable[..., Job], settings: Settings) -> None:
+    directory = attempt().directory
+    scratch.tidy(settings)
+    assert directory.exists()
+    scratch.clear(settings, "toy-job", "toy")
+    scratch.tidy(settings)
+    assert not Volumes(settings).root.exists()
 
 
 def test_a_job_without_one_has_it_in_the_home(attempt: Callable[..., Job], settings: Settings) -> None:

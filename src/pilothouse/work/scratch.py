@@ -61,6 +61,14 @@ def clear(settings: Settings, kind: str, name: str) -> None:
             _remove(Path(folder, inner))
 
 
+def tidy(settings: Settings) -> None:
+    """Removes the folder for volumes outside of the home if nothing is in it. No job may run meanwhile."""
+    if (volumes := Volumes(settings).outside) is not None:
+        for folder in (*volumes.iterdir(), volumes):
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
+
+
 def _is_clear(directory: Path) -> bool:
     return all(name.endswith(_LOGS) for _, _, files in os.walk(directory) for name in files)
 

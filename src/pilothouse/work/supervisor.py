@@ -21,7 +21,7 @@ from pilothouse.store.store import Store
 from pilothouse.work.failure import fail
 from pilothouse.work.kinds import KINDS, TERMINAL, JobKind
 from pilothouse.work.reconcilers import Reconciler, ReconcilerThread
-from pilothouse.work.scratch import clear, job_directory, left
+from pilothouse.work.scratch import clear, job_directory, left, tidy
 from pilothouse.work.watchdog import LEASE_TTL
 
 ENTRY = "pilothouse.work.main:main"
@@ -114,6 +114,7 @@ class Supervisor:
         for reconciler in self._reconcilers:
             reconciler.join(max(0.0, deadline - time.monotonic()))
         self._changes.close()
+        tidy(self._settings)
 
     def _loop(self) -> None:
         cleared = False
