@@ -34,6 +34,14 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite under the home.")
     s3_endpoint: str | None = Field(default=None, description="A real S3 to keep objects in, in place of the home.")
     master_keys: Path | None = Field(default=None, description="The folder of `master-keys.json`; default: the home.")
+    volume_keys: Literal["honour", "strict", "record"] = Field(
+        default="honour",
+        description="KMS keys of volumes: honour; strict: refuse if memory may go to a plain swap; record: do no more.",
+    )
+    volumes: Path | None = Field(
+        default=None,
+        description="The folder of volumes with a key; default: the home if on an encrypted disk, else /dev/shm.",
+    )
     slots: int = Field(default_factory=_default_slots, ge=1, description="Trials that run at the same time.")
     jobs: int = Field(default=2, ge=1, description="Jobs that run at the same time; more wait in order.")
     min_rows: int = Field(default=500, ge=2, description="Fewest usable training rows that an AutoML job accepts.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import socket
 import tarfile
 import threading
@@ -21,6 +22,7 @@ from botocore.config import Config
 
 from pilothouse import engines
 from pilothouse.catalog import images
+from pilothouse.config import Settings
 from pilothouse.contract.pack import pack
 from pilothouse.engines.base import Task
 from pilothouse.launch import unshared
@@ -29,8 +31,10 @@ from pilothouse.problems.tabular.dataset import Dataset
 from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline, PipelineSpec
 from pilothouse.problems.tabular.read import Reading, prepare
 from pilothouse.problems.tabular.verdict import Verdict
+from pilothouse.volumes import Volumes
 
 SLOTS = 2
+MEMORY = Path("/dev/shm")
 _VARIABLES = {"PILOTHOUSE_SLOTS": str(SLOTS), "PILOTHOUSE_STOP_GRACE": "3"}
 _LITTLE_MEMORY = {"PILOTHOUSE_MEMORY_FRACTION": "0.15"}
 
@@ -71,7 +75,31 @@ def isolating(server_with: Callable[..., Any]) -> Callable[[str], Any]:
 @pytest.fixture(scope="session")
 def killable(server_with: Callable[..., Any]) -> Any:
     """A server that tests may kill, and parts of it, if they leave it running again."""
-    return server_with(PILOTHOUSE_SLOTS="2", PILOTHOUSE_STOP_GRACE="4")
+    return server_with(PILOTHOUSE_SLOTS="2", PILOTHOUSE_STOP_GRACE="4", PILOTHOUSE_VOLUMES=str(MEMORY))
+
+
+def volumes_of(server: Any) -> Path:
+    """Where the volumes with a key of the server that may be killed are, in memory."""
+    return Volumes(Settings(home=server.home, volumes=MEMORY)).root
+
+
+def reboot(server: Any) -> None:
+    """What the crash of the machine of such a server comes to: nothing runs on, and what was in memory is gone."""
+    running = psutil.Process(server.process.pid).children(recursive=True)
+    server.kill()
+    give_up = time.monotonic() + 60
+    while not all(map(_has_ended, running)):
+        assert time.monotonic() < give_up, running
+        time.sleep(0.05)
+    shutil.rmtree(volumes_of(server))
+    server.start()
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def children_named(name: str, *parents: psutil.Process) -> list[psutil.Process]:

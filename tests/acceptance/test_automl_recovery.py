@@ -14,6 +14,8 @@ import psutil
 import pytest
 from sklearn.datasets import load_breast_cancer
 
+from tests.acceptance.conftest import volumes_of
+
 pytestmark = pytest.mark.slow
 
 BUCKET = "drill-automl"
@@ -32,7 +34,7 @@ def data() -> bytes:
     return out.getvalue().encode()
 
 
-def create(server: Any, name: str, candidates: int = 3) -> None:
+def create(server: Any, name: str, candidates: int = 3, **config: Any) -> None:
     s3 = server.client("s3")
     if all(bucket["Name"] != BUCKET for bucket in s3.list_buckets()["Buckets"]):
         s3.create_bucket(Bucket=BUCKET)
@@ -42,7 +44,7 @@ def create(server: Any, name: str, candidates: int = 3) -> None:
         AutoMLJobName=name,
         InputDataConfig=[{"DataSource": source, "TargetAttributeName": "diagnosis"}],
         OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out"},
-        AutoMLJobConfig={"CompletionCriteria": {"MaxCandidates": candidates}},
+        AutoMLJobConfig={"CompletionCriteria": {"MaxCandidates": candidates}, **config},
         RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
         ModelDeployConfig={"EndpointName": name},
     )
@@ -119,8 +121,11 @@ def test_a_killed_trial_is_a_failed_candidate_and_the_job_goes_on(server: Any) -
 
 
 def test_a_server_killed_in_training_resumes_and_leaves_no_orphan(server: Any) -> None:
-    create(server, "server")
+    create(server, "server", SecurityConfig={"VolumeKmsKeyId": "alias/ours"})
     in_training(server, "server")
+    volume = volumes_of(server) / "automl-job" / "server"
+    assert {"dataset", "trials"} <= {path.name for path in volume.iterdir()}
+    assert [path.name for path in (server.home / "work" / "automl-job" / "server").iterdir()] == ["job.log"]
     before = descendants(server)
     server.kill()
     give_up = time.monotonic() + 120
@@ -129,6 +134,12 @@ def test_a_server_killed_in_training_resumes_and_leaves_no_orphan(server: Any) -
         time.sleep(0.1)
     server.start()
     must_have_completed(server, "server")
+    config = server.client("sagemaker").describe_endpoint_config(EndpointConfigName="server")
+    assert config["KmsKeyId"] == "alias/ours"
+    give_up = time.monotonic() + 60
+    while left := [volume] * volume.exists() + list(volumes_of(server).glob("keyed-models/*")):
+        assert time.monotonic() < give_up, f"{left} outlived the job and its endpoint"
+        time.sleep(0.1)
 
 
 def test_a_server_told_to_end_in_training_resumes_at_the_next_start(server: Any) -> None:

@@ -112,6 +112,7 @@ def create(server: Any, name: str, rate: int, **changes: Any) -> None:
             "InstanceType": "ml.m5.large",
             "InstanceCount": changes.pop("hosts", 1),
             "VolumeSizeInGB": 1,
+            **changes.pop("Volume", {}),
         },
         StoppingCondition={"MaxRuntimeInSeconds": 600},
         **changes,
@@ -173,6 +174,17 @@ def test_an_entry_point_of_the_job_takes_its_place(server: Any) -> None:
     job = wait(server, "pointed")
     assert job["TrainingJobStatus"] == "Completed", job.get("FailureReason")
     assert content(server, "pointed", "model") == {"x": b"sh\n"}
+
+
+def test_with_a_key_for_its_volume_it_writes_to_memory_and_nowhere_else(server: Any) -> None:
+    script = "echo kept > /tmp/x; echo lost > /x || cat /tmp/x > /opt/ml/model/x; cat /proc/mounts"
+    words = {"ContainerEntrypoint": ["sh", "-c"], "ContainerArguments": [script]}
+    create(server, "keyed", 2, Algorithm=words, Volume={"VolumeKmsKeyId": "alias/ours"})
+    job, said = wait(server, "keyed"), log(server, "keyed")
+    assert job["TrainingJobStatus"] == "Completed", (job.get("FailureReason"), said)
+    assert content(server, "keyed", "model") == {"x": b"kept\n"}
+    kinds = {line.split()[1]: line.split()[2] for line in said.splitlines() if " rw," in line or " ro," in line}
+    assert kinds["/tmp"] == kinds["/opt/ml"] == "tmpfs", said
 
 
 def test_several_instances_are_containers_that_know_each_other_and_read_from_pipes(server: Any) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psutil
 import pytest
 
-from tests.acceptance.conftest import children_named
+from tests.acceptance.conftest import children_named, volumes_of
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ if len(list(folder.iterdir())) == 1:
 )
 
 
-def create(server: Any, name: str, script: str, **changes: Any) -> None:
+def create(server: Any, name: str, script: str, resources: Mapping[str, str] = {}, **changes: Any) -> None:
     s3 = server.client("s3")
     if all(bucket["Name"] != BUCKET for bucket in s3.list_buckets()["Buckets"]):
         s3.create_bucket(Bucket=BUCKET)
@@ -53,7 +53,7 @@ def create(server: Any, name: str, script: str, **changes: Any) -> None:
         },
         HyperParameters={"sagemaker_program": "train.py", "sagemaker_submit_directory": f"s3://{BUCKET}/{name}.tar.gz"},
         OutputDataConfig={"S3OutputPath": f"s3://{BUCKET}/out"},
-        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        ResourceConfig={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1, **resources},
         StoppingCondition={"MaxRuntimeInSeconds": 300},
         RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
         **changes,
@@ -164,3 +164,32 @@ def test_a_program_begins_again_from_its_checkpoints(server: Any, victim: str) -
     logs = server.client("logs")
     streams = logs.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/algo")
     assert len(streams["logStreams"]) == 2
+
+
+def test_a_volume_with_a_key_is_in_memory_survives_its_server_and_is_gone_with_its_job(server: Any) -> None:
+    create(server, "keyed", SLOW, {"VolumeKmsKeyId": "alias/ours"})
+    wait(server, "keyed", lambda job: runs(job) == 1)
+    volume = volumes_of(server) / "training-job" / "keyed"
+    assert (volume / "algo-1" / "ml" / "code" / "train.py").read_text() == SLOW
+    assert volumes_of(server).stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in (server.home / "work" / "training-job" / "keyed").iterdir()] == ["job.log"]
+    server.kill()
+    [checkpoint] = (volume / "algo-1" / "ml" / "checkpoints").iterdir()
+    server.start()
+    job = must_have_completed(server, "keyed")
+    assert runs(job) == 2, f"{checkpoint} was lost"
+    give_up = time.monotonic() + 60
+    while volume.exists():
+        assert time.monotonic() < give_up, list(volume.rglob("*"))
+        time.sleep(0.05)
+    create(server, "next", QUICK, {"VolumeKmsKeyId": "alias/ours"})
+    must_have_completed(server, "next")
+    [said] = said_first(server, "next")
+    assert said.startswith("Keys of volumes, as this job has one, are honoured in memory, in /dev/shm")
+
+
+def said_first(server: Any, name: str) -> list[str]:
+    logs, group = server.client("logs"), "/aws/sagemaker/TrainingJobs"
+    [stream] = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/algo")["logStreams"]
+    found = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"], limit=1, startFromHead=True)
+    return [event["message"] for event in found["events"]]

@@ -49,7 +49,7 @@ def start(user: Any, name: str, prefix: str, *, source: Any = None, target: Any 
         ModelName="classes",
         TransformInput={"DataSource": location, "ContentType": "text/csv", "SplitType": "Line", **(source or {})},
         TransformOutput={"S3OutputPath": f"s3://{BUCKET}/out/{name}", **(target or {})},
-        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeKmsKeyId": "alias/ours"},
         **members,
     )
 

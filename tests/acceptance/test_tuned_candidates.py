@@ -8,7 +8,7 @@ import json
 import re
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from sklearn.datasets import load_breast_cancer, make_regression
 
 from pilothouse.problems.evaluate import labels
 from pilothouse.problems.tabular.stages import AlgorithmStage, FeatureStage, LabelStage
+from tests.acceptance.conftest import reboot
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +62,7 @@ def create(
     candidates: int = 3,
     algorithms: tuple[str, ...] = (),
     mode: str = "HYPERPARAMETER_TUNING",
+    config: Mapping[str, Any] = {},
     **members: Any,
 ) -> None:
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/data/{data}.csv"}}
@@ -72,6 +74,7 @@ def create(
             "Mode": mode,
             "CompletionCriteria": {"MaxCandidates": candidates},
             "CandidateGenerationConfig": {"AlgorithmsConfig": [{"AutoMLAlgorithms": list(algorithms)}]},
+            **config,
         },
         RoleArn="arn:aws:iam::000000000000:role/PilothouseRole",
         **members,
@@ -344,14 +347,14 @@ def test_a_stopped_job_keeps_its_finished_candidates(clients: tuple[Any, Any]) -
         assert own["TrainingJobStatus"] == candidate["CandidateStatus"]
 
 
-def test_a_server_killed_in_mid_job_resumes_with_the_same_candidates(killable: Any) -> None:
+def test_a_machine_that_goes_down_in_mid_job_resumes_with_the_same_candidates(killable: Any) -> None:
     server = killable
     fill(server)
-    create(server.client("sagemaker"), "tuned-kill", "binary", 4, QUICK)
+    in_memory = {"SecurityConfig": {"VolumeKmsKeyId": "alias/ours"}}
+    create(server.client("sagemaker"), "tuned-kill", "binary", 4, QUICK, config=in_memory)
     wait(server.client("sagemaker"), "tuned-kill", lambda job: "BestCandidate" in job)
     before = listed(server.client("sagemaker"), "tuned-kill")
-    server.kill()
-    server.start()
+    reboot(server)
     sagemaker = server.client("sagemaker")
     job = wait(sagemaker, "tuned-kill")
     assert (job["AutoMLJobStatus"], job["AutoMLJobSecondaryStatus"]) == ("Completed", "Completed"), job

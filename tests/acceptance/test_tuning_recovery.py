@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.acceptance.conftest import children_named
+from tests.acceptance.conftest import children_named, reboot
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,9 @@ def named(name: str) -> dict[str, str]:
     return {"HyperParameterTuningJobName": name}
 
 
-def create(server: Any, name: str, jobs: int, parallel: int, script: str = SCRIPT, **config: Any) -> None:
+def create(
+    server: Any, name: str, jobs: int, parallel: int, script: str = SCRIPT, key: str | None = None, **config: Any
+) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         member = tarfile.TarInfo("train.py")
@@ -82,7 +84,12 @@ def create(server: Any, name: str, jobs: int, parallel: int, script: str = SCRIP
             },
             "RoleArn": "arn:aws:iam::000000000000:role/PilothouseRole",
             "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/out"},
-            "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+            "ResourceConfig": {
+                "InstanceType": "ml.m5.large",
+                "InstanceCount": 1,
+                "VolumeSizeInGB": 1,
+                **({"VolumeKmsKeyId": key} if key else {}),
+            },
             "StoppingCondition": {"MaxRuntimeInSeconds": 300},
         },
     )
@@ -139,19 +146,19 @@ def must_have_each_once(server: Any, job: dict[str, Any], jobs: int) -> list[dic
     return found
 
 
-@pytest.mark.parametrize("victim", ["server", "nursery", "job", "told-to-end"])
+@pytest.mark.parametrize("victim", ["machine", "nursery", "job", "told-to-end"])
 def test_every_trial_counts_once_whoever_is_killed_in_mid_tuning(
     server: Any, gate: Callable[..., Any], victim: str
 ) -> None:
     name, held = f"of-{victim}", gate(first=2)
-    create(server, name, 8, 2, held.line + SCRIPT, Strategy="Bayesian", TrainingJobEarlyStoppingType="Auto")
+    key = "alias/ours" if victim == "machine" else None
+    create(server, name, 8, 2, held.line + SCRIPT, key, Strategy="Bayesian", TrainingJobEarlyStoppingType="Auto")
     wait(server, name, lambda job: completed(job) >= 2)
     before = {trial["TrainingJobName"] for trial in trials(server, name) if trial["TrainingJobStatus"] == "Completed"}
     # The server may have adopted processes of a nursery that was killed before: the nursery is the one with the job.
     [job] = children_named(name, *psutil.Process(server.process.pid).children())
-    if victim == "server":
-        server.kill()
-        server.start()
+    if victim == "machine":
+        reboot(server)
     elif victim == "nursery":
         job.parent().kill()
     elif victim == "job":

@@ -116,6 +116,8 @@ class Installation:
             [{"Image": images.TABULAR_INFERENCE, "ModelDataUrl": f"s3://bucket/{key}"} for key in archives],
         )
         config = hosting.endpoint_config_request("c", "m")
+        if "KmsKeyId" in variant:
+            config["KmsKeyId"] = variant.pop("KmsKeyId")
         config["ProductionVariants"][0].update(variant)
         return hosting.endpoint_state(config, {"m": model})
 

@@ -54,3 +54,10 @@ def test_gpus_are_passed_on_as_each_engine_wants_them(tmp_path: Path, engine: st
 def test_without_a_network_it_has_none(tmp_path: Path) -> None:
     words = ENGINE.running(replace(box(tmp_path), network=False), (), ("train",))
     assert words[words.index("--network") + 1] == "none"
+
+
+def test_what_a_sealed_one_writes_outside_of_its_folder_comes_to_no_disk(tmp_path: Path) -> None:
+    words, without = (ENGINE.running(replace(box(tmp_path), sealed=sealed), (), ("train",)) for sealed in (True, False))
+    assert [word for word in words if word not in without] == [
+        *("--read-only", "--tmpfs", "/tmp:exec", "--tmpfs", "/var/tmp:exec", "--tmpfs", "/run:exec")
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pilothouse import clock
+from pilothouse import clock, volumes
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed, StoreAway
 from pilothouse.launch.base import NURSERY_ENDED, Exit, Program
@@ -373,6 +373,27 @@ def test_what_ended_jobs_have_left_is_cleared_whoever_was_killed_before(
     store.update(KIND, "alive", status="Completed", lease=process.lease)
     process.end(Exit(signal=9))
     eventually(lambda: not left["alive"].exists())
+
+
+def test_volumes_in_memory_of_jobs_that_ended_are_cleared_too(
+    store: Store,
+    settings: Settings,
+    supervise: Callable[..., Supervisor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = tmp_path / "shm"
+    monkeypatch.setattr(volumes, "_DEFAULT", memory)
+    monkeypatch.setattr(volumes, "kept_by", lambda folder: volumes.MEMORY if folder == memory else None)
+    add(store, "ended", "unended")
+    store.update(KIND, "ended", status="Completed")
+    ended, unended = (volumes.Volumes(settings).root / KIND / name for name in ("ended", "unended"))
+    for folder in (ended, unended):
+        folder.mkdir(parents=True)
+        (folder / "log.txt").touch()
+    supervise()
+    eventually(lambda: not ended.exists())
+    assert unended.exists()
 
 
 def test_a_job_that_keeps_dying_at_the_same_point_fails_with_a_reason(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -164,3 +165,23 @@ def test_what_an_earlier_release_left_of_a_run_is_uploaded_though_not_every_prog
     assert (row.status, row.state["FailureReason"]) == ("Failed", recorded["reason"])
     assert [info.key for info in job.objects.walk("gone")] == ["out/one/output/output.tar.gz"]
     assert "Interrupted" not in json.dumps(row.state)
+
+
+def test_a_job_whose_program_has_run_fails_in_words_if_all_that_it_left_was_in_memory_and_is_gone(
+    job: Any, tmp_path: Path
+) -> None:
+    job.objects.create_bucket("gone")
+    (tmp_path / "t.py").touch()
+    with tarfile.open(tmp_path / "source.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "t.py", "t.py")
+    job.objects.create_bucket("data")
+    job.objects.upload(tmp_path / "source.tar.gz", "s3://data/s.tar.gz")
+    recorded = {"train": asdict(Outcome("Completed", "Completed"))}
+    training = Training(
+        job, "one", tmp_path / "job", once=lambda step, do: recorded.get(step) or do(), stopped=lambda: False
+    )
+    assert training.run() is None
+    row = job.store.get("training-job", "one")
+    assert row.status == "Failed"
+    assert "is gone before it could be uploaded" in row.state["FailureReason"]
+    assert list(job.objects.walk("gone")) == []

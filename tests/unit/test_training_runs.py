@@ -7,12 +7,14 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from pilothouse import volumes
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed
@@ -297,3 +299,22 @@ def test_a_program_is_told_of_the_gpus_that_it_can_use(
     else:
         assert program.environment["SM_NUM_GPUS"] == str(passed_on)
     assert any("has GPUs" in line for line in made.opening()) == (type == "ml.p4d.24xlarge")
+
+
+def test_a_program_sees_no_volumes_of_other_jobs_and_its_log_says_what_its_own_key_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path / "shm"
+    memory.mkdir()
+    monkeypatch.setattr(volumes, "kept_by", lambda folder: volumes.ENCRYPTED)
+    settings = Settings(home=tmp_path / "home", volumes=memory)
+    job = replace(spec(1), volume_key="alias/ours")
+    row, [instance] = SimpleNamespace(arn="arn:one", created_at=0.0), instances(job, "arn:one", tmp_path)
+    made = commands.Commands(settings, job, row, instance, 1)  # type: ignore[arg-type]
+    root = volumes.Volumes(settings).root
+    assert root not in made._hidden()
+    volumes.Volumes(settings).opened()
+    assert root in made._hidden()
+    assert (
+        next(made.opening()) == f"Keys of volumes, as this job has one, are honoured by the encrypted disk of {memory}."
+    )

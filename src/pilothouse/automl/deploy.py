@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pilothouse import names
-from pilothouse.catalog import hosting
+from pilothouse.catalog import hosting, kms
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.errors import JobFailed, ResourceInUse
 from pilothouse.store.store import Resource
@@ -26,6 +26,8 @@ def run(job: Job, spec: TabularJob, best: Resource) -> dict[str, Any]:
     endpoint = endpoint_name(job, spec)
     model_request = hosting.model_request(model, best.state["InferenceContainers"], spec.role_arn)
     config_request = hosting.endpoint_config_request(endpoint, model)
+    if key := kms.of_volume(job.request):
+        config_request["KmsKeyId"] = key
     _insert(job, hosting.MODEL, model, model_request)
     _insert(job, hosting.ENDPOINT_CONFIG, endpoint, config_request)
     _insert(

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pilothouse.catalog import pipelines
+from pilothouse.catalog import kms, pipelines
 
 Document = dict[str, Any]
 
@@ -74,7 +74,9 @@ def endpoint_state(config: Document, models: Mapping[str, Document]) -> Document
 
     `config` is a CreateEndpointConfig request, `models` the CreateModel requests by the model names it uses.
     """
-    state: Document = {"_variants": [_pinned(v, models[v["ModelName"]]) for v in config["ProductionVariants"]]}
+    state: Document = {
+        "_variants": [_pinned(v, models[v["ModelName"]], kms.of_volume(config)) for v in config["ProductionVariants"]]
+    }
     return state | ({"_capture": config["DataCaptureConfig"]} if "DataCaptureConfig" in config else {})
 
 
@@ -124,8 +126,10 @@ def log_group_arn(region: str, account: str, endpoint: str) -> str:
     return f"arn:aws:logs:{region}:{account}:log-group:{log_group(endpoint)}"
 
 
-def _pinned(variant: Document, model: Document) -> Document:
+def _pinned(variant: Document, model: Document, volume_key: str | None) -> Document:
     pinned = {"InitialVariantWeight": 1.0, **variant, "Containers": containers(model)}
+    if volume_key is not None:
+        pinned["VolumeKmsKeyId"] = volume_key
     if "InferenceExecutionConfig" in model:
         pinned["InferenceExecutionConfig"] = model["InferenceExecutionConfig"]
     return pinned

@@ -1,4 +1,4 @@
-"""KMS keys: what names one, and which of them a job's request names for what it leaves in S3."""
+"""KMS keys: what names one, and which of them a request names for what it leaves in S3, and for its volumes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ OF_S3 = "alias/aws/s3"
 """The key that S3 takes when it is told to use one and not which."""
 
 _OUTPUTS = ("OutputDataConfig", "TransformOutput")
+_VOLUMES = ("ResourceConfig", "HyperParameterTuningResourceConfig", "TransformResources", "SecurityConfig")
 _KEY = re.compile(r"(arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key/[\w-]+|alias/[\w/-]+)|alias/[\w/-]+|[\w-]+)", re.ASCII)
 _LONGEST = 2048
 
@@ -18,6 +19,17 @@ def of_output(request: Mapping[str, Any]) -> str | None:
     """The key for the output of a job with this create request; None if it names none, or "" as Describe gives it."""
     keys = (request.get(member, {}).get("KmsKeyId") for member in _OUTPUTS)
     return next((key for key in keys if key), None)
+
+
+def of_volume(request: Mapping[str, Any]) -> str | None:
+    """The key for the volumes of a job or an endpoint configuration with this create request, or the first of several.
+
+    None if it names none, or "".
+    """
+    inner = ("AutoMLJobConfig", "TrainingJobDefinition")
+    parts = [request, *(request.get(member, {}) for member in inner), *request.get("TrainingJobDefinitions", ())]
+    keys = [part.get(member, {}).get("VolumeKmsKeyId") for part in parts for member in _VOLUMES]
+    return next((key for key in (request.get("KmsKeyId"), *keys) if key), None)
 
 
 def names_key(text: str) -> bool:

@@ -81,6 +81,7 @@ class TrainingJob:
     max_runtime: int
     groups: tuple[InstanceGroup, ...]
     volume_gib: int
+    volume_key: str | None
     isolated: bool
 
     @classmethod
@@ -105,6 +106,7 @@ class TrainingJob:
             max_runtime=request.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", DEFAULT_MAX_RUNTIME),
             groups=groups,
             volume_gib=resources.get("VolumeSizeInGB") or DEFAULT_VOLUME_GIB,
+            volume_key=kms.of_volume(request),
             isolated=request.get("EnableNetworkIsolation", False),
         )
 

@@ -19,9 +19,10 @@ from pilothouse import composition
 from pilothouse.cli.settings import home_option, load
 from pilothouse.config import Settings
 from pilothouse.credentials import Credentials
-from pilothouse.errors import PilothouseError
+from pilothouse.errors import ConfigurationError, PilothouseError
 from pilothouse.home import Home
 from pilothouse.objects.master_keys import MasterKeys
+from pilothouse.volumes import Volumes
 
 _LIBRARIES = ("boto3", "lightgbm", "xgboost-cpu", "catboost", "scikit-learn", "numpy", "pyarrow", "sqlalchemy")
 _LOW_DISK = 2 << 30
@@ -60,6 +61,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _home(settings)
     yield _keys(settings)
     yield _master_keys(settings)
+    yield _volume_keys(settings)
     yield _database(settings)
     yield _disk(settings)
     yield _memory()
@@ -111,6 +113,15 @@ def _master_keys(settings: Settings) -> Finding:
     if not file.exists():
         return Finding("master keys", "none yet; the first encrypted object makes one")
     return _trial("master keys", lambda: _key_facts("master keys", file, MasterKeys(file).all()))
+
+
+def _volume_keys(settings: Settings) -> Finding:
+    """That no key of a volume can be honoured is a fault where somebody has said how it is to be."""
+    try:
+        return Finding("volume keys", Volumes(settings).meaning())
+    except ConfigurationError as error:
+        is_usual = settings.volumes is None and settings.volume_keys == "honour"
+        return Finding("volume keys", f"requests with one are refused: {error.message}", is_usual)
 
 
 def _key_facts(subject: str, file: Path, keys: Sequence[object]) -> Finding:

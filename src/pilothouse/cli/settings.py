@@ -19,7 +19,7 @@ def load(**options: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError(_sentences(error)) from error
-    given = {"home": settings.home, "master_keys": settings.master_keys}
+    given = {"home": settings.home, "master_keys": settings.master_keys, "volumes": settings.volumes}
     return settings.model_copy(update={name: path and path.expanduser().resolve() for name, path in given.items()})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,14 @@ journal = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Shop:
-    """What keepers share: where models, sockets and logs are, and who starts processes and fetches models."""
+    """What keepers share: where models, sockets and logs are, and who starts processes and fetches models.
+
+    `keyed` gives the archives of endpoints with a key for their volumes; `ConfigurationError` if none can be kept.
+    """
 
     store: Store
     archives: Archives
+    keyed: Callable[[], Archives]
     launcher: Launcher
     starter: Executor
     sockets: Path
@@ -48,7 +52,7 @@ class Shop:
 class Place:
     """Which replica: the `index`-th of a variant of an endpoint, and the containers that it runs, in series or not.
 
-    `patience`: how long it may take until it answers, in seconds.
+    `patience`: how long it may take until it answers, in seconds. `keyed`: whether its volume has a key.
     """
 
     endpoint: str
@@ -57,6 +61,7 @@ class Place:
     containers: Sequence[Document]
     direct: bool = False
     patience: float = START_SECONDS
+    keyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,8 @@ class Keeper:
     def _start(self) -> _Run:
         """Runs in the starter's thread: a large model may take a while to come."""
         place, token = self.place, names.token()
-        definitions = self._shop.archives.fetched(place.containers)
+        archives = self._shop.keyed() if place.keyed else self._shop.archives
+        definitions = archives.fetched(place.containers)
         log = self._shop.logs / f"{token}.log"
         path = self._shop.sockets / f"{token}.sock"
         program = Program(

@@ -18,6 +18,7 @@ _PROBE_SECONDS = 20
 _OWN = ("PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "SSL_CERT_FILE")
 _OWN_PREFIXES = ("DOCKER_", "CONTAINER_", "CONTAINERS_", "REGISTRY_")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+_SEALED = ("--read-only", *(word for path in ("/tmp", "/var/tmp", "/run") for word in ("--tmpfs", f"{path}:exec")))  # noqa: S108
 _UNLIKE_EVERYWHERE = ('"', "'", "`", " ", "\t")
 """What a value in a file of variables may begin or end with that engines do not read alike."""
 
@@ -56,6 +57,7 @@ class Engine:
             *("--pids-limit", str(box.processes), "--memory", str(box.memory)),
             *user,
             *(self._gpus if box.gpus else ()),
+            *(_SEALED if box.sealed else ()),
             *box.named(),
             *box.given(),
             *(["--entrypoint", entry[0]] if entry else []),
@@ -82,8 +84,9 @@ class Engine:
 class Box:
     """A container to be: `base` is the host's folder at /opt/ml, `memory` in bytes, `file` where its variables go.
 
-    With `gpus` it gets all of this machine's. `hostname` is what it is called among `addresses`, those of the
-    containers that it can talk to by name.
+    With `gpus` it gets all of this machine's. What a `sealed` one writes outside of `base` is in memory, or refused: an
+    engine would keep it on a disk. `hostname` is what it is called among `addresses`, those of the containers that it
+    can talk to by name.
     """
 
     container: str
@@ -95,6 +98,7 @@ class Box:
     processes: int
     network: bool
     gpus: bool = False
+    sealed: bool = False
     hostname: str = ""
     addresses: Mapping[str, str] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from pilothouse.config import Settings
+from pilothouse.volumes import Volumes
 
 _POLL = 0.05
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -78,8 +79,10 @@ def _lock(path: Path, index: int) -> Slot | None:
 
 
 def memory_share(settings: Settings) -> int:
-    """The bytes of memory that one trial, or replica, may use: an equal share of what this host lets trials have."""
-    return int(_host_memory() * settings.memory_fraction / settings.slots)
+    """The bytes of memory that one trial, or replica, may use: an equal share of what this host lets trials have, and
+    volumes in memory have left.
+    """
+    return int((_host_memory() - Volumes(settings).held) * settings.memory_fraction / settings.slots)
 
 
 def memory_room(settings: Settings) -> int:

@@ -27,6 +27,7 @@ from pilothouse.training import containers, source
 from pilothouse.training.documents import Command
 from pilothouse.training.environments import Environment
 from pilothouse.training.instances import Instance
+from pilothouse.volumes import Volumes
 
 ENVIRONMENTS = "environments"
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "OMP_NUM_THREADS")
@@ -49,6 +50,8 @@ class Commands:
 
     def opening(self) -> Iterator[str]:
         """What the log begins with: how the program is kept apart, and what its other hosts are."""
+        if self._spec.volume_key is not None:
+            yield f"Keys of volumes, as this job has one, {Volumes(self._settings).meaning()}."
         if self._mode in training_images.BUILT_IN:
             if self._spec.instances > 1:
                 yield f"The built-in {self._mode} does on one host what {self._spec.instances} were asked for."
@@ -97,6 +100,7 @@ class Commands:
             variables=self._variables(),
             memory=memory_share(self._settings) // self._host.of,
             gpus=self._gpus > 0,
+            sealed=self._spec.volume_key is not None and self._settings.volume_keys != "record",
             host=self._host,
         )
 
@@ -133,10 +137,11 @@ class Commands:
         return Command(tuple(argv), shown, folder, variables, purpose=purpose)
 
     def _hidden(self) -> tuple[Path, ...]:
-        """The home, the master keys, and where the nursery listens: who talks to it can run anything outside."""
+        """What is the server's alone, with where the nursery listens: who talks to it can run anything outside."""
         nursery = os.environ.get(ADDRESS)
         home = self._settings.home.resolve()
-        others = [self._settings.master_keys, Path(nursery).parent if nursery else None]
+        volumes = Volumes(self._settings).root
+        others = [self._settings.master_keys, volumes, Path(nursery).parent if nursery else None]
         outside = [folder for folder in others if folder and not folder.resolve().is_relative_to(home)]
         return (home, *(folder for folder in outside if folder.is_dir()))
 

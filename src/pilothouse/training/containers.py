@@ -59,14 +59,16 @@ def commands(
     variables: Mapping[str, str],
     memory: int,
     gpus: bool,
+    sealed: bool,
     host: Host,
 ) -> tuple[Command, ...]:
     """Fetches the job's image, then runs it with `base` at /opt/ml: its entry point with the word `train`, or what
     ContainerEntrypoint and ContainerArguments say. Its variables are written to `file`. One of several hosts is called
     by its name, and knows those of the others. With `gpus` the container gets this machine's.
+    A `sealed` one writes to `base` and to memory only.
     """
     image = job.image or ""
-    box = Box(container, image, base, variables, file, memory, MOST_PROCESSES, not job.isolated, gpus)
+    box = Box(container, image, base, variables, file, memory, MOST_PROCESSES, not job.isolated, gpus, sealed)
     if not host.is_alone:
         box = replace(box, hostname=host.name, addresses=host.addresses)
     box.write()

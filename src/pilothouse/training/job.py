@@ -136,11 +136,14 @@ class Training:
         self._go_on()
         self._take_possession()
         runs = Runs(self._job, self.spec, self.record, self._instances, self._directory, self._threads)
-        if not (runs.ended() or (self._directory / _TRAINED).exists()):
+        ended = runs.ended() or (self._directory / _TRAINED).exists()
+        if not ended:
             if runs.begun():
                 self.record.enter("Interrupted")
             self._download()
         outcome = Outcome(**self._once("train", lambda: self._train(runs)))
+        if not (ended or runs.is_judged):
+            raise JobFailed(_LOST)  # it was recorded before the machine went down, which empties a volume in memory
         runs.repeat_metrics(outcome)
         self._once("upload", lambda: self._upload(outcome))
         return outcome

@@ -109,6 +109,11 @@ class Runs:
                 self._remove_containers()
         return self._judged.exists() or (bool(earlier) and earlier[-1].is_whole)
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether it is here what became of the job."""
+        return self._judged.exists()
+
     def repeat_metrics(self, outcome: Outcome) -> None:
         """Lets the row's record know the metrics of a run that an earlier process saw end."""
         for name, (value, at) in outcome.metrics.items():

@@ -6,8 +6,10 @@ One server of an installation hosts its endpoints, because requests reach replic
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import structlog
 
@@ -15,6 +17,7 @@ from pilothouse import names
 from pilothouse.catalog import endpoint_updates, hosting
 from pilothouse.clock import now
 from pilothouse.config import Settings
+from pilothouse.errors import ConfigurationError
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.fleet import Fleet
 from pilothouse.hosting.keeper import Keeper, Shop
@@ -23,6 +26,7 @@ from pilothouse.launch.base import Launcher
 from pilothouse.launch.slots import memory_share
 from pilothouse.objects.base import Objects
 from pilothouse.store.store import Resource, Store
+from pilothouse.volumes import Volumes
 from pilothouse.work.endpoint_rows import WANTED, EndpointRows
 from pilothouse.work.rollout import Rollout, failure_reason
 
@@ -39,12 +43,15 @@ class HostingReconciler:
     def __init__(self, store: Store, objects: Objects, launcher: Launcher, settings: Settings) -> None:
         self._rows = EndpointRows(store)
         self._rollout = Rollout(self._rows)
+        self._objects, self._volumes = objects, Volumes(settings)
         self._archives = Archives(objects, settings.work_root / "models")
+        self._keyed: Archives | None = None
+        self._keyed_lock = threading.Lock()
         self._starter = ThreadPoolExecutor(max_workers=2, thread_name_prefix="replica-start")
         logs = emptied(settings.work_root / "endpoints")
         sockets = runtime_folder(settings.home)
         limit = memory_share(settings)
-        self._shop = Shop(store, self._archives, launcher, self._starter, sockets, logs, limit)
+        self._shop = Shop(store, self._archives, self._with_key, launcher, self._starter, sockets, logs, limit)
         self._host = names.token()
         self._fleets: dict[int, Fleet] = {}
         self._log = structlog.get_logger()
@@ -137,11 +144,18 @@ class HostingReconciler:
 
     def _tidy(self) -> None:
         """Removes the unpacked archives that no replica needs."""
-        fleets = self._fleets.values()
-        self._archives.keep_only(
-            address
-            for fleet in fleets
-            for keeper in fleet
-            for container in keeper.place.containers
-            if (address := hosting.archive_uri(container))
-        )
+        places = [keeper.place for fleet in self._fleets.values() for keeper in fleet]
+        if self._volumes.root.exists():
+            with suppress(ConfigurationError):
+                self._with_key()
+        for archives, keyed in ((self._archives, False), (self._keyed, True)):
+            containers = [one for place in places if place.keyed == keyed for one in place.containers]
+            if archives is not None:
+                archives.keep_only(address for one in containers if (address := hosting.archive_uri(one)))
+
+    def _with_key(self) -> Archives:
+        """The archives of endpoints with a key; in any thread. `ConfigurationError` if it can't be honoured here."""
+        root = self._volumes.opened()
+        with self._keyed_lock:
+            self._keyed = self._keyed or Archives(self._objects, root / "keyed-models")
+            return self._keyed

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -24,8 +26,8 @@ from pilothouse.objects.base import Objects
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.steps import Steps
 from pilothouse.store.store import Resource, Store
+from pilothouse.work import scratch
 from pilothouse.work.kinds import JobKind
-from pilothouse.work.scratch import job_directory
 
 FAILPOINT = "PILOTHOUSE_FAILPOINT"
 STOPPED = "was stopped because the job was stopped"
@@ -40,9 +42,7 @@ Cut = Callable[[], str | None]
 class Job:
     """One claimed job. Everything that it writes to the store is refused once the lease is lost (`LeaseLost`).
 
-    The methods may be called from several threads. `directory` is scratch space that survives the process, so that a
-    step can find there what an earlier one left; it is cleared, but for
-    logs, when the job has ended.
+    The methods may be called from several threads.
     """
 
     def __init__(
@@ -60,8 +60,6 @@ class Job:
         self.store = store
         self.launcher = launcher
         self.settings = settings
-        self.directory = job_directory(settings, kind.kind, lease.name)
-        self.directory.mkdir(parents=True, exist_ok=True)
         self.resource = self.refresh()
         self.objects = objects.keyed(kms.of_output(self.request))
         self._leases = Leases(store)
@@ -76,6 +74,15 @@ class Job:
     def name(self) -> str:
         """The job's name as its creator spelled it."""
         return self.resource.name
+
+    @cached_property
+    def directory(self) -> Path:
+        """Scratch space that survives the process, so that a step can find there what an earlier one left.
+
+        It is cleared when the job has ended, and gone before that if it is in memory and the machine goes down.
+        `ConfigurationError` if the request names a key for its volumes that can't be honoured here.
+        """
+        return scratch.opened(self.settings, self.resource)
 
     @property
     def request(self) -> dict[str, Any]:

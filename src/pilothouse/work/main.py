@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import tempfile
 import traceback
 from typing import Any
 
 import structlog
 
 from pilothouse import clock, composition, logs
+from pilothouse.catalog import kms
 from pilothouse.composition import Back
 from pilothouse.config import Settings
-from pilothouse.errors import JobFailed, LeaseLost, StoreAway, reason_of
+from pilothouse.errors import ConfigurationError, JobFailed, LeaseLost, StoreAway, reason_of
 from pilothouse.launch.local import NurseryLauncher
 from pilothouse.store.leases import Lease
+from pilothouse.volumes import Volumes
 from pilothouse.work.failure import fail
 from pilothouse.work.job import Job
 from pilothouse.work.kinds import ACTIVE, JobKind, ending
@@ -54,16 +57,17 @@ def _do(kind: JobKind, lease: Lease, back: Back) -> None:
     conclude(job)
     journal.info("job ended", kind=kind.kind, name=job.name, status=job.refresh().status)
     launcher.close()
-    clear(job.directory)
+    clear(back.settings, kind.kind, job.name)
 
 
 def conclude(job: Job) -> None:
     """Runs the job's own code and gives the row a terminal status where that code has not."""
     try:
+        _settle_in(job)
         _target(job.kind.target)(job)
     except (LeaseLost, StoreAway):  # the next attempt goes on
         raise
-    except JobFailed as failure:
+    except (JobFailed, ConfigurationError) as failure:
         job.log(f"Failed: {failure.message}")
         fail(job.store, job.kind, job.lease, failure.message)
     except Exception as error:
@@ -71,6 +75,14 @@ def conclude(job: Job) -> None:
         fail(job.store, job.kind, job.lease, reason_of(error))
     else:
         _end(job, "Stopped" if job.refresh().stop_requested else "Completed")
+
+
+def _settle_in(job: Job) -> None:
+    """Makes the scratch folder. If that is a volume with a key, temporary files of this process are there too."""
+    folder = str(job.directory)
+    if kms.of_volume(job.request):
+        journal.info(f"keys of volumes {Volumes(job.settings).meaning()}", name=job.name, folder=folder)
+        tempfile.tempdir = folder
 
 
 def _target(target: str) -> Any:

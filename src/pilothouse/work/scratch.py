@@ -1,35 +1,76 @@
-"""The scratch folders of jobs."""
+"""The scratch folders of jobs: below the home, or where keys of volumes are honoured."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from pilothouse.catalog import kms
 from pilothouse.config import Settings
 from pilothouse.names import name_key
+from pilothouse.store.resource import Resource
+from pilothouse.volumes import Volumes
 
 _LOGS = (".log", "log.txt")
 
 
 def job_directory(settings: Settings, kind: str, name: str) -> Path:
-    """The scratch folder of a job; names are unique without regard to case, so the folder's name is lower-case."""
+    """A job's folder below the home; names are unique without regard to case, so the folder's name is lower-case.
+
+    The log of its process is there, and its scratch space, unless its request names a key for its volumes.
+    """
     return settings.work_root / kind / name_key(name)
 
 
-def is_clear(directory: Path) -> bool:
-    """Whether there are only logs in `directory`."""
+def opened(settings: Settings, job: Resource) -> Path:
+    """The job's scratch folder, which is there now.
+
+    `ConfigurationError` if its request names a key for its volumes and that can't be honoured here, or is to begin with
+    too little room.
+    """
+    folder = job_directory(settings, job.kind, job.name)
+    if kms.of_volume(job.request):
+        volumes = Volumes(settings)
+        folder = volumes.opened() / folder.relative_to(settings.work_root)
+        if not folder.exists():
+            volumes.check_room()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def left(settings: Settings, kind: str) -> Iterator[str]:
+    """The names, in lower case, of the jobs that have more than logs here."""
+    yield from (folder.name for folder in (settings.work_root / kind).glob("*") if not _is_clear(folder))
+    if (volumes := Volumes(settings).outside) is not None:
+        yield from (folder.name for folder in (volumes / kind).glob("*"))
+
+
+def clear(settings: Settings, kind: str, name: str) -> None:
+    """Removes what an ended job has left, but for its logs (`*.log`, `log.txt`) below the home."""
+    below_home = job_directory(settings, kind, name)
+    if (volumes := Volumes(settings).outside) is not None:
+        shutil.rmtree(volumes / below_home.relative_to(settings.work_root), ignore_errors=True)
+    for folder, folders, files in os.walk(below_home, topdown=False):
+        for file in files:
+            if not file.endswith(_LOGS):
+                Path(folder, file).unlink(missing_ok=True)
+        for inner in folders:
+            _remove(Path(folder, inner))
+
+
+def tidy(settings: Settings) -> None:
+    """Removes the folder for volumes outside of the home if nothing is in it. No job may run meanwhile."""
+    if (volumes := Volumes(settings).outside) is not None:
+        for folder in (*volumes.iterdir(), volumes):
+            with suppress(OSError):  # something is in it
+                folder.rmdir()
+
+
+def _is_clear(directory: Path) -> bool:
     return all(name.endswith(_LOGS) for _, _, files in os.walk(directory) for name in files)
-
-
-def clear(directory: Path) -> None:
-    """Removes what an ended job has left in `directory`, but for its logs (`*.log`, `log.txt`)."""
-    for folder, folders, files in os.walk(directory, topdown=False):
-        for name in files:
-            if not name.endswith(_LOGS):
-                Path(folder, name).unlink(missing_ok=True)
-        for name in folders:
-            _remove(Path(folder, name))
 
 
 def _remove(path: Path) -> None:

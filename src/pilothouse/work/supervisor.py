@@ -21,7 +21,7 @@ from pilothouse.store.store import Store
 from pilothouse.work.failure import fail
 from pilothouse.work.kinds import KINDS, TERMINAL, JobKind
 from pilothouse.work.reconcilers import Reconciler, ReconcilerThread
-from pilothouse.work.scratch import clear, is_clear, job_directory
+from pilothouse.work.scratch import clear, job_directory, left, tidy
 from pilothouse.work.watchdog import LEASE_TTL
 
 ENTRY = "pilothouse.work.main:main"
@@ -114,6 +114,7 @@ class Supervisor:
         for reconciler in self._reconcilers:
             reconciler.join(max(0.0, deadline - time.monotonic()))
         self._changes.close()
+        tidy(self._settings)
 
     def _loop(self) -> None:
         cleared = False
@@ -135,15 +136,15 @@ class Supervisor:
         Those of jobs that the store does not know stay: another store may.
         """
         for kind in self._kinds:
-            for folder in (self._settings.work_root / kind).glob("*"):
-                resource = None if is_clear(folder) else self._store.get(kind, folder.name)
+            for name in left(self._settings, kind):
+                resource = self._store.get(kind, name)
                 if resource is not None and resource.status in TERMINAL:
-                    self._clear(kind, folder.name)
+                    self._clear(kind, name)
         return True
 
     def _clear(self, kind: str, name: str) -> None:
         try:
-            clear(job_directory(self._settings, kind, name))
+            clear(self._settings, kind, name)
         except OSError as error:  # space that is lost keeps no job from running
             journal.warning("the folder of an ended job could not be cleared", kind=kind, name=name, error=str(error))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def main(target: str, directory: str, settings: str, arguments: dict[str, Any], 
     """
     module, _, name = target.partition(":")
     folder = Path(directory)
+    tempfile.tempdir = directory  # so that what a library writes is where the job's volume is, and is cleared with it
     try:
         result = getattr(importlib.import_module(module), name)(_objects(settings, kms_key), folder, **arguments)
     except (JobFailed, TrialTimeout) as error:
