@@ -132,16 +132,18 @@ class HostingReconciler:
         return fleet.down
 
     def _delete(self, row: Resource) -> None:
-        self._rows.delete(row.name)
         self._tidy()
+        self._rows.delete(row.name)
 
     def _tidy(self) -> None:
-        """Removes the unpacked archives that no replica needs."""
-        fleets = self._fleets.values()
+        """Removes the unpacked archives that no endpoint needs: the rows say which, since at a start not all of them
+        have been taken up yet.
+        """
         self._archives.keep_only(
             address
-            for fleet in fleets
-            for keeper in fleet
-            for container in keeper.place.containers
+            for row in self._rows.all().values()
+            if row.status in WANTED
+            for variant in endpoint_updates.variants(row.state)
+            for container in variant["Containers"]
             if (address := hosting.archive_uri(container))
         )
