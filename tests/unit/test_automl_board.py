@@ -180,6 +180,21 @@ def test_a_candidate_that_has_ended_is_not_ended_again(job: Any) -> None:
     assert job.store.get("candidate", "a").status == "Completed"
 
 
+def test_a_candidate_and_its_step_end_in_one_write(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(board(job), "a")
+    update = job.store.update
+
+    def killed(kind: str, name: str, **changes: Any) -> Any:
+        if kind == "candidate":
+            raise KeyboardInterrupt
+        return update(kind, name, **changes)
+
+    monkeypatch.setattr(job.store, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        board(job).fail("a", "too late", status="Stopped")
+    assert job.store.get("processing-job", "a").status == "InProgress"  # else the candidate, trained again, differed
+
+
 def test_candidates_in_progress_end_with_the_job(job: Any) -> None:
     begin(board(job), "a")
     candidates.end_open(job, "The AutoML job was stopped.")
@@ -205,6 +220,18 @@ def test_who_lost_the_lease_deploys_nothing(job: Any) -> None:
     with pytest.raises(LeaseLost):
         deploy.run(job, TabularJob.of(REQUEST), best)  # type: ignore[arg-type]
     assert job.store.count("model") == 0
+
+
+def test_an_endpoint_that_a_killed_run_had_created_is_told_though_the_time_is_over(job: Any) -> None:
+    late, spec = Budget(now() - 101, 100, None), TabularJob.of({**REQUEST, "ModelDeployConfig": {"EndpointName": "e"}})
+    job.name, job.stop_requested, job.once = "Churn", False, lambda _, do: do()
+    begin(board(job), "a")
+    board(job).complete("a", result(0.8))
+    assert story._deploy(job, spec, board(job), late) is None
+    assert job.store.count("endpoint") == 0
+    job.store.insert("endpoint", "e", {}, status="InService", parent=("automl-job", "Churn"))
+    assert story._deploy(job, spec, board(job), late) is None
+    assert job.store.get("automl-job", "Churn").state["ModelDeployResult"] == {"EndpointName": "e"}
 
 
 class TestBudget:

@@ -152,7 +152,7 @@ def _resolve(job: Job, spec: TabularJob, mode: str, facts: dict[str, Any]) -> di
 def _deploy(job: Job, spec: TabularJob, board: Board, budget: Budget) -> str | None:
     """One-click deployment. A failure is not the job's: the reason comes back, the job still completes."""
     best = board.best()
-    if spec.deploy is None or best is None or budget.is_over():
+    if spec.deploy is None or best is None or (budget.is_over() and not deploy.has_begun(job, spec)):
         return None
     _enter(job, "DeployingModel")
     try:
