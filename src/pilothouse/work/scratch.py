@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pilothouse.config import Settings
+from pilothouse.hosting.sockets import remove_runtime_folder
 from pilothouse.names import name_key
 
 _LOGS = (".log", "log.txt")
@@ -23,7 +24,8 @@ def is_clear(directory: Path) -> bool:
 
 
 def clear(directory: Path) -> None:
-    """Removes what an ended job has left in `directory`, but for its logs (`*.log`, `log.txt`)."""
+    """Removes what an ended job has left in `directory`, but for its logs (`*.log`, `log.txt`), and its sockets."""
+    remove_runtime_folder(directory)  # first: what lies in `directory` still tells the next to clear
     for folder, folders, files in os.walk(directory, topdown=False):
         for name in files:
             if not name.endswith(_LOGS):
