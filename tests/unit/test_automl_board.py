@@ -13,11 +13,12 @@ from pilothouse.automl import job as story
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.opening import of_ensembling
+from pilothouse.automl.trials import OUT_OF_TIME
 from pilothouse.catalog.metrics import METRICS
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.clock import now
 from pilothouse.config import Settings
-from pilothouse.errors import LeaseLost, ServiceUnavailable, StoreAway
+from pilothouse.errors import JobFailed, LeaseLost, ServiceUnavailable, StoreAway
 from pilothouse.store.store import Store
 
 REQUEST = {
@@ -232,6 +233,13 @@ def test_an_endpoint_that_a_killed_run_had_created_is_told_though_the_time_is_ov
     job.store.insert("endpoint", "e", {}, status="InService", parent=("automl-job", "Churn"))
     assert story._deploy(job, spec, board(job), late) is None
     assert job.store.get("automl-job", "Churn").state["ModelDeployResult"] == {"EndpointName": "e"}
+
+
+def test_candidates_that_a_killed_run_had_begun_end_for_want_of_time_though_the_job_fails(job: Any) -> None:
+    begin(board(job), "a")
+    with pytest.raises(JobFailed, match="No candidate was finished within MaxAutoMLJobRuntimeInSeconds"):
+        story._close(job, board(job), Budget(now() - 101, 100, None))
+    assert job.store.get("candidate", "a").state["FailureReason"] == OUT_OF_TIME
 
 
 class TestBudget:
