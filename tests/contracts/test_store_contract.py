@@ -14,7 +14,7 @@ from pilothouse.errors import LeaseLost, ResourceInUse, ResourceNotFound
 from pilothouse.store.logs import Streams
 from pilothouse.store.resource import Cursor
 from pilothouse.store.steps import StepRecorded
-from pilothouse.store.store import NewResource, Store
+from pilothouse.store.store import Change, NewResource, Store
 
 KIND = "automl-job"
 
@@ -93,6 +93,16 @@ class TestResources:
         assert store.get(KIND, "job").status == "Completed"
         with pytest.raises(ResourceNotFound):
             store.update(KIND, "ghost", status="Failed")
+
+    def test_an_update_may_change_others_too_or_nothing(self, store: Store) -> None:
+        for name in ("a", "b"):
+            store.insert(KIND, name, {}, status="InProgress", state={"kept": 1})
+        other = Change(KIND, "B", "Failed", {"why": "x"})
+        store.update(KIND, "a", status="Completed", also=[other])
+        assert (store.get(KIND, "b").status, store.get(KIND, "b").state) == ("Failed", {"kept": 1, "why": "x"})
+        with pytest.raises(ResourceNotFound):
+            store.update(KIND, "a", status="Stopped", also=[Change(KIND, "ghost", "Failed", {})])
+        assert store.get(KIND, "a").status == "Completed"
 
     def test_a_stop_is_asked_of_what_runs_only(self, store: Store) -> None:
         store.insert(KIND, "job", {}, status="InProgress")

@@ -13,11 +13,12 @@ from pilothouse.automl import job as story
 from pilothouse.automl.budget import Budget
 from pilothouse.automl.candidates import Board
 from pilothouse.automl.opening import of_ensembling
+from pilothouse.automl.trials import OUT_OF_TIME
 from pilothouse.catalog.metrics import METRICS
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.clock import now
 from pilothouse.config import Settings
-from pilothouse.errors import LeaseLost, ServiceUnavailable, StoreAway
+from pilothouse.errors import JobFailed, LeaseLost, ServiceUnavailable, StoreAway
 from pilothouse.store.store import Store
 
 REQUEST = {
@@ -180,6 +181,21 @@ def test_a_candidate_that_has_ended_is_not_ended_again(job: Any) -> None:
     assert job.store.get("candidate", "a").status == "Completed"
 
 
+def test_a_candidate_and_its_step_end_in_one_write(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin(board(job), "a")
+    update = job.store.update
+
+    def killed(kind: str, name: str, **changes: Any) -> Any:
+        if kind == "candidate":
+            raise KeyboardInterrupt
+        return update(kind, name, **changes)
+
+    monkeypatch.setattr(job.store, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        board(job).fail("a", "too late", status="Stopped")
+    assert job.store.get("processing-job", "a").status == "InProgress"  # else the candidate, trained again, differed
+
+
 def test_candidates_in_progress_end_with_the_job(job: Any) -> None:
     begin(board(job), "a")
     candidates.end_open(job, "The AutoML job was stopped.")
@@ -205,6 +221,25 @@ def test_who_lost_the_lease_deploys_nothing(job: Any) -> None:
     with pytest.raises(LeaseLost):
         deploy.run(job, TabularJob.of(REQUEST), best)  # type: ignore[arg-type]
     assert job.store.count("model") == 0
+
+
+def test_an_endpoint_that_a_killed_run_had_created_is_told_though_the_time_is_over(job: Any) -> None:
+    late, spec = Budget(now() - 101, 100, None), TabularJob.of({**REQUEST, "ModelDeployConfig": {"EndpointName": "e"}})
+    job.name, job.stop_requested, job.once = "Churn", False, lambda _, do: do()
+    begin(board(job), "a")
+    board(job).complete("a", result(0.8))
+    assert story._deploy(job, spec, board(job), late) is None
+    assert job.store.count("endpoint") == 0
+    job.store.insert("endpoint", "e", {}, status="InService", parent=("automl-job", "Churn"))
+    assert story._deploy(job, spec, board(job), late) is None
+    assert job.store.get("automl-job", "Churn").state["ModelDeployResult"] == {"EndpointName": "e"}
+
+
+def test_candidates_that_a_killed_run_had_begun_end_for_want_of_time_though_the_job_fails(job: Any) -> None:
+    begin(board(job), "a")
+    with pytest.raises(JobFailed, match="No candidate was finished within MaxAutoMLJobRuntimeInSeconds"):
+        story._close(job, board(job), Budget(now() - 101, 100, None))
+    assert job.store.get("candidate", "a").state["FailureReason"] == OUT_OF_TIME
 
 
 class TestBudget:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,6 +186,48 @@ def test_after_a_crash_the_open_trial_is_run_again_under_its_name(
     assert [row.name for row in listed(job)][:1] == before
     assert [row.status for row in listed(job)] == ["Completed"] * 4
     assert len(finishing) == 4
+
+
+@pytest.mark.parametrize("committed", [False, True], ids=["before", "after"])
+def test_killed_at_each_write_in_turn_no_candidate_is_lost_or_doubled_or_at_odds_with_its_step(
+    job: Any, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    """Each trial fails at first; where that was not recorded it is begun again, and succeeds."""
+    begun: set[str] = set()
+
+    def attempt(_job: Any, _target: str, directory: Path, *_: Any, **__: Any) -> Outcome:
+        is_first = directory.name not in begun
+        begun.add(directory.name)
+        return Outcome(reason="It broke.") if is_first else Outcome(result=result(0.7))
+
+    monkeypatch.setattr(trials.task, "attempt", attempt)
+    write, left = job.store.database.write, 0
+
+    @contextmanager
+    def killing() -> Iterator[Any]:
+        nonlocal left
+        left -= 1
+        if left <= 0 and not committed:
+            raise KeyboardInterrupt
+        with write() as connection:
+            yield connection
+        if left <= 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(job.store.database, "write", killing)
+    kills, tuning = 0, tuning_job(job, 3)
+    while True:
+        left = kills + 1
+        try:
+            assert running(job, tuning).run()
+            break
+        except KeyboardInterrupt:
+            kills += 1
+    rows = listed(job)
+    assert kills >= 3
+    assert len(rows) == 3
+    assert [job.store.get("training-job", row.name).status for row in rows] == [row.status for row in rows]
+    assert job.store.count("training-job") == 3
 
 
 def test_a_failed_trial_is_a_failed_candidate_and_counts(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import errno
 import itertools
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -168,6 +169,41 @@ def test_an_endpoint_comes_back_though_its_archive_was_deleted(house: Installati
     house.objects.delete("bucket", "model.tar.gz")
     house.restart()
     house.until(lambda: bool(house.replicas()))
+
+
+def test_an_endpoint_whose_delete_a_killed_server_had_begun_takes_no_other_archive_with_it(house: Installation) -> None:
+    copy = house.objects.read("bucket", "model.tar.gz")
+    house.objects.put("bucket", "doomed.tar.gz", copy)
+    house.deploy("doomed", archives=["doomed.tar.gz"])
+    house.deploy()
+    house.until_status("InService", "doomed")
+    house.until_status("InService")
+    house.objects.delete("bucket", "model.tar.gz")
+    house.store.request_stop(hosting.ENDPOINT, "doomed", status="Deleting", from_statuses=("InService",))
+    house.restart()
+    house.until(lambda: house.row("doomed") is None and bool(house.replicas()))
+    assert len(list((house.settings.work_root / "models").iterdir())) == 1
+
+
+def test_an_archive_is_removed_whole_whoever_is_killed_at_it(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.deploy()
+    house.until_status("InService")
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("InService",))
+    with monkeypatch.context() as killed:
+        killed.setattr("pilothouse.hosting.archives.shutil.rmtree", _die)
+        with pytest.raises(KeyboardInterrupt):
+            house.until(lambda: house.row() is None)
+    models = house.settings.work_root / "models"
+    assert [path.name[0] for path in models.iterdir()] == ["."]
+    house.restart()
+    house.until(lambda: house.row() is None)
+    assert list(models.iterdir()) == []
+
+
+def _die(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_deleted_endpoint_goes_when_its_replicas_have_gone(house: Installation) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pilothouse import clock, volumes
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed, StoreAway
+from pilothouse.hosting.sockets import runtime_folder
 from pilothouse.launch.base import NURSERY_ENDED, Exit, Program
 from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
@@ -366,10 +367,12 @@ def test_what_ended_jobs_have_left_is_cleared_whoever_was_killed_before(
         path.parent.mkdir(parents=True)
         path.with_name("job.log").touch()
         path.touch()
+    sockets = runtime_folder(left["ended"].parent)
     supervise()
     [process] = eventually(lambda: launcher.processes)
     assert [name for name, path in left.items() if path.exists()] == ["unknown", "alive"]
     assert all(path.with_name("job.log").exists() for path in left.values())
+    assert not sockets.exists()
     store.update(KIND, "alive", status="Completed", lease=process.lease)
     process.end(Exit(signal=9))
     eventually(lambda: not left["alive"].exists())

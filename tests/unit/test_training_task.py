@@ -39,7 +39,7 @@ Extension modules: {", ".join(f"numpy.module_{number}" for number in range(400))
 
 
 class PretendedJob:
-    """Its only trial ends as told, having said `words`."""
+    """Its trials end as told, having said `words`."""
 
     name = "job"
     settings = Settings()
@@ -49,9 +49,11 @@ class PretendedJob:
     def __init__(self, ended: Exit, words: str = "") -> None:
         self.ended = ended
         self.words = words
+        self.trials = 0
 
     def trial(self, program: Program, **_until: Any) -> Exit:
         assert program.log is not None
+        self.trials += 1
         program.log.write_text(self.words)
         return self.ended
 
@@ -91,3 +93,19 @@ def test_a_line_that_the_reading_cut_is_not_quoted(tmp_path: Path) -> None:
 
 def test_a_task_that_a_job_cannot_do_without_says_what_to_do_when_it_is_late(tmp_path: Path) -> None:
     assert reason(tmp_path, Exit(signal=9, reason=OUT_OF_TIME)) == "Too late. Allow more time."
+
+
+@pytest.mark.parametrize(
+    ("ended", "times"),
+    [(Exit(signal=9), task.TRIES), (Exit(signal=9, reason="exceeded its memory limit"), 1), (Exit(code=1), 1)],
+    ids=["killed", "over its limit", "failed"],
+)
+def test_a_task_that_a_job_cannot_do_without_is_begun_again_if_somebody_kills_it(
+    tmp_path: Path, ended: Exit, times: int
+) -> None:
+    job = PretendedJob(ended)
+    with pytest.raises(JobFailed):
+        task.run(cast("Job", job), "a:b", tmp_path, {}, late="")
+    assert job.trials == times
+    (tmp_path / task.RESULT).write_text('{"done": 1}')
+    assert task.run(cast("Job", job), "a:b", tmp_path, {}, late="") == {"done": 1}

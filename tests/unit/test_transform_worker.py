@@ -46,12 +46,15 @@ class Model(BaseHTTPRequestHandler):
 
 
 class Replica:
-    def __init__(self, program: Program, script: list[Any], fails: bool) -> None:
+    def __init__(self, program: Program, script: list[Any], fails: bool, killed: bool) -> None:
         assert program.log is not None
         self.log, self.script = program.log, script
         self.killed = threading.Event()
         self.end: Exit | None = None
         self.log.write_text("starting\n")
+        if killed:
+            self.end = Exit(signal=9)
+            return
         if fails:
             self.log.write_text("starting\nThe model cannot be loaded. It is no model.\n")
             self.end = Exit(code=1)
@@ -85,6 +88,7 @@ class House:
         self.folder = folder
         self.script: list[Any] = []
         self.fails = False
+        self.kills = 0
         self.started: list[Replica] = []
         self.lines: list[str] = []
 
@@ -98,7 +102,7 @@ class House:
         return Worker("j", [], job, (self.folder, self.folder), start=self.start, ship=self.ship, go_on=lambda: None)
 
     def start(self, program: Program) -> Replica:
-        self.started.append(Replica(program, self.script, self.fails))
+        self.started.append(Replica(program, self.script, self.fails, len(self.started) < self.kills))
         return self.started[-1]
 
     def ship(self, name: str, lines: list[str]) -> None:
@@ -124,6 +128,20 @@ def test_a_model_that_does_not_load_says_why(house: House) -> None:
     house.fails = True
     with pytest.raises(JobFailed, match=r"ended with exit code 1\. The model cannot be loaded\. It is no model\."):
         house.worker().__enter__()
+
+
+def test_a_model_that_is_killed_while_it_starts_is_started_again(house: House) -> None:
+    house.kills = 2
+    with house.worker(InvocationsMaxRetries=2) as worker:
+        assert worker.ask(b"1").endswith(b" 1")
+    assert len(house.started) == 3
+
+
+def test_a_model_that_is_killed_at_each_start_fails_the_job(house: House) -> None:
+    house.kills = 10
+    with pytest.raises(JobFailed, match=r"was killed by signal 9 \(SIGKILL\)"):
+        house.worker(InvocationsMaxRetries=1).__enter__()
+    assert len(house.started) == 2
 
 
 def test_what_the_model_refuses_is_not_asked_again(house: House) -> None:

@@ -144,14 +144,15 @@ def end_open(job: Job, reason: str) -> None:
 
 
 def _end_row(job: Job, row: Resource, status: str, state: dict[str, Any]) -> None:
-    """Its own step first, the candidate last: its terminal status is the record that it is done."""
+    """With its own step, in one transaction: its terminal status is the record that it is done."""
     own = row.state["CandidateSteps"][-1]
     measured = state.get("CandidateProperties", {}).get("CandidateMetrics", [])
     metrics = {f"{each['Set'].lower()}:{each['MetricName']}": each["Value"] for each in measured}
     if "FinalAutoMLJobObjectiveMetric" in state:
         metrics["ObjectiveMetric"] = state["FinalAutoMLJobObjectiveMetric"]["Value"]
-    steps.end(job, steps.kind_of(own), own["CandidateStepName"], status, state.get("FailureReason"), metrics)
-    job.store.update(CANDIDATE, row.name, status=status, state=state, lease=job.lease)
+    kind, name, reason = steps.kind_of(own), own["CandidateStepName"], state.get("FailureReason")
+    step = steps.ending(job, kind, name, status, reason, metrics)
+    job.store.update(CANDIDATE, row.name, status=status, state=state, lease=job.lease, also=step)
     job.log(f"Candidate {row.name} {status}" + (f": {state['FailureReason']}" if "FailureReason" in state else ""))
 
 

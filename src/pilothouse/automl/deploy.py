@@ -44,6 +44,12 @@ def run(job: Job, spec: TabularJob, best: Resource) -> dict[str, Any]:
     return result
 
 
+def has_begun(job: Job, spec: TabularJob) -> bool:
+    """Whether an earlier run of the job has inserted its endpoint, which must not be left without the job saying so."""
+    row = job.store.get(hosting.ENDPOINT, endpoint_name(job, spec))
+    return row is not None and row.parent == (job.resource.kind, job.resource.name)
+
+
 def endpoint_name(job: Job, spec: TabularJob) -> str:
     """The name that the request gives, or one of the job's own that comes out the same after a crash."""
     given = (spec.deploy or {}).get("EndpointName")

@@ -71,12 +71,7 @@ def _tell(job: Job, spec: TabularJob, budget: Budget) -> None:
         _complete(job, DEFINED, None, left_out)
         return
     finished = _tuned(job, work) if isinstance(work, Tuning) else _ensembled(job, work)
-    if board.best() is None:
-        raise JobFailed(_no_candidate(board, budget))
-    board.publish_best()
-
-    candidates.end_open(job, OUT_OF_TIME)
-
+    _close(job, board, budget)
     undeployed = _deploy(job, spec, board, budget)
     in_time = finished and not budget.is_over()
     _complete(job, "Completed" if in_time else MAX_RUNTIME_REACHED, undeployed, left_out)
@@ -149,10 +144,19 @@ def _resolve(job: Job, spec: TabularJob, mode: str, facts: dict[str, Any]) -> di
     return resolved
 
 
+def _close(job: Job, board: Board, budget: Budget) -> None:
+    """Names the best candidate, and ends what an earlier run had begun and this one had no time for."""
+    failure = None if board.best() is not None else _no_candidate(board, budget)
+    board.publish_best()
+    candidates.end_open(job, OUT_OF_TIME)
+    if failure is not None:
+        raise JobFailed(failure)
+
+
 def _deploy(job: Job, spec: TabularJob, board: Board, budget: Budget) -> str | None:
     """One-click deployment. A failure is not the job's: the reason comes back, the job still completes."""
     best = board.best()
-    if spec.deploy is None or best is None or budget.is_over():
+    if spec.deploy is None or best is None or (budget.is_over() and not deploy.has_begun(job, spec)):
         return None
     _enter(job, "DeployingModel")
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilothouse import clock, names
 from pilothouse.catalog import training_jobs
-from pilothouse.store.store import NewResource, Resource
+from pilothouse.store.store import Change, NewResource, Resource
 from pilothouse.training.record import Record
 
 if TYPE_CHECKING:
@@ -69,27 +69,32 @@ def begin(job: Job, kind: str, name: str, request: Document) -> Resource:
     return job.store.insert(kind, name, request, status=new.status, state=new.state, parent=new.parent, lease=job.lease)
 
 
-def end(
+def end(job: Job, kind: str, name: str, status: str, reason: str | None = None) -> None:
+    """Gives a step its terminal status; nothing happens if it has one."""
+    for change in ending(job, kind, name, status, reason):
+        job.store.update(kind, name, status=change.status, state=change.state, lease=job.lease)
+
+
+def ending(
     job: Job,
     kind: str,
     name: str,
     status: str,
     reason: str | None = None,
     metrics: Mapping[str, float] | None = None,
-) -> None:
-    """Gives a step its terminal status; nothing happens if it has one. `metrics` are a training job's."""
+) -> list[Change]:
+    """What gives a step its terminal status; nothing if it has one. `metrics` are a training job's."""
     row = job.store.get(kind, name)
     if row is None or row.status not in _OPEN:
-        return
+        return []
     at, reason = clock.now(), reason[:_LONGEST_REASON] if reason else None
     if kind != TRAINING:
-        state = {_TIMES[kind][1]: at, "FailureReason": reason}
-        job.store.update(kind, name, status=status, state=state, lease=job.lease)
-        return
+        return [Change(kind, name, status, {_TIMES[kind][1]: at, "FailureReason": reason})]
     record = Record(job, name)
     for metric, value in (metrics or {}).items():
         record.measured(metric, value, at)
-    record.finish(status, status, reason=reason, seconds=at - row.state["TrainingStartTime"])
+    state = record.ending(status, reason=reason, seconds=at - row.state["TrainingStartTime"])
+    return [Change(kind, name, status, state)]
 
 
 def tell(job: Job, name: str, lines: Iterable[str]) -> None:

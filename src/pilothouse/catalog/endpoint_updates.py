@@ -72,6 +72,13 @@ def outcome(state: Document) -> Document:
     return pinned | ({"_capture": capture} if capture else {})
 
 
+def variants(state: Document) -> list[Document]:
+    """All pinned variants that an endpoint may be served by: now, beside that, and once it is updated."""
+    beside = (state.get(SHIFT) or {}).get("variants", [])
+    coming = outcome(state)["_variants"] if NOTE in state else []
+    return [*state["_variants"], *beside, *coming]
+
+
 def finished(state: Document, at: float) -> Document:
     """The changes of the state that end an update, at `at` in epoch seconds."""
     after = outcome(state)

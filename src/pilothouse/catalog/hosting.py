@@ -99,6 +99,11 @@ def archive_uri(container: Document) -> str | None:
     return container.get("ModelDataUrl")
 
 
+def keyed(variant: Document) -> bool:
+    """Whether the volume of a pinned variant has a key."""
+    return "VolumeKmsKeyId" in variant
+
+
 def replica_count(variant: Document, share: float = 1.0) -> int:
     """How many processes serve a variant here, or a `share` of it, rounded up; a serverless variant has one."""
     count = max(1, min(MAX_REPLICAS, int(variant.get("InitialInstanceCount", 1))))

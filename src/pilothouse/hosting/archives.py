@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pilothouse import names
@@ -19,7 +20,7 @@ from pilothouse.objects import uri
 from pilothouse.objects.base import ObjectInfo, Objects
 
 _UNFINISHED = "."
-"""What the names of folders begin with that are not whole yet."""
+"""What the names of folders begin with that are not whole yet, or not any more."""
 
 
 class Archives:
@@ -63,7 +64,14 @@ class Archives:
         stems = {_stem(address) for address in addresses}
         for folder in self._root.glob("*-*"):
             if folder.name.partition("-")[0] not in stems:
-                shutil.rmtree(folder, ignore_errors=True)
+                self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
+        """Whoever is killed at it leaves no part of the folder under its name, which is trusted."""
+        doomed = folder.with_name(f"{_UNFINISHED}{folder.name}")
+        with suppress(OSError):
+            folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def _fetched(self, name: str, container: Document, alone: bool) -> Document:
         try:

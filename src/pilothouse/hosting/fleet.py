@@ -181,6 +181,6 @@ def _place(endpoint: str, variant: Document, index: int) -> Place:
         index,
         variant["Containers"],
         direct=hosting.is_direct(variant),
-        keyed="VolumeKmsKeyId" in variant,
+        keyed=hosting.keyed(variant),
         patience=variant.get("ContainerStartupHealthCheckTimeoutInSeconds", START_SECONDS),
     )

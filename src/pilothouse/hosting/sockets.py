@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from pilothouse import names
@@ -17,17 +19,22 @@ def runtime_folder(owner: Path) -> Path:
 
     A fixed name lets the next start sweep up what a killed server left. `owner` is any path of the owner's own.
     """
-    parent = tempfile.gettempdir()
-    if len(os.fsencode(parent)) > _LONGEST_PARENT:
-        parent = "/tmp"  # noqa: S108
-    folder = Path(parent) / f"pilothouse-{os.getuid()}-{names.digest(str(owner.resolve()))}"
+    folder = _place(owner)
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         if not _ours(folder):
-            return Path(tempfile.mkdtemp(prefix="pilothouse-", dir=parent))
+            return Path(tempfile.mkdtemp(prefix="pilothouse-", dir=folder.parent))
         emptied(folder)
     return folder
+
+
+def remove_runtime_folder(owner: Path) -> None:
+    """Removes what `runtime_folder` made for `owner`, if it is there still."""
+    folder = _place(owner)
+    with suppress(FileNotFoundError):
+        if _ours(folder):
+            shutil.rmtree(folder)
 
 
 def emptied(folder: Path) -> Path:
@@ -36,6 +43,13 @@ def emptied(folder: Path) -> Path:
     for path in folder.iterdir():
         path.unlink()
     return folder
+
+
+def _place(owner: Path) -> Path:
+    parent = tempfile.gettempdir()
+    if len(os.fsencode(parent)) > _LONGEST_PARENT:
+        parent = "/tmp"  # noqa: S108
+    return Path(parent) / f"pilothouse-{os.getuid()}-{names.digest(str(owner.resolve()))}"
 
 
 def _ours(folder: Path) -> bool:

@@ -75,6 +75,16 @@ class NewResource:
     tags: Tags = ()
 
 
+@dataclass(frozen=True)
+class Change:
+    """A change of a resource's status and state along with another's, in one transaction; see `Store.update`."""
+
+    kind: str
+    name: str
+    status: str
+    state: dict[str, Any]
+
+
 def encoded(document: Mapping[str, Any]) -> str:
     """The text under which a document is stored. Floats and every character come back as they were."""
     return json.dumps(document, separators=(",", ":"))

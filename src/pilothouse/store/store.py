@@ -16,6 +16,7 @@ from pilothouse.store.engine import Database
 from pilothouse.store.leases import Lease, Leases, guard, progressed
 from pilothouse.store.logs import Logs
 from pilothouse.store.resource import (
+    Change,
     Cursor,
     NewResource,
     Parent,
@@ -31,7 +32,7 @@ from pilothouse.store.steps import Steps
 from pilothouse.store.tables import resources
 from pilothouse.store.tables import tags as tags_table
 
-__all__ = ["Cursor", "NewResource", "Resource", "Sort", "Store"]
+__all__ = ["Change", "Cursor", "NewResource", "Resource", "Sort", "Store"]
 
 
 class Filters(TypedDict, total=False):
@@ -124,6 +125,7 @@ class Store:
         lease: Lease | None = None,
         expect_status: None = None,
         progress: bool = True,
+        also: Iterable[Change] = (),
     ) -> Resource: ...
 
     @overload
@@ -137,6 +139,7 @@ class Store:
         lease: Lease | None = None,
         expect_status: Collection[str] | None,
         progress: bool = True,
+        also: Iterable[Change] = (),
     ) -> Resource | None: ...
 
     def update(
@@ -149,8 +152,9 @@ class Store:
         lease: Lease | None = None,
         expect_status: Collection[str] | None = None,
         progress: bool = True,
+        also: Iterable[Change] = (),
     ) -> Resource | None:
-        """Change the status, and merge `state` at its top level (None takes a member away).
+        """Change the status, and merge `state` at its top level (None takes a member away); make the changes in `also`.
 
         With `lease`, which may be on this resource or on the job it belongs to: `LeaseLost` unless its token is
         current. With `expect_status`: no change, and None, if the status is not among these. `progress` False: what
@@ -164,6 +168,9 @@ class Store:
                 return None
             after = _changed(before, status=status, state=state)
             connection.execute(statements.saved(after))
+            for change in also:
+                other = _locked(connection, change.kind, change.name)
+                connection.execute(statements.saved(_changed(other, status=change.status, state=change.state)))
             has_changed = (after.status, after.state) != (before.status, before.state)
             if progress and has_changed and job is not None and job != after.seq:
                 progressed(connection, job)

@@ -91,6 +91,10 @@ class Record:
 
         `seconds`: how long the program ran, over all its beginnings.
         """
+        self._write(status=status, state={**self.ending(secondary, reason=reason, seconds=seconds), **(also or {})})
+
+    def ending(self, secondary: str, *, reason: str | None = None, seconds: float = 0.0) -> dict[str, Any]:
+        """The state that goes with a terminal status, for whoever writes it along with something else."""
         at = clock.now()
         self._move(secondary, at, reason)
         self._transitions[-1]["EndTime"] = at
@@ -101,12 +105,11 @@ class Record:
             "TrainingEndTime": at,
             "FailureReason": reason[:_LONGEST_REASON] if reason else None,
             "FinalMetricDataList": self.final_metrics() or None,
-            **(also or {}),
         }
         if started is not None:
             state["TrainingTimeInSeconds"] = max(1, math.ceil(at - started))
             state["BillableTimeInSeconds"] = max(1, min(state["TrainingTimeInSeconds"], math.ceil(seconds) or 1))
-        self._write(status=status, state=state)
+        return state
 
     def log(self, stream: str, lines: Sequence[Message]) -> None:
         """Adds lines to a stream of the job."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL
 from typing import TYPE_CHECKING, Any
 
 from pilothouse.catalog import kms
@@ -24,6 +25,9 @@ ENTRY = "pilothouse.work.task:main"
 RESULT = "result.json"
 ERROR = "error.json"
 LOG = "log.txt"
+TRIES = 3
+"""How often a task is begun that more depends on than a candidate."""
+
 _GRACE_SECONDS = 2.0
 _LOG_TAIL_BYTES = 64 << 10  # a native error's stack trace can take half of that
 _LONGEST_WORDS = 600
@@ -52,13 +56,15 @@ def attempt(
     deadline: float | None = None,
     memory: int | None = None,
     cut: Callable[[], str | None] = lambda: None,
+    tries: int = 1,
 ) -> Outcome:
     """Runs `target` (a "module:function") in a trial slot and waits, unless its result is in `directory` already.
 
     `seconds` is the time that it gets from its start; it is killed a little later, so that a task which watches its own
     time can end itself. `deadline` (`time.monotonic()`) is when it is killed, or no longer started. More than `memory`
     bytes, by default a slot's equal share, end it too, and so does a reason that `cut` gives, which is asked about ten
-    times a second. `StopRequested` if the job was asked to stop.
+    times a second. If somebody else kills it, it is begun anew, `tries` times in all. `StopRequested` if the job was
+    asked to stop.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if (directory / RESULT).exists():
@@ -80,6 +86,9 @@ def attempt(
         label=f"{job.name}/{directory.name}",
     )
     ended = job.trial(program, deadline=deadline, cut=cut)
+    while tries > 1 and ended.signal == SIGKILL and ended.reason is None and not (directory / RESULT).exists():
+        tries -= 1
+        ended = job.trial(program, deadline=deadline, cut=cut)
     if job.stop_requested:
         raise StopRequested
     return _outcome(directory, ended)
@@ -88,11 +97,11 @@ def attempt(
 def run(
     job: Job, target: str, directory: Path, arguments: dict[str, Any], *, late: str, deadline: float | None = None
 ) -> dict[str, Any]:
-    """Runs a task that the job can't do without, and gives its result.
+    """Runs a task that the job can't do without, and gives its result. One that is killed is begun anew.
 
     JobFailed with the reason why there is none: `late`, a whole sentence, if that is `deadline`.
     """
-    outcome = attempt(job, target, directory, arguments, deadline=deadline)
+    outcome = attempt(job, target, directory, arguments, deadline=deadline, tries=TRIES)
     if outcome.result is None:
         raise JobFailed(late if outcome.late else outcome.reason)
     return outcome.result

@@ -139,17 +139,20 @@ class HostingReconciler:
         return fleet.down
 
     def _delete(self, row: Resource) -> None:
-        self._rows.delete(row.name)
         self._tidy()
+        self._rows.delete(row.name)
 
     def _tidy(self) -> None:
-        """Removes the unpacked archives that no replica needs."""
-        places = [keeper.place for fleet in self._fleets.values() for keeper in fleet]
+        """Removes the unpacked archives that no endpoint needs: the rows say which, since at a start not all of them
+        have been taken up yet.
+        """
         if self._volumes.root.exists():
             with suppress(ConfigurationError):
                 self._with_key()
+        rows = [row for row in self._rows.all().values() if row.status in WANTED]
+        variants = [variant for row in rows for variant in endpoint_updates.variants(row.state)]
         for archives, keyed in ((self._archives, False), (self._keyed, True)):
-            containers = [one for place in places if place.keyed == keyed for one in place.containers]
+            containers = [one for each in variants if hosting.keyed(each) == keyed for one in each["Containers"]]
             if archives is not None:
                 archives.keep_only(address for one in containers if (address := hosting.archive_uri(one)))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pilothouse.catalog import kms
 from pilothouse.config import Settings
+from pilothouse.hosting.sockets import remove_runtime_folder
 from pilothouse.names import name_key
 from pilothouse.store.resource import Resource
 from pilothouse.volumes import Volumes
@@ -49,10 +50,13 @@ def left(settings: Settings, kind: str) -> Iterator[str]:
 
 
 def clear(settings: Settings, kind: str, name: str) -> None:
-    """Removes what an ended job has left, but for its logs (`*.log`, `log.txt`) below the home."""
+    """Removes what an ended job has left, but for its logs (`*.log`, `log.txt`) below the home, and its sockets."""
     below_home = job_directory(settings, kind, name)
     if (volumes := Volumes(settings).outside) is not None:
-        shutil.rmtree(volumes / below_home.relative_to(settings.work_root), ignore_errors=True)
+        volume = volumes / below_home.relative_to(settings.work_root)
+        remove_runtime_folder(volume)
+        shutil.rmtree(volume, ignore_errors=True)
+    remove_runtime_folder(below_home)  # first: what lies in the folder still tells the next to clear
     for folder, folders, files in os.walk(below_home, topdown=False):
         for file in files:
             if not file.endswith(_LOGS):

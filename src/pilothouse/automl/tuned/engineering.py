@@ -158,6 +158,7 @@ class Engineering:
             arguments,
             deadline=self._budget.training_deadline(),
             cut=lambda: steps.stopped(self._job, kind, name),
+            tries=task.TRIES,
         )
 
     def _ended(self, kind: str, name: str, outcome: Outcome) -> dict[str, Any] | None:

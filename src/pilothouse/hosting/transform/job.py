@@ -60,7 +60,9 @@ class Transform:
         self._staged = job.directory / "output"
 
     def run(self) -> None:
-        """Tells the story. What was done of the input before it failed is stored all the same."""
+        """Tells the story. What was done of the input before it failed is stored all the same; a job that is stopped
+        stores nothing, and one that has begun to store all ends as if nobody had asked.
+        """
         if "TransformStartTime" not in self._job.resource.state:
             self._job.update(state={"TransformStartTime": self._started})
         found = self._job.once("list", self._list)["objects"]
@@ -69,8 +71,11 @@ class Transform:
         except JobFailed:
             self._store(found)
             raise
-        self._go_on()
+        if not self._job.recorded("answered"):
+            self._go_on()
+        self._job.once("answered", dict)  # who asks for a stop from here on is too late: all is stored, whoever dies
         self._job.once("store", lambda: self._store(found))
+        self._job.update(status="Completed", state={"TransformEndTime": clock.now()})
 
     def _list(self) -> dict[str, list[dict[str, str]]]:
         """The input objects, and the keys of their output."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from pilothouse.hosting import connection
 from pilothouse.hosting.connection import UnixConnection
 from pilothouse.hosting.keeper import START_SECONDS
 from pilothouse.hosting.tail import Tail
-from pilothouse.launch.base import AT_WORK, Process, Program
+from pilothouse.launch.base import AT_WORK, Exit, Process, Program
 
 _POLL = 0.05
 _LONGEST_ANSWER = 1000
@@ -129,6 +130,17 @@ class Worker:
                 process.wait()
 
     def _start(self) -> None:
+        """Starts the model; again, as often as a request is sent again, if somebody kills it before it answers."""
+        for left in reversed(range(1 + self._job.retries)):
+            end = self._started()
+            if end is None:
+                return
+            was_killed = end.signal == signal.SIGKILL and end.reason is None
+            if self._closed or not was_killed or not left:
+                raise JobFailed(f"The model server {end.describe()}. {self._last_words()}".strip())
+
+    def _started(self) -> Exit | None:
+        """Starts a process and waits until it answers; how it ended if it does not come to that."""
         self._finish_log()
         token = names.token()
         self._socket = self._sockets / f"{token}.sock"
@@ -146,9 +158,11 @@ class Worker:
         while not connection.answers(self._socket):
             self._go_on()
             end = self._process.wait(_POLL)
-            if end is not None or time.monotonic() > give_up:
-                how = end.describe() if end is not None else f"did not answer within {START_SECONDS:g} seconds"
-                raise JobFailed(f"The model server {how}. {self._last_words()}".strip())
+            if end is not None:
+                return end
+            if time.monotonic() > give_up:
+                return Exit(reason=f"did not answer within {START_SECONDS:g} seconds")
+        return None
 
     def _finish_log(self) -> None:
         with self._log_lock:

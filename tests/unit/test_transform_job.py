@@ -1,0 +1,85 @@
+"""The story of a transform job that is killed, and stopped, while it stores its output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pilothouse.hosting.transform import job as story
+from pilothouse.objects.directory import DirectoryObjects
+from pilothouse.training.task import StopRequested
+
+REQUEST = {
+    "TransformInput": {"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/in/"}}},
+    "TransformOutput": {"S3OutputPath": "s3://bucket/out"},
+}
+
+
+class Attempts:
+    """What a story needs of a job, over all its attempts. Its process is killed when it uploads `deadly`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.request, self.name, self.directory = REQUEST, "job", folder / "work"
+        self.settings = SimpleNamespace(region="us-east-1")
+        self.resource = SimpleNamespace(state={"TransformStartTime": 1.0})
+        self.stored = DirectoryObjects(folder / "objects")
+        self.stored.create_bucket("bucket")
+        for name in ("a", "b"):
+            self.stored.put("bucket", f"in/{name}", b"1\n")
+        self.objects, self.deadly = self, ""
+        self.stop_requested = False
+        self.steps: dict[str, Any] = {}
+        self.status = "InProgress"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stored, name)
+
+    def upload(self, path: Path, uri: str) -> None:
+        if uri.endswith(self.deadly or "nothing"):
+            raise KeyboardInterrupt
+        self.stored.upload(path, uri)
+
+    def recorded(self, step: str) -> bool:
+        return step in self.steps
+
+    def once(self, step: str, do: Any) -> Any:
+        if step not in self.steps:
+            self.steps[step] = do()
+        return self.steps[step]
+
+    def update(self, status: str, state: Any) -> None:
+        self.status = status
+
+    def output(self) -> list[str]:
+        return [found.key for found in self.stored.walk("bucket", "out/")]
+
+
+@pytest.fixture
+def attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attempts:
+    def answer(transform: story.Transform, found: list[Any]) -> None:
+        transform._staged.mkdir(parents=True, exist_ok=True)
+        for number in range(len(found)):
+            transform._made(number).write_text("1\n")
+
+    monkeypatch.setattr(story.Transform, "_transform", answer)
+    return Attempts(tmp_path)
+
+
+def test_a_job_that_is_stopped_behind_its_last_answer_has_stored_nothing(attempts: Any) -> None:
+    attempts.stop_requested = True
+    with pytest.raises(StopRequested):
+        story.Transform(attempts).run()
+    assert attempts.output() == []
+
+
+def test_a_job_that_was_killed_while_it_stored_stores_all_though_it_is_stopped_then(attempts: Any) -> None:
+    attempts.deadly = "b.out"
+    with pytest.raises(KeyboardInterrupt):
+        story.Transform(attempts).run()
+    attempts.deadly, attempts.stop_requested = "", True
+    story.Transform(attempts).run()
+    assert attempts.output() == ["out/a.out", "out/b.out"]
+    assert attempts.status == "Completed"
