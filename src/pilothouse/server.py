@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import signal
@@ -82,6 +83,8 @@ class Server:
 
             context = composition.front(self.settings, store, supervisor.wake if supervisor else _nobody)
             app = create_app(context, self.credentials)
+            gc.collect()
+            gc.freeze()  # what is loaded now stays; collections that walk through it would stop every request
             _Doors(_uvicorn_config(app, most), announce, stop).run_until_signal(listener)
             log.info("stopping")
 

@@ -133,6 +133,33 @@ def test_what_was_acknowledged_before_a_kill_is_there_and_whole(store: Store, da
             assert (row.status == "Completed") == (row.state.get("a") == row.state.get("b") != None)  # noqa: E711
 
 
+WRITE_TOGETHER_FOR_EVER = """
+import itertools, threading
+
+def write(thread):
+    for number in itertools.count():
+        name = f"{start}.{thread}.{number}."
+        store.insert("automl-job", name, {}, also=[NewResource("model", name)])
+        print(name + "\\n", end="", flush=True)
+
+start = store.count("automl-job")
+for thread in range(8):
+    threading.Thread(target=write, args=(thread,)).start()
+"""
+
+
+@pytest.mark.slow
+def test_what_threads_that_share_commits_acknowledged_is_there_after_a_kill(store: Store, database_url: str) -> None:
+    for _ in range(3):
+        with running(WRITE_TOGETHER_FOR_EVER, database_url) as (writer,):
+            acknowledged = {writer.stdout.readline().strip() for _ in range(100)}
+            writer.kill()
+            acknowledged.update(line for line in lines(writer) if line.count(".") == 3)
+        jobs, models = ({row.name for row in store.find(kind, limit=100_000)} for kind in (KIND, "model"))
+        assert acknowledged <= jobs
+        assert jobs == models
+
+
 WORK_FOR_EVER = """
 lease = store.leases.claim(["automl-job"], owner="victim", ttl=3600)
 done = len(store.steps.recorded(lease))

@@ -42,6 +42,9 @@ _SORTS: dict[str, ColumnElement[Any]] = {
 
 # Resources
 
+NEW_RESOURCE = resources.insert().returning(resources)
+NEW_TAGS = tags.insert()
+
 
 def named(kind: str, name: str) -> Select[Any]:
     """The resource of this kind and name, whatever its case."""

@@ -29,7 +29,6 @@ from pilothouse.store.resource import (
     tag_pairs,
 )
 from pilothouse.store.steps import Steps
-from pilothouse.store.tables import resources
 from pilothouse.store.tables import tags as tags_table
 
 __all__ = ["Change", "Cursor", "NewResource", "Resource", "Sort", "Store"]
@@ -302,11 +301,11 @@ class Store:
             "stop_requested": False,
         }
         try:
-            stored = connection.execute(resources.insert().returning(resources), row).one()
+            stored = connection.execute(statements.NEW_RESOURCE, row).one()
         except IntegrityError as error:
             raise ResourceInUse(f'The {new.kind} "{new.name}" exists already. Choose another name.') from error
         if rows := _tag_rows(stored.seq, new.tags):
-            connection.execute(tags_table.insert(), rows)
+            connection.execute(statements.NEW_TAGS, rows)
         return from_row(stored)
 
 
