@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +68,15 @@ def test_no_two_keys_share_a_file_and_no_key_is_anothers_folder(pair: list[str])
     one, other = (keys.names(key) for key in pair)
     assert one != other
     assert one != other[: len(one)]
+
+
+@pytest.mark.parametrize("segment", ["a", "a.b", ".a", "~@+,=-_", "a b", "é", "x" * 247, "x" * 248, "x" * 249])
+def test_a_segment_that_stands_for_itself_is_called_what_its_bytes_say(
+    segment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly = keys.names(f"{segment}/{segment}")
+    monkeypatch.setattr(keys, "_PLAIN", re.compile(rb"(?!)"))
+    assert keys.names(f"{segment}/{segment}") == quickly
 
 
 @pytest.mark.parametrize("key", ["", "\udc80", "é" * 513])

@@ -25,17 +25,17 @@ def s3(api: Any) -> Any:
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is written to files of the store that are new goes to a device that has no room for it."""
-    opened = Path.open
+    opened = os.open
 
-    def on_full_device(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        file = opened(path, mode, *arguments, **options)
-        if mode == "xb" and path.parent.name == "incoming":
-            device = os.open("/dev/full", os.O_WRONLY)
-            os.dup2(device, file.fileno())
+    def on_full_device(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        descriptor = opened(path, flags, *arguments, **options)
+        if flags & os.O_EXCL and Path(path).parent.name == "incoming":
+            device = opened("/dev/full", os.O_WRONLY)
+            os.dup2(device, descriptor)
             os.close(device)
-        return file
+        return descriptor
 
-    monkeypatch.setattr(Path, "open", on_full_device)
+    monkeypatch.setattr(os, "open", on_full_device)
 
 
 @pytest.mark.parametrize(

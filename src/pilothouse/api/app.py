@@ -38,13 +38,21 @@ def create_app(context: Context, keys: Keys) -> Starlette:
             "s3": Service(bucket.handle, None, upload_form.handle),
         },
     )
-    return Starlette(
+    return Application(
         routes=[
             Unsigned("/health", health, methods=["GET"]),
             Everything(gateway),
         ],
         lifespan=_lifespan,
     )
+
+
+class Application(Starlette):
+    """Starlette without its two layers that make answers of errors: the gateway does, and uvicorn has the last word."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The routes, and nothing around them."""
+        return self.router
 
 
 class Unsigned(Route):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from pilothouse.api.pace import Pace
@@ -13,26 +15,71 @@ from pilothouse.errors import S3Error
 from pilothouse.objects.base import CHUNK
 
 Portion = list[bytes]
+_Call = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 class Threads:
-    """At most so many threads, which start when they are first needed."""
+    """At most so many threads, which start when they are first needed and end with the process.
+
+    asyncio's way to an executor costs twice as much, which a small request would feel.
+    """
 
     def __init__(self, count: int) -> None:
-        self._count, self._under_way = count, 0
-        self._executor = ThreadPoolExecutor(count, "s3")
+        self._count, self._started = count, 0
+        self._under_way = 0  # calls that wait for a thread or have one
+        self._counting = threading.Lock()
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
 
     async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What `function` returns, called in one of them."""
-        self._under_way += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
-        finally:
-            self._under_way -= 1
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Any] = loop.create_future()
+        self._make_room()
+        self._calls.put((loop, outcome, function, arguments))
+        return await outcome
 
     def crowded(self) -> bool:
         """Whether somebody waits for one."""
         return self._under_way > self._count
+
+    def _make_room(self) -> None:
+        """Count one more call, and start a thread for it if all may be busy."""
+        with self._counting:
+            if self._started < min(self._count, self._under_way + 1):
+                try:
+                    threading.Thread(target=self._serve, name="s3", daemon=True).start()
+                except RuntimeError:  # the machine has none to give
+                    if not self._started:
+                        raise
+                else:
+                    self._started += 1
+            self._under_way += 1
+
+    def _serve(self) -> None:
+        while True:
+            self._call(*self._calls.get())
+
+    def _call(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        outcome: asyncio.Future[Any],
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+    ) -> None:
+        tell: Callable[[Any], None]
+        try:
+            tell, what = outcome.set_result, None if outcome.cancelled() else function(*arguments)
+        except BaseException as error:
+            tell, what = outcome.set_exception, error
+        with self._counting:
+            self._under_way -= 1
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            loop.call_soon_threadsafe(_tell, outcome, tell, what)
+
+
+def _tell(outcome: asyncio.Future[Any], tell: Callable[[Any], None], what: Any) -> None:
+    if not outcome.done():  # its caller may have given up
+        tell(what)
 
 
 storing = Threads(64)

@@ -148,7 +148,7 @@ class DirectoryObjects:
         except BaseException:
             os.close(descriptor)
             raise
-        plain = None if segments is None else Plaintext(descriptor, segments, path.name)
+        plain = None if segments is None else Plaintext(descriptor, segments, Path(path).name)
         return window(descriptor, size, start, length, plain)
 
     def read(self, bucket: str, key: str) -> bytes:
@@ -156,7 +156,7 @@ class DirectoryObjects:
             return stream.read()
 
     def delete(self, bucket: str, key: str, *, if_match: str | None = None) -> None:
-        path, root = self._object(bucket, key), self._keys(bucket)
+        path, root = Path(self._object(bucket, key)), self._keys(bucket)
         try:
             with self._writing(bucket, alone=if_match is not None):
                 facts.check_match(path, key, if_match)
@@ -200,7 +200,7 @@ class DirectoryObjects:
                         if not _is_still(path, descriptor):
                             continue
                         draft.name(path)
-            sync_folder(path.parent)
+            sync_folder(_folder(path))
             return True
         raise S3Error("OperationAborted", "The object is being replaced all the time. Please try again.", 409)
 
@@ -314,13 +314,18 @@ class DirectoryObjects:
         """The folder of a bucket that has been seen to exist."""
         return f"{self._root}/{bucket}"
 
-    def _keys(self, bucket: str) -> Path:
+    def _check(self, bucket: str) -> None:
         if not self.bucket_exists(bucket):
             raise no_such_bucket(bucket)
+
+    def _keys(self, bucket: str) -> Path:
+        self._check(bucket)
         return Path(f"{self._home(bucket)}/keys")
 
-    def _object(self, bucket: str, key: str) -> Path:
-        return Path(f"{self._keys(bucket)}/{'/'.join(keys.names(key))}")
+    def _object(self, bucket: str, key: str) -> str:
+        """The path of an object's file; text, as a `Path` costs more than a call of the kernel."""
+        self._check(bucket)
+        return f"{self._home(bucket)}/keys/{'/'.join(keys.names(key))}"
 
     def _uploads(self, bucket: str) -> Uploads:
         home = self._keys(bucket).parent
@@ -348,23 +353,23 @@ class DirectoryObjects:
         except FileNotFoundError:
             raise no_such_key(key) from None
 
-    def _opened(self, path: Path, key: str) -> tuple[dict[str, Any], int, int]:
+    def _opened(self, path: str, key: str) -> tuple[dict[str, Any], int, int]:
         try:
             return open_content(path)
         except FileNotFoundError:
             raise no_such_key(key) from None
 
-    def _publish(self, draft: Draft, bucket: str, key: str, target: Path, replace: bool, if_match: str | None) -> None:
+    def _publish(self, draft: Draft, bucket: str, key: str, target: str, replace: bool, if_match: str | None) -> None:
         for _ in range(_ATTEMPTS):
             try:
                 with self._writing(bucket, alone=if_match is not None):
                     facts.check_match(target, key, if_match)
                     draft.name(target, replace=replace)
-                return sync_folder(target.parent)
+                return sync_folder(_folder(target))
             except FileExistsError:
                 raise precondition_failed("If-None-Match") from None
             except FileNotFoundError:  # no folder yet, or a delete has just removed it
-                _make_folders(self._keys(bucket), target.parent)
+                _make_folders(self._keys(bucket), Path(_folder(target)))
         raise S3Error("OperationAborted", "The key's folder keeps being removed by deletes. Please try again.", 409)
 
     def _completed(
@@ -437,10 +442,14 @@ def _make_folders(root: Path, target: Path) -> None:
             sync_folder(path.parent)
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _is_still(path: str, descriptor: int) -> bool:
     """Whether the file of that name is the open one."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))  # noqa: PTH116
     except FileNotFoundError:
         return False
 

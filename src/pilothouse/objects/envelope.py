@@ -65,7 +65,7 @@ class Envelopes:
         envelope = facts.get(ENVELOPE)
         return envelope is not None and envelope.get("master") != self._masters.newest().id
 
-    def open(self, facts: Mapping[str, Any], place: Place, path: Path) -> list[Segment] | None:
+    def open(self, facts: Mapping[str, Any], place: Place, path: Path | str) -> list[Segment] | None:
         """The segments of a content that has these facts, None of one that is not encrypted.
 
         `DamagedError` if the facts are not those that it was closed with; KMS.NotFoundException without its master key.
@@ -83,7 +83,7 @@ class Envelopes:
             about = _about({**facts, ENVELOPE: rest}, place)
             keys = cipher.decrypt(_NONCE, base64.b64decode(envelope["keys"]), about)
         except (InvalidTag, KeyError, TypeError, ValueError, binascii.Error):
-            raise DamagedError(path.name) from None
+            raise DamagedError(Path(path).name) from None
         return [Segment(size, keys[n * KEY : (n + 1) * KEY]) for n, size in enumerate(envelope["sizes"])]
 
 

@@ -77,7 +77,7 @@ def listed(bucket: str, found: tree.Found) -> ObjectInfo | None:
         return None
 
 
-def check_match(path: Path, key: str, etag: str | None) -> None:
+def check_match(path: Path | str, key: str, etag: str | None) -> None:
     """NoSuchKey or PreconditionFailed unless the object there has this ETag ("*" is any, None asks for nothing)."""
     if etag is None:
         return

@@ -26,6 +26,9 @@ _BUCKET = re.compile(r"(?!xn--|sthree-|amzn-s3-demo-)[a-z0-9](?:[a-z0-9-]|\.(?!\
 _IP = re.compile(r"\d+\.\d+\.\d+\.\d+")
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+,@~")
 _ENCODED = [chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in range(256)]
+_PLAIN = re.compile(rb"[A-Za-z0-9_=+,@~-][A-Za-z0-9_.=+,@~-]{0,246}")
+"""A segment that stands for itself."""
+
 _ESCAPE = re.compile(rb"%([0-9A-F]{2})")
 _FULL = 248
 _LONGEST_KEY = 1024
@@ -97,6 +100,8 @@ def entry(name: str) -> Entry:
 
 
 def _pieces(segment: bytes) -> list[str]:
+    if _PLAIN.fullmatch(segment):
+        return [segment.decode()]
     pieces = [""]
     for byte in segment:
         pieces[-1] += "%2E" if byte == 0x2E and not pieces[-1] else _ENCODED[byte]

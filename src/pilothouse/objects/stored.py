@@ -9,6 +9,7 @@ what the JSON tells of that.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -27,11 +28,15 @@ from pilothouse.objects.ciphertext import Encryptor, Plaintext, Segment
 from pilothouse.objects.envelope import ENVELOPE
 from pilothouse.objects.refusals import DamagedError
 
+_json = json.JSONEncoder(separators=(",", ":")).encode
 _MAGIC = b"PHobj\x00\x001"
 _FOOTER = struct.Struct(">II8s")
 _TAIL = 2048
 _BUFFER = 1 << 18
-_EARLY = 8 << 20
+_BATCH = 64 << 10
+"""Bytes that are worth a call of the kernel."""
+
+_EARLY = 2 << 20
 """Bytes after which the kernel is asked to begin to write them to the disk."""
 
 
@@ -42,8 +47,9 @@ class Draft:
     """
 
     def __init__(self, folder: Path | str, *, encrypted: bool = False) -> None:
-        self._path = Path(f"{folder}/{token(32)}")
-        self._file = self._path.open("xb")
+        self._path = f"{folder}/{token(32)}"
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._held = bytearray()
         self._encrypted = encrypted
         self._named = False
         self._begun = 0
@@ -54,11 +60,10 @@ class Draft:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._file.close()  # a full disk has no room for what is still held
-        finally:
-            if not self._named:
-                self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        if not self._named:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)  # noqa: PTH108 (a `Path` costs as much as the call)
 
     def write(self, body: Body, digests: Digests) -> None:
         """Append `body`."""
@@ -66,17 +71,15 @@ class Draft:
         before = self.size
         for chunk in chunks(body):
             digests.update(chunk)
-            if encryptor is None:
-                self._file.write(chunk)
-            else:
-                self._file.writelines(encryptor.update(chunk))
+            for piece in (chunk,) if encryptor is None else encryptor.update(chunk):
+                self._add(piece)
             self.size += len(chunk)
             if self.size - self._begun >= _EARLY:
-                self._file.flush()
-                writeback.begin(self._file.fileno(), self._begun)
+                self._flush()
+                writeback.begin(self._descriptor, self._begun)
                 self._begun = self.size
         if encryptor is not None:
-            self._file.write(encryptor.finish())
+            self._add(encryptor.finish())
             self.segments.append(Segment(self.size - before, encryptor.key))
 
     def append(self, descriptor: int, size: int, segments: Sequence[Segment] | None = None) -> None:
@@ -84,34 +87,46 @@ class Draft:
 
         It begins where the file stands, and is copied as it is, without passing through this process.
         """
-        self._file.flush()
+        self._flush()
         self.size += size
         self.segments += segments or ()
         length = size if segments is None else ciphertext.length(segment.size for segment in segments)
         while length > 0:
-            copied = os.sendfile(self._file.fileno(), descriptor, None, min(length, CHUNK << 6))
+            copied = os.sendfile(self._descriptor, descriptor, None, min(length, CHUNK << 6))
             if copied == 0:
                 raise S3Error("InternalError", "A stored part ended early. Upload it again.", 500)
             length -= copied
 
     def seal(self, facts: Mapping[str, Any]) -> None:
         """Append what is known of the content and bring everything to the disk."""
-        text = json.dumps(facts, separators=(",", ":")).encode()
-        self._file.write(text + _FOOTER.pack(len(text), zlib.crc32(text), _MAGIC))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        text = _json(facts).encode()
+        self._add(text + _FOOTER.pack(len(text), zlib.crc32(text), _MAGIC))
+        self._flush()
+        os.fsync(self._descriptor)
 
-    def name(self, target: Path, *, replace: bool = True) -> None:
+    def name(self, target: Path | str, *, replace: bool = True) -> None:
         """Give the file its name. FileNotFoundError without the folder; FileExistsError if it is not to replace one.
 
         The name outlives a power failure only after `sync_folder` of its folder.
         """
         if replace:
-            self._path.rename(target)
+            os.rename(self._path, target)  # noqa: PTH104 (as above)
             self._named = True
         else:
-            target.hardlink_to(self._path)
+            os.link(self._path, target)
+
+    def _add(self, piece: bytes) -> None:
+        if len(piece) >= _BATCH:
+            self._flush()
+            _write(self._descriptor, piece)
+        else:
+            self._held += piece
+            if len(self._held) >= _BATCH:
+                self._flush()
+
+    def _flush(self) -> None:
+        held, self._held = self._held, bytearray()
+        _write(self._descriptor, held)
 
 
 class Content(io.RawIOBase):
@@ -172,7 +187,7 @@ def facts_of(path: Path | str) -> tuple[dict[str, Any], int]:
         os.close(descriptor)
 
 
-def open_content(path: Path) -> tuple[dict[str, Any], int, int]:
+def open_content(path: Path | str) -> tuple[dict[str, Any], int, int]:
     """Like `facts_of`, and an open descriptor for `window`, which the caller owns."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -217,13 +232,19 @@ def write_synced(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path | str) -> None:
     """Bring a folder's entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write(descriptor: int, piece: bytes | bytearray) -> None:
+    left = memoryview(piece)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _facts(descriptor: int, path: Path | str) -> tuple[dict[str, Any], int]:

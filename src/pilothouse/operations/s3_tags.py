@@ -36,7 +36,7 @@ def delete_object_tagging(context: Context, request: dict[str, Any]) -> dict[str
 
 def of_header(text: str | None) -> dict[str, str]:
     """The tags in an x-amz-tagging header, which is written like the query of a URL."""
-    return _checked(parse_qsl(text or "", keep_blank_values=True))
+    return _checked(parse_qsl(text, keep_blank_values=True)) if text else {}
 
 
 def _checked(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

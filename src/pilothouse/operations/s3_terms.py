@@ -36,9 +36,9 @@ def check(context: Context, request: dict[str, Any]) -> None:
         raise no_acls()
     if any(member in request for member in _LOCKS):
         raise S3Error("InvalidRequest", "Bucket is missing Object Lock Configuration", 400)
-    for member, what in _NOT_SERVED.items():
-        if request.get(member):
-            raise S3Error("NotImplemented", f"{what} is not served. Leave {member} out.", 501)
+    for member in sorted(_NOT_SERVED.keys() & request.keys()):
+        if request[member]:
+            raise S3Error("NotImplemented", f"{_NOT_SERVED[member]} is not served. Leave {member} out.", 501)
 
 
 def no_acls() -> S3Error:

@@ -101,13 +101,18 @@ def incoming(
     whole = raw_path.removeprefix(b"/")
     bucket, _, key = (host_bucket.encode(), b"", whole) if host_bucket else whole.partition(b"/")
     try:
-        query = dict(parse_qsl(raw_query.decode("ascii"), keep_blank_values=True, errors="strict"))
+        query = _query(raw_query) if raw_query else {}
         name, path = unquote_to_bytes(bucket).decode(), unquote_to_bytes(key).decode()
     except UnicodeDecodeError:
         raise S3Error("InvalidURI", "Couldn't parse the specified URI: it is not percent-encoded UTF-8.", 400) from None
     moved = {parameter.lower(): value for parameter, value in query.items()}
-    moved = {parameter: value for parameter, value in moved.items() if parameter.startswith("x-amz-")}
-    return Incoming(method, name, path, query, moved | {header.lower(): value for header, value in headers})
+    found = {parameter: value for parameter, value in moved.items() if parameter.startswith("x-amz-")}
+    found.update((header.lower(), value) for header, value in headers)
+    return Incoming(method, name, path, query, found)
+
+
+def _query(raw: bytes) -> dict[str, str]:
+    return dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict"))
 
 
 def operation(request: Incoming) -> OperationModel:
@@ -134,12 +139,17 @@ def answer(model: OperationModel, result: Mapping[str, Any]) -> Outgoing:
     status = int(model.http.get("responseCode", 200))
     if shape is None:
         return Outgoing(status, {}, b"")
-    present = {name: value for name, value in result.items() if value is not None and name in shape.members}
+    members = shape.members
+    outside, inside = _outside(shape), {}
     headers: dict[str, str] = {}
-    for name, value in present.items():
-        headers.update(_headers(shape.members[name], value))
-    body = _body(model, shape, {n: v for n, v in present.items() if "location" not in shape.members[n].serialization})
-    return Outgoing(status, headers, body)
+    for name, value in result.items():
+        if value is None or name not in members:
+            continue
+        if name in outside:
+            headers.update(_headers(members[name], value))
+        else:
+            inside[name] = value
+    return Outgoing(status, headers, _body(model, shape, inside))
 
 
 def read(document: bytes) -> Element:
@@ -338,11 +348,17 @@ def _body(model: OperationModel, shape: Shape, members: Mapping[str, Any]) -> by
     elif model.name == "GetBucketLocation":  # the one answer whose root element holds text
         region = xml_text(str(members.get("LocationConstraint", "")))
         root = f'<LocationConstraint xmlns="{NAMESPACE}">{region}</LocationConstraint>'
-    elif all("location" in member.serialization for member in shape.members.values()):
+    elif len(_outside(shape)) == len(shape.members):
         return b""
     else:
         root = _writer(_ROOTS.get(model.name, shape.name), shape, NAMESPACE)(members)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{root}'.encode()
+
+
+@cache
+def _outside(shape: Shape) -> frozenset[str]:
+    """The members that lie outside the body."""
+    return frozenset(name for name, member in shape.members.items() if "location" in member.serialization)
 
 
 @cache

@@ -25,6 +25,7 @@ def bucket_of(host: str, names: tuple[str, ...]) -> str:
     return asked.removesuffix(f".{max(behind, key=len)}") if behind else ""
 
 
+@lru_cache(maxsize=16)
 def own_names(host: str, further: str) -> tuple[str, ...]:
     """The server's names: localhost, the `host` that it listens on if that is a name, and those listed in `further`."""
     listed = [_PORT.sub("", name.strip().lower()) for name in (host, *further.split(","))]
