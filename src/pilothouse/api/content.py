@@ -21,7 +21,7 @@ _Call = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[..., An
 class Threads:
     """At most so many threads, which start when they are first needed and end with the process.
 
-    asyncio's way to an executor costs twice as much, which a small request would feel.
+    asyncio's way to an executor makes two futures and a lock for each call, which a small request would feel.
     """
 
     def __init__(self, count: int) -> None:

@@ -117,7 +117,7 @@ class Rest:
         pace.add(time.monotonic() - begun, 0)
 
     def _arrive_by(self, count: int) -> None:
-        """Have the kernel wake nobody for fewer bytes: each time costs as much as copying a good part of a piece."""
+        """Have the kernel wake nobody for fewer bytes: a piece would be read in many small goes."""
         with contextlib.suppress(OSError):
             self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
