@@ -291,6 +291,51 @@ def test_replicas_come_back_with_the_server(
     user.sagemaker.delete_endpoint(EndpointName=name)
 
 
+def test_asynchronous_requests_are_answered_in_s3_whoever_is_killed(
+    killable: Any, user_of: Callable[[Any], Any], archives: dict[str, Path]
+) -> None:
+    """Each accepted request has an object in the end: the server is killed while most of them wait."""
+    user, name = user_of(killable), "later"
+    user.upload(archives["binary"])
+    user.s3.put_object(Bucket=BUCKET, Key="in/rows.csv", Body=b"30,Rome\n50.5,Rome\n")
+    user.s3.put_object(Bucket=BUCKET, Key="in/short.csv", Body=b"30\n")
+    config = {
+        "OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/out", "S3FailurePath": f"s3://{BUCKET}/failed"},
+        "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1},
+    }
+    container = user.container(images.TABULAR_INFERENCE, archives["binary"])
+    user.serve(name, [container], configuration={"AsyncInferenceConfig": config})
+    assert user.wait(name)["AsyncInferenceConfig"] == config
+    refusal = refused(user.runtime.invoke_endpoint, EndpointName=name, Body="30,Rome", ContentType="text/csv")
+    assert refusal["Error"]["Code"] == "ValidationError"
+
+    def ask(key: str, number: int) -> dict[str, Any]:
+        invoke = {"InputLocation": f"s3://{BUCKET}/in/{key}.csv", "ContentType": "text/csv"}
+        return dict(user.runtime.invoke_endpoint_async(EndpointName=name, InferenceId=f"{key}-{number}", **invoke))
+
+    first = ask("rows", 0)
+    assert first["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert first["OutputLocation"] == f"s3://{BUCKET}/out/rows-0.out"
+    user.s3.get_waiter("object_exists").wait(Bucket=BUCKET, Key="out/rows-0.out", WaiterConfig={"Delay": 1})
+    accepted = [ask(key, number) for number in range(1, 31) for key in ("rows", "short")]
+    assert len(accepted) == 60
+    killable.kill()
+    user = user_of(killable.start())
+    found: set[str] = set()
+    give_up = time.monotonic() + 120
+    while len(found) < 61 and time.monotonic() < give_up:
+        listed = [user.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/") for prefix in ("out", "failed")]
+        found = {entry["Key"] for page in listed for entry in page.get("Contents", [])}
+        time.sleep(0.1)
+    numbers = [str(number) for number in range(1, 31)]
+    expected = {f"out/rows-{number}.out" for number in ["0", *numbers]}
+    assert found == expected | {f"failed/short-{number}-error.out" for number in numbers}
+    assert user.s3.get_object(Bucket=BUCKET, Key="out/rows-30.out")["Body"].read() == b"yes\nno\n"
+    reason = user.s3.get_object(Bucket=BUCKET, Key="failed/short-30-error.out")["Body"].read().decode()
+    assert reason.startswith('Received client error (400) from model with message "Received data of unknown size.')
+    user.sagemaker.delete_endpoint(EndpointName=name)
+
+
 def test_one_row_takes_milliseconds(user: Any, archives: dict[str, Path]) -> None:
     """Prints the latency; a busy machine must not fail the suite, so only a gross slowness does."""
     name = user.deploy("quick", archives["binary"])

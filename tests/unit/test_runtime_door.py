@@ -6,15 +6,11 @@ import asyncio
 import itertools
 import json
 import re
-import socketserver
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -25,52 +21,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pilothouse.api import invocation, runtime
-from pilothouse.catalog import endpoint_updates, hosting
+from pilothouse.catalog import async_inference, endpoint_updates, hosting
 from pilothouse.config import Settings
 from pilothouse.errors import ModelError, PilothouseError, Throttled
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Store
-
-
-class Echo(BaseHTTPRequestHandler):
-    """Answers with its server's name and the body it got; a body "status NNN" is answered with that status."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if body == b"die":
-            self.close_connection = True
-            return
-        status = int(body.split()[1]) if body.startswith(b"status") else 200
-        words = [self.server.name, self.headers["content-type"], self.headers["accept"]]
-        target = self.headers["x-amzn-sagemaker-target-container-hostname"]
-        answer = " ".join([*map(str, words), *([target] if target else []), ""]).encode() + body
-        self.send_response(status)
-        self.send_header("content-length", str(len(answer)))
-        self.send_header("content-type", "text/csv; charset=utf-8")
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def address_string(self) -> str:
-        return "unix"
-
-    def log_message(self, *_: Any) -> None: ...
-
-
-class Replica(AbstractContextManager["Replica"]):
-    def __init__(self, folder: Path, variant: str, index: int = 0) -> None:
-        self.address = {"variant": variant, "index": index, "socket": str(folder / f"{variant}{index}.sock")}
-        self.server = socketserver.ThreadingUnixStreamServer(self.address["socket"], Echo)
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None
-        self.server.name = f"{variant}/{index}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+from tests.unit.echo import Echo, Replica
 
 
 class Door:
@@ -97,6 +54,7 @@ class Door:
         status: str = "InService",
         weights: dict[str, float] | None = None,
         capture: dict[str, Any] | None = None,
+        asynchronous: dict[str, Any] | None = None,
         **members: Any,
     ) -> None:
         weights = weights or {r.address["variant"]: 1.0 for r in replicas} or {"main": 1.0}
@@ -104,6 +62,8 @@ class Door:
             {"VariantName": name, "InitialVariantWeight": weight, **members} for name, weight in weights.items()
         ]
         state = {"_variants": variants, "_replicas": [r.address for r in replicas], "_capture": capture}
+        if asynchronous:
+            state[hosting.ASYNC] = asynchronous
         self.store.insert(hosting.ENDPOINT, "live", {}, status=status, state=state)
 
     def post(
@@ -363,7 +323,6 @@ def test_a_model_that_takes_too_long_is_given_up(door: Door, sockets: Path, monk
 @pytest.mark.parametrize(
     ("path", "headers", "body", "kind", "part"),
     [
-        ("live/async-invocations", {}, "x", "OperationNotServed", "InvokeEndpointAsync"),
         ("live/invocations-response-stream", {}, "x", "OperationNotServed", "InvokeEndpointWithResponseStream"),
         ("live/other", {}, "x", "UnknownOperation", "other"),
         ("live", {}, "x", "UnknownOperation", "/endpoints/live"),
@@ -381,3 +340,56 @@ def test_what_is_not_served_is_refused(
     error = door.post(body, path=path, **headers)[0].json()
     assert error["type"] == kind
     assert part in error["message"]
+
+
+def test_an_asynchronous_request_is_answered_with_the_places_of_what_comes_later(door: Door) -> None:
+    door.endpoint(asynchronous={"OutputConfig": {"S3OutputPath": "s3://bucket/out/"}})
+    headers = {"inference_id": "id-1", "inputlocation": "s3://bucket/in.csv", "requestttlseconds": "60"}
+    headers = {f"x_amzn_sagemaker_{name}": value for name, value in headers.items()}
+    answer = door.post("", path="live/async-invocations", **headers)[0]
+    assert (answer.status_code, answer.json()) == (202, {"InferenceId": "id-1"})
+    assert answer.headers["x-amzn-sagemaker-outputlocation"] == "s3://bucket/out/id-1.out"
+    assert answer.headers["x-amzn-sagemaker-failurelocation"] == "s3://bucket/out/id-1-error.out"
+    (row,) = door.store.find(async_inference.INVOCATION)
+    assert row.request["RequestTTLSeconds"] == 60
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "part"),
+    [
+        ({}, "", "either as InputLocation or as Body"),
+        ({"inputlocation": "s3://bucket/in"}, "1,2", "either as InputLocation or as Body"),
+        ({"inputlocation": "s3://bucket"}, "", "names a bucket"),
+        ({"inputlocation": "file:///etc/passwd"}, "", "at 'inputLocation' failed to satisfy constraint"),
+        ({"requestttlseconds": "59"}, "x", "greater than or equal to 60"),
+        ({"requestttlseconds": "soon"}, "x", "RequestTTLSeconds must be a whole number"),
+        ({"invocationtimeoutseconds": "3601"}, "x", "less than or equal to 3600"),
+        ({"filename": "a.b.c"}, "x", "at 'filename' failed to satisfy constraint"),
+        ({}, "x" * 128_001, "less than or equal to 128000"),
+    ],
+)
+def test_an_asynchronous_request_that_could_not_be_processed_is_refused_at_once(
+    door: Door, headers: dict[str, str], body: str, part: str
+) -> None:
+    door.endpoint(asynchronous={"OutputConfig": {"S3OutputPath": "s3://bucket/out"}})
+    members = {f"x_amzn_sagemaker_{name}": value for name, value in headers.items()}
+    error = door.post(body, path="live/async-invocations", **members)[0].json()
+    assert error["type"] == "ValidationError"
+    assert part in error["message"]
+    assert not door.store.find(async_inference.INVOCATION)
+
+
+def test_an_endpoint_is_called_in_its_own_way_only(door: Door, sockets: Path) -> None:
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica)
+        assert "Call it by InvokeEndpoint." in door.post("x", path="live/async-invocations")[0].json()["message"]
+        config = {"OutputConfig": {"S3OutputPath": "s3://bucket/out"}}
+        door.store.update(hosting.ENDPOINT, "live", state={hosting.ASYNC: config})
+        assert "Call it by InvokeEndpointAsync." in door.post("x")[0].json()["message"]
+
+
+@pytest.mark.parametrize("status", ["Creating", "Failed", "Deleting", None])
+def test_an_asynchronous_endpoint_that_does_not_serve_is_not_found(door: Door, status: str | None) -> None:
+    if status:
+        door.endpoint(status=status, asynchronous={"OutputConfig": {"S3OutputPath": "s3://bucket/out"}})
+    assert door.post("x", path="live/async-invocations")[0].json()["type"] == "EndpointNotFound"

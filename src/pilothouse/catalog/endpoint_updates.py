@@ -61,15 +61,17 @@ def is_mixed(state: Document) -> bool:
 def outcome(state: Document) -> Document:
     """What an Updating endpoint serves once it is updated, as `hosting.endpoint_state` pins it."""
     note, old = state[NOTE], {variant["VariantName"]: variant for variant in state["_variants"]}
-    capture = state.get("_capture")
+    capture, asynchronous = state.get("_capture"), state.get(hosting.ASYNC)
     if is_replacement(state):
         variants, retained = note["pinned"]["_variants"], note["retained"]
         changes = {v["VariantName"]: _retained(old.get(v["VariantName"], {}), v, retained) for v in variants}
         capture = capture if CAPTURE in retained else note["pinned"].get("_capture")
+        asynchronous = note["pinned"].get(hosting.ASYNC)
     else:
         variants, changes = state["_variants"], note["changes"]
     pinned = {"_variants": [_changed(v, changes.get(v["VariantName"], {})) for v in variants]}
-    return pinned | ({"_capture": capture} if capture else {})
+    besides = {"_capture": capture, hosting.ASYNC: asynchronous}
+    return pinned | {name: value for name, value in besides.items() if value}
 
 
 def finished(state: Document, at: float) -> Document:
@@ -77,6 +79,7 @@ def finished(state: Document, at: float) -> Document:
     after = outcome(state)
     changes = {
         "_capture": None,
+        hosting.ASYNC: None,
         **after,
         "ProductionVariants": hosting.described_variants(after["_variants"], at),
         NOTE: None,

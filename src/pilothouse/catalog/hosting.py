@@ -36,6 +36,9 @@ OUTPUTS = ("predicted_label", "probability", "probabilities", "labels")
 MAX_REPLICAS = 4
 """Most processes that are started for a variant, whatever its instance count asks for: they share one machine."""
 
+ASYNC = "_async"
+"""The member of an endpoint's state with its AsyncInferenceConfig, if it has one."""
+
 _ROUNDING = 1e-9  # what the sum of some shares may be off by
 
 DEFAULT_INSTANCE_TYPE = "ml.m5.xlarge"
@@ -75,7 +78,10 @@ def endpoint_state(config: Document, models: Mapping[str, Document]) -> Document
     `config` is a CreateEndpointConfig request, `models` the CreateModel requests by the model names it uses.
     """
     state: Document = {"_variants": [_pinned(v, models[v["ModelName"]]) for v in config["ProductionVariants"]]}
-    return state | ({"_capture": config["DataCaptureConfig"]} if "DataCaptureConfig" in config else {})
+    for member, name in (("_capture", "DataCaptureConfig"), (ASYNC, "AsyncInferenceConfig")):
+        if name in config:
+            state[member] = config[name]
+    return state
 
 
 def containers(model: Document) -> list[Document]:

@@ -41,7 +41,11 @@ def describe_endpoint(context: Context, request: Document) -> Document:
     row = existing(context, request["EndpointName"])
     document = {**row.request, **row.state, **endpoint_updates.described(row.state, clock.now()), **_summary(row)}
     captured = row.state.get("_capture")
-    return document | ({"DataCaptureConfig": data_capture.summary(captured)} if captured else {})
+    if captured:
+        document["DataCaptureConfig"] = data_capture.summary(captured)
+    if hosting.ASYNC in row.state:
+        document["AsyncInferenceConfig"] = row.state[hosting.ASYNC]
+    return document
 
 
 def list_endpoints(context: Context, request: Document) -> Document:

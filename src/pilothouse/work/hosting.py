@@ -132,8 +132,8 @@ class HostingReconciler:
         return fleet.down
 
     def _delete(self, row: Resource) -> None:
-        self._rows.delete(row.name)
-        self._tidy()
+        if self._rows.delete(row.name):
+            self._tidy()
 
     def _tidy(self) -> None:
         """Removes the unpacked archives that no replica needs."""
