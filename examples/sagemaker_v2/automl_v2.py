@@ -82,6 +82,7 @@ session.wait_for_endpoint(later.endpoint_name, poll=1)
 waiter = WaiterConfig(delay=1)
 response = later.predict_async(input_path=session.upload_data(score, key_prefix="sdk-v2/score"))
 answered_later = [later.predict(Path(score).read_text(), waiter_config=waiter), response.get_result(waiter)]
+print(answered_later)
 try:
     failure = str(later.predict("1\n", waiter_config=waiter))
 except AsyncInferenceModelError as error:
