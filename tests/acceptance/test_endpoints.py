@@ -218,6 +218,29 @@ def test_variants_share_the_requests_by_weight_and_what_is_asked_is_captured(
     assert (data["endpointInput"]["data"], data["endpointOutput"]["data"]) == ("30,Rome", "yes\n")
 
 
+def test_a_shadow_is_asked_the_same_and_its_answers_are_only_captured(user: Any, archives: dict[str, Path]) -> None:
+    container = user.container(images.TABULAR_INFERENCE, archives["binary"])
+    other = {**container, "Environment": {"SAGEMAKER_INFERENCE_OUTPUT": "labels"}}
+    user.sagemaker.create_model(ModelName="shadow", PrimaryContainer=other)
+    instances = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    configuration = {
+        "ShadowProductionVariants": [{"VariantName": "shadow", "ModelName": "shadow", **instances}],
+        "DataCaptureConfig": {
+            "InitialSamplingPercentage": 100,
+            "DestinationS3Uri": f"s3://{BUCKET}/captured",
+            "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
+            "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
+        },
+    }
+    described = user.wait(user.serve("shadowed", [container], configuration=configuration))
+    assert [v["VariantName"] for v in described["ProductionVariants"]] == ["main"]
+    assert [v["CurrentInstanceCount"] for v in described["ShadowProductionVariants"]] == [1]
+    assert user.ask("shadowed", "30,Rome") == "yes\n"
+    (record,) = captured(user, "captured/shadowed/shadow/")
+    data = record["captureData"]
+    assert (data["endpointInput"]["data"], data["endpointOutput"]["data"]) == ("30,Rome", "\"['no', 'yes']\"\n")
+
+
 def captured(user: Any, prefix: str) -> list[dict[str, Any]]:
     """The captured records below a prefix, once there are some."""
     give_up = time.monotonic() + 120

@@ -225,6 +225,21 @@ def asynchronous(**members: Any) -> dict[str, Any]:
     return {"AsyncInferenceConfig": {"OutputConfig": {k: v for k, v in output.items() if v is not None}}}
 
 
+def shadowed(*variants: dict[str, Any]) -> dict[str, Any]:
+    return {"ShadowProductionVariants": list(variants)}
+
+
+def test_a_shadow_is_described_beside_the_variant_that_answers(context: Context) -> None:
+    create_model(context)
+    create_config(context, **shadowed(variant(VariantName="shadow", InitialVariantWeight=0.5)))
+    described = endpoint_configs.describe_endpoint_config(context, {"EndpointConfigName": "Config"})
+    assert described["ShadowProductionVariants"][0]["InitialVariantWeight"] == 0.5
+    state = endpoints.pinned(context, "Config")
+    shown = hosting.described_variants(state["_variants"], 0.0)
+    assert [v["VariantName"] for v in shown["ProductionVariants"]] == ["main"]
+    assert [(v["VariantName"], v["CurrentWeight"]) for v in shown["ShadowProductionVariants"]] == [("shadow", 0.5)]
+
+
 SERVERLESS = variant(
     InstanceType=None, InitialInstanceCount=None, ServerlessConfig={"MemorySizeInMB": 1024, "MaxConcurrency": 5}
 )
@@ -261,6 +276,12 @@ def test_an_asynchronous_endpoint_says_so_and_keeps_it_until_an_update_takes_it(
         ([variant(), variant()], {}, "main is repeated"),
         ([variant(InstanceType=None)], {}, "needs InstanceType and InitialInstanceCount"),
         ([variant(ServerlessConfig={"MemorySizeInMB": 1024, "MaxConcurrency": 5})], {}, "both ServerlessConfig and"),
+        ([variant()], shadowed(variant()), "main is repeated"),
+        ([variant()], shadowed(variant(VariantName="b", ModelName="gone")), "Could not find model"),
+        ([variant()], shadowed(variant(VariantName="b"), variant(VariantName="c")), "takes one variant, beside one"),
+        ([variant(), variant(VariantName="b")], shadowed(variant(VariantName="c")), "takes one variant, beside one"),
+        ([variant()], {**shadowed(variant(VariantName="b")), **asynchronous()}, "combined with AsyncInferenceConfig"),
+        ([SERVERLESS], shadowed(variant(VariantName="b")), "main is serverless, which ShadowProductionVariants rules"),
         ([variant()], {"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, "ExplainerConfig is not served"),
         ([variant()], asynchronous(S3OutputPath=None), "AsyncInferenceConfig needs S3OutputPath"),
         ([variant()], asynchronous(S3OutputPath="s3://gone/x"), 'bucket "gone" of S3OutputPath does not exist'),

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pilothouse.api import invocation, runtime
+from pilothouse.api import invocation, runtime, shadows
 from pilothouse.catalog import async_inference, endpoint_updates, hosting
 from pilothouse.config import Settings
 from pilothouse.errors import ModelError, PilothouseError, Throttled
@@ -55,6 +55,7 @@ class Door:
         weights: dict[str, float] | None = None,
         capture: dict[str, Any] | None = None,
         asynchronous: dict[str, Any] | None = None,
+        shadow: float | None = None,
         **members: Any,
     ) -> None:
         weights = weights or {r.address["variant"]: 1.0 for r in replicas} or {"main": 1.0}
@@ -62,6 +63,8 @@ class Door:
             {"VariantName": name, "InitialVariantWeight": weight, **members} for name, weight in weights.items()
         ]
         state = {"_variants": variants, "_replicas": [r.address for r in replicas], "_capture": capture}
+        if shadow is not None:
+            variants[-1] = {"VariantName": "shadow", "InitialVariantWeight": shadow, hosting.SHADOW: True}
         if asynchronous:
             state[hosting.ASYNC] = asynchronous
         self.store.insert(hosting.ENDPOINT, "live", {}, status=status, state=state)
@@ -75,6 +78,8 @@ class Door:
                 calls = [client.post(f"/endpoints/{path}", content=b, headers=headers_) for b in bodies]
                 answers = await asyncio.gather(*calls) if at_once else [await call for call in calls]
             if hasattr(self.app.state, "runtime"):
+                while self.app.state.runtime._shadows._under_way:
+                    await asyncio.sleep(0.01)
                 await self.app.state.runtime.close()
                 del self.app.state.runtime
             return answers
@@ -256,6 +261,93 @@ def test_a_capture_that_cannot_be_stored_fails_no_request_and_is_told_in_the_log
         assert door.post("1,2")[0].status_code == 200
     (event,) = door.store.logs.events("/aws/sagemaker/Endpoints/live", "data-capture")
     assert event.message.startswith("1 records could not be stored at s3://captured/below: ")
+
+
+def variants_asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the model servers that are asked, as they are."""
+    asked: list[str] = []
+    plain = Echo.do_POST
+
+    def noted(handler: Echo) -> None:
+        asked.append(handler.server.name)
+        plain(handler)
+
+    monkeypatch.setattr(Echo, "do_POST", noted)
+    return asked
+
+
+def test_a_shadow_gets_copies_whose_answers_are_captured_and_not_returned(door: Door, sockets: Path) -> None:
+    door.context.objects.create_bucket("captured")
+    with Replica(sockets, "main") as main, Replica(sockets, "shadow") as shadow:
+        door.endpoint(main, shadow, shadow=1.0, capture=CAPTURE)
+        answers = door.post("1,2", "3,4", content_type="text/csv")
+        aimed = door.post("1", x_amzn_sagemaker_target_variant="shadow")[0].json()
+    assert [answer.text for answer in answers] == ["main/0 text/csv */* 1,2", "main/0 text/csv */* 3,4"]
+    assert {answer.headers["x-amzn-invoked-production-variant"] for answer in answers} == {"main"}
+    assert aimed["message"] == "Endpoint live has no variant shadow. It has main."
+    told = {key.split("/")[2]: records for key, records in captured(door)}
+    outputs = {name: [r["captureData"]["endpointOutput"]["data"] for r in records] for name, records in told.items()}
+    assert sorted(outputs["shadow"]) == ["shadow/0 text/csv */* 1,2", "shadow/0 text/csv */* 3,4"]
+    assert sorted(outputs["main"]) == ["main/0 text/csv */* 1,2", "main/0 text/csv */* 3,4"]
+
+
+@pytest.mark.parametrize(("weight", "copies"), [(0.0, 0), (0.25, 10), (1.0, 40), (3.0, 40)])
+def test_the_weights_say_what_share_is_copied(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, weight: float, copies: int
+) -> None:
+    draws = itertools.cycle(number / 40 for number in range(40))
+    monkeypatch.setattr(runtime.random, "random", lambda: next(draws))
+    asked = variants_asked(monkeypatch)
+    with Replica(sockets, "main") as main, Replica(sockets, "shadow") as shadow:
+        door.endpoint(main, shadow, weights={"main": 1.0, "shadow": 1.0}, shadow=weight)
+        door.post(*["1"] * 40)
+    assert (asked.count("main/0"), asked.count("shadow/0")) == (40, copies)
+
+
+@pytest.mark.parametrize("fault", ["dies", "refuses", "is gone"])
+def test_a_shadow_that_fails_changes_no_answer_and_is_told_in_the_log(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    plain = Echo.do_POST
+
+    def fail(handler: Echo) -> None:
+        if handler.server.name == "main/0":
+            plain(handler)
+        elif fault == "refuses":
+            handler.send_error(500)
+        else:
+            handler.close_connection = True
+
+    monkeypatch.setattr(Echo, "do_POST", fail)
+    with Replica(sockets, "main") as main, Replica(sockets, "shadow") as shadow:
+        door.endpoint(main, shadow, shadow=1.0)
+        if fault == "is gone":
+            Path(shadow.address["socket"]).unlink()
+        assert [answer.status_code for answer in door.post("1", "2")] == [200, 200]
+    (event,) = door.store.logs.events("/aws/sagemaker/Endpoints/live", "shadow")
+    assert event.message.startswith("1 copies of requests were not answered by the shadow. The last one: ")
+
+
+def test_a_slow_shadow_keeps_nobody_waiting(door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers only when all requests have been answered; what it has no room for is not copied."""
+    released, plain, answered = threading.Event(), Echo.do_POST, []
+    monkeypatch.setattr(shadows, "MOST_COPIES", 2)
+
+    def slow(handler: Echo) -> None:
+        if handler.server.name == "main/0":
+            answered.append(1)
+            if len(answered) == 5:
+                released.set()
+        else:
+            assert released.wait(60)
+        plain(handler)
+
+    monkeypatch.setattr(Echo, "do_POST", slow)
+    with Replica(sockets, "main") as main, Replica(sockets, "shadow") as shadow:
+        door.endpoint(main, shadow, shadow=1.0)
+        assert [answer.status_code for answer in door.post(*"12345")] == [200] * 5
+    (event,) = door.store.logs.events("/aws/sagemaker/Endpoints/live", "shadow")
+    assert event.message.endswith("The last one: too many copies are under way")
 
 
 def test_a_replica_that_is_gone_is_passed_over(door: Door, sockets: Path) -> None:

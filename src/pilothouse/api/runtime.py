@@ -20,6 +20,7 @@ from pilothouse.api import async_invocation, invocation
 from pilothouse.api.capture import Recorder
 from pilothouse.api.exchange import Answer, Line, Lost, Unreachable
 from pilothouse.api.invocation import Call
+from pilothouse.api.shadows import Shadows
 from pilothouse.catalog import hosting, pipelines, routing
 from pilothouse.catalog.data_capture import Capture, Exchange
 from pilothouse.catalog.hosting import Document
@@ -62,6 +63,7 @@ class Invoker:
         self._in_flight: Counter[str] = Counter()
         self._admitted: Counter[tuple[str, str]] = Counter()
         self._recorder = Recorder(context)
+        self._shadows = Shadows(context, self._ask_any, self._capture)
 
     async def handle(self, request: Request, endpoint: str) -> Response:
         """InvokeEndpoint."""
@@ -69,6 +71,7 @@ class Invoker:
 
     async def close(self) -> None:
         """Closes all connections, and stores what was captured."""
+        self._shadows.close()
         lines, self._lines = self._lines, {}
         for line in lines.values():
             line.close()
@@ -88,6 +91,7 @@ class Invoker:
                 for replica in self._in_turn(replicas, lost):
                     try:
                         answer = await self._ask(replica["socket"], call)
+                        self._shadows.offer(row, side, call)
                         return self._answered(row, replica["variant"], call, answer)
                     except Unreachable:
                         continue
@@ -134,6 +138,11 @@ class Invoker:
     def _answered(self, row: Resource, variant: str, call: Call, answer: Answer) -> Response:
         """The response to a request that a model server has answered, and its record if it is to be captured."""
         response = _response(answer, variant, call)
+        self._capture(row, variant, call, answer)
+        return response
+
+    def _capture(self, row: Resource, variant: str, call: Call, answer: Answer) -> None:
+        """Records what a variant was asked and answered, if it is to be captured."""
         capture = Capture.of(row.state.get("_capture"))
         if capture is not None and random.random() * 100 < capture.percentage:
             exchange = Exchange(
@@ -142,17 +151,22 @@ class Invoker:
                 at=clock.now(),
                 body=call.body,
                 content_type=call.headers.get("content-type"),
-                answer=bytes(response.body),
-                answer_type=response.headers.get("content-type"),
+                answer=bytes(answer.body),
+                answer_type=answer.headers.get("content-type"),
                 custom_attributes=call.headers.get(invocation.ATTRIBUTES),
                 inference_id=call.headers.get(invocation.INFERENCE_ID),
             )
             self._recorder.offer(capture, exchange)
-        return response
 
     def _in_turn(self, replicas: Iterable[Document], lost: list[str]) -> list[Document]:
         """The least busy first, and last those that a connection was lost to."""
         return sorted(replicas, key=lambda r: (r["socket"] in lost, self._in_flight[r["socket"]]))
+
+    async def _ask_any(self, replicas: list[Document], call: Call) -> Answer:
+        """The answer of the least busy replica; no other is tried."""
+        for replica in self._in_turn(replicas, []):
+            return await self._ask(replica["socket"], call)
+        raise Unreachable("No model server of the variant answers just now.")
 
     async def _ask(self, socket: str, call: Call) -> Answer:
         """The replica's answer; `Lost` if there is no connection to it, or none any more."""
@@ -177,7 +191,7 @@ class Invoker:
 def _replicas(endpoint: str, side: Document, call: Call) -> list[Document]:
     """The replicas of the variant that is to answer: the target, or one drawn by weight among those that live."""
     target = call.target
-    variants = {variant["VariantName"]: variant for variant in side["variants"]}
+    variants = routing.production(side)
     if target is not None and target not in variants:
         raise ValidationError(f"Endpoint {endpoint} has no variant {target}. It has {', '.join(variants)}.")
     for variant in variants.values() if target is None else [variants[target]]:

@@ -7,7 +7,7 @@ nobody else changes while it is Updating, so that nothing gets lost between a re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pilothouse.catalog import hosting
@@ -81,7 +81,7 @@ def finished(state: Document, at: float) -> Document:
         "_capture": None,
         hosting.ASYNC: None,
         **after,
-        "ProductionVariants": hosting.described_variants(after["_variants"], at),
+        **hosting.described_variants(after["_variants"], at),
         NOTE: None,
     }
     name = state[NOTE].get("EndpointConfigName")
@@ -96,16 +96,23 @@ def described(state: Document, at: float) -> Document:
     """
     shown: Document = {}
     if state.get(SHIFT):
-        shown = {"ProductionVariants": _counted(state["ProductionVariants"], state.get("_replicas", ()))}
+        shown = _each(state, lambda variants: _counted(variants, state.get("_replicas", ())))
     if NOTE not in state:
         return shown
     if is_replacement(state):
         return {**shown, "PendingDeploymentSummary": _pending(state, at)}
     after = hosting.described_variants(outcome(state)["_variants"], 0.0)
     desired = {
-        v["VariantName"]: {name: value for name, value in v.items() if name.startswith("Desired")} for v in after
+        v["VariantName"]: {name: value for name, value in v.items() if name.startswith("Desired")}
+        for variants in after.values()
+        for v in variants or ()
     }
-    return {"ProductionVariants": [{**v, **desired[v["VariantName"]]} for v in state["ProductionVariants"]]}
+    return _each(state, lambda variants: [{**v, **desired[v["VariantName"]]} for v in variants])
+
+
+def _each(state: Document, change: Callable[[list[Document]], list[Document]]) -> Document:
+    """The described variants of a state, changed: those of production, and shadows."""
+    return {name: change(state[name]) for name in (hosting.VARIANTS, hosting.SHADOWS) if name in state}
 
 
 def _pending(state: Document, at: float) -> Document:
@@ -114,15 +121,13 @@ def _pending(state: Document, at: float) -> Document:
     shift = {} if is_mixed(state) else state.get(SHIFT) or {}
     began = note.get("began", 0.0)
     status = "Creating" if not shift else "Baking" if at < shift["until"] else "Updating"
-    members = [
-        {**variant, **known, "VariantStatus": [{"Status": status}]}
-        for variant, known in zip(variants, hosting.described_variants(variants, began), strict=True)
-    ]
-    pending = [{name: value for name, value in variant.items() if name in _PENDING} for variant in members]
-    summary = {
-        "EndpointConfigName": note["EndpointConfigName"],
-        "ProductionVariants": _counted(pending, shift.get("replicas", ())),
-    }
+    types = {v["VariantName"]: {"InstanceType": v["InstanceType"]} for v in variants if "InstanceType" in v}
+    summary: Document = {"EndpointConfigName": note["EndpointConfigName"]}
+    for name, shown in hosting.described_variants(variants, began).items():
+        if shown:
+            members = [{**v, **types.get(v["VariantName"], {}), "VariantStatus": [{"Status": status}]} for v in shown]
+            pending = [{name: value for name, value in v.items() if name in _PENDING} for v in members]
+            summary[name] = _counted(pending, shift.get("replicas", ()))
     return summary | ({"StartTime": began} if began else {})
 
 

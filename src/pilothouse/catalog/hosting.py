@@ -39,6 +39,11 @@ MAX_REPLICAS = 4
 ASYNC = "_async"
 """The member of an endpoint's state with its AsyncInferenceConfig, if it has one."""
 
+SHADOW = "_shadow"
+"""The member of a pinned variant that gets copies of requests, and whose answers go to nobody."""
+
+VARIANTS, SHADOWS = "ProductionVariants", "ShadowProductionVariants"
+
 _ROUNDING = 1e-9  # what the sum of some shares may be off by
 
 DEFAULT_INSTANCE_TYPE = "ml.m5.xlarge"
@@ -77,7 +82,9 @@ def endpoint_state(config: Document, models: Mapping[str, Document]) -> Document
 
     `config` is a CreateEndpointConfig request, `models` the CreateModel requests by the model names it uses.
     """
-    state: Document = {"_variants": [_pinned(v, models[v["ModelName"]]) for v in config["ProductionVariants"]]}
+    variants = [_pinned(variant, models[variant["ModelName"]]) for variant in config[VARIANTS]]
+    shadows = [_pinned(variant, models[variant["ModelName"]]) for variant in config.get(SHADOWS, ())]
+    state: Document = {"_variants": [*variants, *({**shadow, SHADOW: True} for shadow in shadows)]}
     for member, name in (("_capture", "DataCaptureConfig"), (ASYNC, "AsyncInferenceConfig")):
         if name in config:
             state[member] = config[name]
@@ -115,9 +122,12 @@ def concurrency(variant: Document) -> int | None:
     return limit
 
 
-def described_variants(variants: Sequence[Document], resolved_at: float) -> list[Document]:
-    """Pinned variants as DescribeEndpoint shows them once they serve."""
-    return [_described(variant, resolved_at) for variant in variants]
+def described_variants(variants: Sequence[Document], resolved_at: float) -> Document:
+    """The members of DescribeEndpoint that show pinned variants once they serve; None for shadows if there are none."""
+    shown: Document = {VARIANTS: [], SHADOWS: []}
+    for variant in variants:
+        shown[SHADOWS if SHADOW in variant else VARIANTS].append(_described(variant, resolved_at))
+    return {**shown, SHADOWS: shown[SHADOWS] or None}
 
 
 def log_group(endpoint: str) -> str:

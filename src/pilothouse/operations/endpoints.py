@@ -82,7 +82,8 @@ def existing(context: Context, name: str) -> Resource:
 def pinned(context: Context, config_name: str) -> Document:
     """The state of an endpoint that is to serve this configuration."""
     config = endpoint_configs.existing(context, config_name).request
-    names = {variant["ModelName"] for variant in config["ProductionVariants"]}
+    variants = [*config[hosting.VARIANTS], *config.get(hosting.SHADOWS, ())]
+    names = {variant["ModelName"] for variant in variants}
     return hosting.endpoint_state(config, {name: models.existing(context, name).request for name in names})
 
 
