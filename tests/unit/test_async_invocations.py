@@ -8,13 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from pilothouse.catalog import async_inference, endpoint_updates, hosting
 from pilothouse.config import Settings
-from pilothouse.errors import S3Error
+from pilothouse.errors import S3Error, ValidationError
 from pilothouse.hosting import async_answers
 from pilothouse.objects.base import ObjectInfo
 from pilothouse.objects.directory import DirectoryObjects
@@ -321,6 +321,29 @@ def test_a_request_whose_replica_died_is_asked_of_the_next(
             handler.close_connection = True
 
     monkeypatch.setattr(Echo, "do_POST", die_twice)
+    desk.ask(InferenceId="id")
+    desk.until_all_ended()
+    assert desk.keys() == ["out/id.out"]
+
+
+def test_an_address_that_no_object_can_have_is_refused_at_once(desk: Desk) -> None:
+    desk.serve(config={"OutputConfig": {"S3OutputPath": f"s3://bucket/{'a' * 500}"}})
+    with pytest.raises(ValidationError, match=r"cannot be stored at s3://bucket/aaa.*: Your key is too long"):
+        desk.ask(S3OutputPathExtension="b" * 512)
+    assert desk.waiting() == 0
+
+
+def test_an_input_that_is_replaced_when_it_is_opened_is_read_a_moment_later(
+    desk: Desk, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, fails = DirectoryObjects.open, iter(range(2))
+
+    def replaced(*arguments: Any, **more: Any) -> BinaryIO:
+        if next(fails, None) is not None:
+            raise S3Error("PreconditionFailed", "It is another one by now.", 412)
+        return plain(*arguments, **more)
+
+    monkeypatch.setattr(DirectoryObjects, "open", replaced)
     desk.ask(InferenceId="id")
     desk.until_all_ended()
     assert desk.keys() == ["out/id.out"]

@@ -67,11 +67,14 @@ def _input(invocation: Invocation, objects: Objects) -> Iterator[tuple[BinaryIO,
 
 @contextmanager
 def _failing(why: str) -> Iterator[None]:
-    """Makes refusals of the object store that won't change reasons of the invocation's failure."""
+    """Makes refusals of the object store that won't change reasons of the invocation's failure.
+
+    An input that is replaced just when it is opened is there a moment later.
+    """
     try:
         yield
     except S3Error as error:
-        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code == "PreconditionFailed":
             raise
         raise InvocationFailed(f"{why}: {error.message}") from error
 

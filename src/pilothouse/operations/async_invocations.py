@@ -9,8 +9,9 @@ import uuid
 from pilothouse import clock
 from pilothouse.catalog import async_inference, hosting
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import EndpointNotFound, ResourceNotFound, ValidationError
-from pilothouse.objects import uri
+from pilothouse.errors import EndpointNotFound, ResourceNotFound, S3Error, ValidationError
+from pilothouse.objects import keys, uri
+from pilothouse.objects.uri import S3Uri
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Resource
 
@@ -75,8 +76,17 @@ def _accepted(request: Document, config: Document, number: str) -> Document:
     accepted = {
         **request,
         "InferenceId": inference_id,
-        "OutputLocation": str(answers.join(below, name)),
-        "FailureLocation": str(failures.join(below, f"{name.removesuffix('.out')}-error.out")),
+        "OutputLocation": _address(answers.join(below, name)),
+        "FailureLocation": _address(failures.join(below, f"{name.removesuffix('.out')}-error.out")),
         "KmsKeyId": output.get("KmsKeyId", ""),
     }
     return accepted | ({"Body": base64.b64encode(request["Body"]).decode()} if "Body" in request else {})
+
+
+def _address(place: S3Uri) -> str:
+    """`place` as it is told; `ValidationError` if no object could be there."""
+    try:
+        keys.check_key(place.key)
+    except S3Error as error:
+        raise ValidationError(f"The answer cannot be stored at {place}: {error.message}") from error
+    return str(place)
