@@ -16,6 +16,7 @@ from typing import Any, cast
 from botocore.model import OperationModel
 
 from pilothouse.api import bucket, runtime
+from pilothouse.operations import async_invocations
 from pilothouse.operations.table import SERVED
 from pilothouse.wire import models
 from pilothouse.wire.faults import Door
@@ -24,7 +25,10 @@ FOLDER = Path(__file__).parent / "differences"
 
 TABLES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     **SERVED,
-    "sagemaker-runtime": {"InvokeEndpoint": runtime.Invoker.handle},  # told by its path, not by a table
+    "sagemaker-runtime": {  # told by their paths, not by a table
+        "InvokeEndpoint": runtime.Invoker.handle,
+        "InvokeEndpointAsync": async_invocations.invoke_endpoint_async,
+    },
     "s3": bucket.SERVED,
 }
 """The functions that answer operations, by botocore's names of the services."""

@@ -1,5 +1,7 @@
 """The same with CreateAutoMLJobV2: data that lie in S3, chosen algorithms, and an endpoint that the job deploys itself.
 
+In the end the best candidate gets an endpoint that answers in S3, as files of any size need it.
+
 eval "$(pilothouse env)"
 python examples/sagemaker_v2/automl_v2.py train.csv price score.csv
 
@@ -12,8 +14,11 @@ import time
 from pathlib import Path
 
 from sagemaker import Session
+from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
 from sagemaker.automl.automlv2 import AutoMLDataChannel, AutoMLTabularConfig, AutoMLV2
 from sagemaker.deserializers import CSVDeserializer
+from sagemaker.exceptions import AsyncInferenceModelError
+from sagemaker.model import Model
 from sagemaker.predictor import Predictor
 from sagemaker.serializers import CSVSerializer
 
@@ -57,6 +62,34 @@ attached = AutoMLV2.attach(automl.current_job_name, sagemaker_session=session)
 model = attached.create_model(name=f"{automl.current_job_name}-again", candidate=candidates[0])
 model.create(instance_type="ml.m5.large")
 
+container = candidates[0]["InferenceContainers"][0]
+same = Model(
+    container["Image"],
+    container["ModelDataUrl"],
+    env=container["Environment"],
+    predictor_cls=Predictor,
+    sagemaker_session=session,
+)
+later = same.deploy(
+    1,
+    "ml.m5.large",
+    serializer=CSVSerializer(),
+    deserializer=CSVDeserializer(),
+    async_inference_config=AsyncInferenceConfig(),
+    wait=False,
+)
+session.wait_for_endpoint(later.endpoint_name, poll=1)
+waiter = WaiterConfig(delay=1)
+response = later.predict_async(input_path=session.upload_data(score, key_prefix="sdk-v2/score"))
+answered_later = [later.predict(Path(score).read_text(), waiter_config=waiter), response.get_result(waiter)]
+print(answered_later)
+try:
+    failure = str(later.predict("1\n", waiter_config=waiter))
+except AsyncInferenceModelError as error:
+    failure = str(error)
+later.delete_model()
+later.delete_endpoint()
+
 predictor.delete_model()
 predictor.delete_endpoint()
 model.delete_model()
@@ -66,6 +99,8 @@ summary = {
     "candidates": [candidate["CandidateName"] for candidate in candidates],
     "best": automl.best_candidate()["CandidateName"],
     "answers": answers,
+    "answered_later": answered_later,
+    "failure": failure,
     "problem": attached.problem_config.to_request_dict(),
     "channels": [channel.to_request_dict() for channel in attached.inputs],
 }

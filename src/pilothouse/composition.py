@@ -54,6 +54,7 @@ def worker(settings: Settings, opened: Store, *, drain: float) -> Iterator[Super
     from pilothouse.launch.local import LocalLauncher
     from pilothouse.objects.directory import DirectoryObjects
     from pilothouse.store.leases import Leases
+    from pilothouse.work.async_invocations import AsyncInvocations
     from pilothouse.work.hosting import HostingReconciler
     from pilothouse.work.supervisor import Supervisor
 
@@ -66,7 +67,8 @@ def worker(settings: Settings, opened: Store, *, drain: float) -> Iterator[Super
         stored.sweep()
     launcher = LocalLauncher(settings)
     hosting = HostingReconciler(opened, stored, launcher, settings)
-    supervisor = Supervisor(opened, Leases(opened), launcher, settings, reconcilers=[hosting])
+    invocations = AsyncInvocations(opened, stored, settings)
+    supervisor = Supervisor(opened, Leases(opened), launcher, settings, reconcilers=[hosting, invocations])
     try:
         supervisor.start()
         yield supervisor

@@ -27,6 +27,7 @@
     │   └── S3Error                  carries S3's own code and status
     ├── JobFailed                    the job ends Failed with this FailureReason
     │   └── DataError                … because of the data it was given
+    ├── InvocationFailed             what an asynchronous request gets in place of an answer
     ├── LaunchFailed                 a process could not be started
     ├── TrialTimeout                 the trial ran out of its time; the job goes on without it
     ├── LeaseLost                    another worker owns the job now; stop writing
@@ -194,6 +195,10 @@ class JobFailed(PilothouseError):
 
 class DataError(JobFailed):
     """The data cannot be used for training."""
+
+
+class InvocationFailed(PilothouseError):
+    """The asynchronous request has no answer."""
 
 
 class LaunchFailed(PilothouseError):

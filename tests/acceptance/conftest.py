@@ -217,7 +217,14 @@ class User:
             for part, image, environment in described
         ]
 
-    def serve(self, name: str, containers: list[dict[str, Any]], instances: int = 1, **members: Any) -> str:
+    def serve(
+        self,
+        name: str,
+        containers: list[dict[str, Any]],
+        instances: int = 1,
+        configuration: dict[str, Any] | None = None,
+        **members: Any,
+    ) -> str:
         """Starts to serve containers; the name that model, configuration and endpoint have."""
         self.sagemaker.create_model(ModelName=name, Containers=containers, **members)
         variant = {
@@ -226,7 +233,8 @@ class User:
             "InstanceType": "ml.m5.large",
             "InitialInstanceCount": instances,
         }
-        self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+        more = configuration or {}
+        self.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant], **more)
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
         return name
 

@@ -218,6 +218,29 @@ def test_variants_share_the_requests_by_weight_and_what_is_asked_is_captured(
     assert (data["endpointInput"]["data"], data["endpointOutput"]["data"]) == ("30,Rome", "yes\n")
 
 
+def test_a_shadow_is_asked_the_same_and_its_answers_are_only_captured(user: Any, archives: dict[str, Path]) -> None:
+    container = user.container(images.TABULAR_INFERENCE, archives["binary"])
+    other = {**container, "Environment": {"SAGEMAKER_INFERENCE_OUTPUT": "labels"}}
+    user.sagemaker.create_model(ModelName="shadow", PrimaryContainer=other)
+    instances = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    configuration = {
+        "ShadowProductionVariants": [{"VariantName": "shadow", "ModelName": "shadow", **instances}],
+        "DataCaptureConfig": {
+            "InitialSamplingPercentage": 100,
+            "DestinationS3Uri": f"s3://{BUCKET}/captured",
+            "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
+            "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
+        },
+    }
+    described = user.wait(user.serve("shadowed", [container], configuration=configuration))
+    assert [v["VariantName"] for v in described["ProductionVariants"]] == ["main"]
+    assert [v["CurrentInstanceCount"] for v in described["ShadowProductionVariants"]] == [1]
+    assert user.ask("shadowed", "30,Rome") == "yes\n"
+    (record,) = captured(user, "captured/shadowed/shadow/")
+    data = record["captureData"]
+    assert (data["endpointInput"]["data"], data["endpointOutput"]["data"]) == ("30,Rome", "\"['no', 'yes']\"\n")
+
+
 def captured(user: Any, prefix: str) -> list[dict[str, Any]]:
     """The captured records below a prefix, once there are some."""
     give_up = time.monotonic() + 120
@@ -288,6 +311,51 @@ def test_replicas_come_back_with_the_server(
     user = user_of(killable.start())
     assert user.ask_until_answered(name, "30,Rome") == "yes\n"
     assert user.wait(name)["EndpointStatus"] == "InService"
+    user.sagemaker.delete_endpoint(EndpointName=name)
+
+
+def test_asynchronous_requests_are_answered_in_s3_whoever_is_killed(
+    killable: Any, user_of: Callable[[Any], Any], archives: dict[str, Path]
+) -> None:
+    """Each accepted request has an object in the end: the server is killed while most of them wait."""
+    user, name = user_of(killable), "later"
+    user.upload(archives["binary"])
+    user.s3.put_object(Bucket=BUCKET, Key="in/rows.csv", Body=b"30,Rome\n50.5,Rome\n")
+    user.s3.put_object(Bucket=BUCKET, Key="in/short.csv", Body=b"30\n")
+    config = {
+        "OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/out", "S3FailurePath": f"s3://{BUCKET}/failed"},
+        "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 1},
+    }
+    container = user.container(images.TABULAR_INFERENCE, archives["binary"])
+    user.serve(name, [container], configuration={"AsyncInferenceConfig": config})
+    assert user.wait(name)["AsyncInferenceConfig"] == config
+    refusal = refused(user.runtime.invoke_endpoint, EndpointName=name, Body="30,Rome", ContentType="text/csv")
+    assert refusal["Error"]["Code"] == "ValidationError"
+
+    def ask(key: str, number: int) -> dict[str, Any]:
+        invoke = {"InputLocation": f"s3://{BUCKET}/in/{key}.csv", "ContentType": "text/csv"}
+        return dict(user.runtime.invoke_endpoint_async(EndpointName=name, InferenceId=f"{key}-{number}", **invoke))
+
+    first = ask("rows", 0)
+    assert first["ResponseMetadata"]["HTTPStatusCode"] == 202
+    assert first["OutputLocation"] == f"s3://{BUCKET}/out/rows-0.out"
+    user.s3.get_waiter("object_exists").wait(Bucket=BUCKET, Key="out/rows-0.out", WaiterConfig={"Delay": 1})
+    accepted = [ask(key, number) for number in range(1, 31) for key in ("rows", "short")]
+    assert len(accepted) == 60
+    killable.kill()
+    user = user_of(killable.start())
+    found: set[str] = set()
+    give_up = time.monotonic() + 120
+    while len(found) < 61 and time.monotonic() < give_up:
+        listed = [user.s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/") for prefix in ("out", "failed")]
+        found = {entry["Key"] for page in listed for entry in page.get("Contents", [])}
+        time.sleep(0.1)
+    numbers = [str(number) for number in range(1, 31)]
+    expected = {f"out/rows-{number}.out" for number in ["0", *numbers]}
+    assert found == expected | {f"failed/short-{number}-error.out" for number in numbers}
+    assert user.s3.get_object(Bucket=BUCKET, Key="out/rows-30.out")["Body"].read() == b"yes\nno\n"
+    reason = user.s3.get_object(Bucket=BUCKET, Key="failed/short-30-error.out")["Body"].read().decode()
+    assert reason.startswith('Received client error (400) from model with message "Received data of unknown size.')
     user.sagemaker.delete_endpoint(EndpointName=name)
 
 

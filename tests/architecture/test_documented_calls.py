@@ -33,7 +33,7 @@ def served(service: str) -> set[str]:
     """The names of a service's operations that are served."""
     if service == "s3":
         return set(bucket.SERVED)
-    return {"InvokeEndpoint"} if service == "sagemaker-runtime" else set(SERVED[service])
+    return {"InvokeEndpoint", "InvokeEndpointAsync"} if service == "sagemaker-runtime" else set(SERVED[service])
 
 
 @cache

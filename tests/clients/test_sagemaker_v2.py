@@ -32,6 +32,8 @@ def test_automl_v2_trains_from_s3_deploys_itself_and_is_attached_to(station: Any
     assert len(done["candidates"]) == 3
     assert done["best"] in done["candidates"]
     assert len([float(answer) for [answer] in done["answers"]]) == 20
+    assert done["answered_later"] == [done["answers"]] * 2
+    assert "Received data of unknown size" in done["failure"]
     assert done["problem"]["TabularJobConfig"]["TargetAttributeName"] == "price"
     assert done["problem"]["TabularJobConfig"]["Mode"] == "ENSEMBLING"
     assert [channel["ChannelType"] for channel in done["channels"]] == ["training"]

@@ -75,6 +75,14 @@ class TestResources:
         kept = store.find("candidate")
         assert [(row.name, row.parent) for row in kept] == [("b", None), ("a", None)]
 
+    def test_a_parent_stays_while_it_has_children_of_a_kind(self, store: Store) -> None:
+        store.insert("endpoint", "e", {})
+        store.insert("async-invocation", "1", {}, parent=("endpoint", "e"))
+        assert not store.delete("endpoint", "e", unless_has="async-invocation")
+        assert store.delete("endpoint", "e", unless_has="other-kind")
+        assert store.get("async-invocation", "1") is None
+        assert not store.delete("endpoint", "e", unless_has="async-invocation")
+
     def test_a_child_needs_its_parent(self, store: Store) -> None:
         with pytest.raises(ResourceNotFound):
             store.insert("candidate", "a", {}, parent=(KIND, "ghost"))

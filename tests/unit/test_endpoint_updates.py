@@ -60,7 +60,7 @@ def serving(context: Context) -> None:
     if updates.NOTE in row.state:
         state = updates.finished(row.state, 1.0)
     else:
-        state = {"ProductionVariants": hosting.described_variants(row.state["_variants"], 1.0)}
+        state = hosting.described_variants(row.state["_variants"], 1.0)
     context.store.update(hosting.ENDPOINT, "live", status="InService", state=state)
 
 
@@ -75,6 +75,28 @@ def figures(context: Context) -> dict[str, tuple[float, int]]:
 
 def update(context: Context, **members: Any) -> dict[str, Any]:
     return endpoint_updates.update_endpoint(context, {**LIVE, "EndpointConfigName": "second", **members})
+
+
+def test_an_update_brings_a_shadow_and_another_takes_it_away(context: Context) -> None:
+    for name, shadows in (("shadowed", [variant("shadow", InitialVariantWeight=0.5)]), ("plain", [])):
+        request = {
+            "EndpointConfigName": name,
+            "ProductionVariants": [variant("a")],
+            "ShadowProductionVariants": shadows,
+        }
+        endpoint_configs.create_endpoint_config(context, request)
+    update(context, EndpointConfigName="shadowed")
+    pending = described(context)["PendingDeploymentSummary"]
+    assert [v["VariantName"] for v in pending["ProductionVariants"]] == ["a"]
+    assert [v["DesiredWeight"] for v in pending["ShadowProductionVariants"]] == [0.5]
+    serving(context)
+    adjust(context, {"VariantName": "shadow", "DesiredWeight": 0.75})
+    assert [v["DesiredWeight"] for v in described(context)["ShadowProductionVariants"]] == [0.75]
+    serving(context)
+    assert [v["CurrentWeight"] for v in described(context)["ShadowProductionVariants"]] == [0.75]
+    update(context, EndpointConfigName="plain")
+    serving(context)
+    assert "ShadowProductionVariants" not in described(context)
 
 
 def adjust(context: Context, *desired: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pilothouse.catalog import endpoint_updates as updates
 from pilothouse.catalog import hosting, images
 from pilothouse.config import Settings
 from pilothouse.errors import ValidationError
@@ -219,6 +220,54 @@ def test_a_serverless_variant_needs_no_instances(context: Context) -> None:
     assert create_config(context, variant(InstanceType=None, InitialInstanceCount=None, ServerlessConfig=serverless))
 
 
+def asynchronous(**members: Any) -> dict[str, Any]:
+    output = {"S3OutputPath": "s3://bucket/out", **members}
+    return {"AsyncInferenceConfig": {"OutputConfig": {k: v for k, v in output.items() if v is not None}}}
+
+
+def shadowed(*variants: dict[str, Any]) -> dict[str, Any]:
+    return {"ShadowProductionVariants": list(variants)}
+
+
+def test_a_shadow_is_described_beside_the_variant_that_answers(context: Context) -> None:
+    create_model(context)
+    create_config(context, **shadowed(variant(VariantName="shadow", InitialVariantWeight=0.5)))
+    described = endpoint_configs.describe_endpoint_config(context, {"EndpointConfigName": "Config"})
+    assert described["ShadowProductionVariants"][0]["InitialVariantWeight"] == 0.5
+    state = endpoints.pinned(context, "Config")
+    shown = hosting.described_variants(state["_variants"], 0.0)
+    assert [v["VariantName"] for v in shown["ProductionVariants"]] == ["main"]
+    assert [(v["VariantName"], v["CurrentWeight"]) for v in shown["ShadowProductionVariants"]] == [("shadow", 0.5)]
+
+
+SERVERLESS = variant(
+    InstanceType=None, InitialInstanceCount=None, ServerlessConfig={"MemorySizeInMB": 1024, "MaxConcurrency": 5}
+)
+
+
+def test_containers_that_are_called_one_by_one_cannot_be_called_asynchronously(context: Context) -> None:
+    named = [{**CONTAINER, "ContainerHostname": name} for name in ("one", "two")]
+    create_model(context, PrimaryContainer=None, Containers=named, InferenceExecutionConfig={"Mode": "Direct"})
+    assert "InvokeEndpointAsync names none" in refused(create_config, context, **asynchronous())
+
+
+def test_an_asynchronous_endpoint_says_so_and_keeps_it_until_an_update_takes_it(context: Context) -> None:
+    create_model(context)
+    create_config(context, **asynchronous())
+    create_config(context, name="plain")
+    create_endpoint(context)
+    live = {"EndpointName": "Live"}
+    config = asynchronous()["AsyncInferenceConfig"]
+    assert endpoints.describe_endpoint(context, live)["AsyncInferenceConfig"] == config
+    described = endpoint_configs.describe_endpoint_config(context, {"EndpointConfigName": "Config"})
+    assert described["AsyncInferenceConfig"] == config
+    row = endpoints.existing(context, "Live")
+    adjusted = {**row.state, updates.NOTE: updates.adjustment({"main": {"InitialVariantWeight": 2.0}})}
+    assert updates.finished(adjusted, 0.0)[hosting.ASYNC] == config
+    replaced = {**row.state, updates.NOTE: updates.replacement("plain", endpoints.pinned(context, "plain"), [])}
+    assert updates.finished(replaced, 0.0)[hosting.ASYNC] is None
+
+
 @pytest.mark.parametrize(
     ("variants", "members", "part"),
     [
@@ -227,7 +276,19 @@ def test_a_serverless_variant_needs_no_instances(context: Context) -> None:
         ([variant(), variant()], {}, "main is repeated"),
         ([variant(InstanceType=None)], {}, "needs InstanceType and InitialInstanceCount"),
         ([variant(ServerlessConfig={"MemorySizeInMB": 1024, "MaxConcurrency": 5})], {}, "both ServerlessConfig and"),
-        ([variant()], {"AsyncInferenceConfig": {"OutputConfig": {}}}, "AsyncInferenceConfig is not served"),
+        ([variant()], shadowed(variant()), "main is repeated"),
+        ([variant()], shadowed(variant(VariantName="b", ModelName="gone")), "Could not find model"),
+        ([variant()], shadowed(variant(VariantName="b"), variant(VariantName="c")), "takes one variant, beside one"),
+        ([variant(), variant(VariantName="b")], shadowed(variant(VariantName="c")), "takes one variant, beside one"),
+        ([variant()], {**shadowed(variant(VariantName="b")), **asynchronous()}, "combined with AsyncInferenceConfig"),
+        ([SERVERLESS], shadowed(variant(VariantName="b")), "main is serverless, which ShadowProductionVariants rules"),
+        ([variant()], {"ExplainerConfig": {"ClarifyExplainerConfig": {}}}, "ExplainerConfig is not served"),
+        ([variant()], asynchronous(S3OutputPath=None), "AsyncInferenceConfig needs S3OutputPath"),
+        ([variant()], asynchronous(S3OutputPath="s3://gone/x"), 'bucket "gone" of S3OutputPath does not exist'),
+        ([variant()], asynchronous(S3FailurePath="s3://gone/x"), 'bucket "gone" of S3FailurePath does not exist'),
+        ([variant()], asynchronous(NotificationConfig={"SuccessTopic": "arn"}), "NotificationConfig is not served"),
+        ([variant()], {**asynchronous(), "DataCaptureConfig": CAPTURE}, "cannot be combined with AsyncInference"),
+        ([SERVERLESS], asynchronous(), "is serverless, which an AsyncInferenceConfig does not allow"),
         ([variant()], {"DataCaptureConfig": {**CAPTURE, "DestinationS3Uri": "s3://gone/x"}}, 'bucket "gone" of Dest'),
     ],
 )

@@ -6,15 +6,11 @@ import asyncio
 import itertools
 import json
 import re
-import socketserver
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import httpx
@@ -24,53 +20,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pilothouse.api import invocation, runtime
-from pilothouse.catalog import endpoint_updates, hosting
+from pilothouse.api import invocation, runtime, shadows
+from pilothouse.catalog import async_inference, endpoint_updates, hosting
 from pilothouse.config import Settings
 from pilothouse.errors import ModelError, PilothouseError, Throttled
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Store
-
-
-class Echo(BaseHTTPRequestHandler):
-    """Answers with its server's name and the body it got; a body "status NNN" is answered with that status."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if body == b"die":
-            self.close_connection = True
-            return
-        status = int(body.split()[1]) if body.startswith(b"status") else 200
-        words = [self.server.name, self.headers["content-type"], self.headers["accept"]]
-        target = self.headers["x-amzn-sagemaker-target-container-hostname"]
-        answer = " ".join([*map(str, words), *([target] if target else []), ""]).encode() + body
-        self.send_response(status)
-        self.send_header("content-length", str(len(answer)))
-        self.send_header("content-type", "text/csv; charset=utf-8")
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def address_string(self) -> str:
-        return "unix"
-
-    def log_message(self, *_: Any) -> None: ...
-
-
-class Replica(AbstractContextManager["Replica"]):
-    def __init__(self, folder: Path, variant: str, index: int = 0) -> None:
-        self.address = {"variant": variant, "index": index, "socket": str(folder / f"{variant}{index}.sock")}
-        self.server = socketserver.ThreadingUnixStreamServer(self.address["socket"], Echo)
-        self.server.daemon_threads = True
-        self.server.handle_error = lambda *_: None
-        self.server.name = f"{variant}/{index}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+from tests.unit.echo import Echo, Replica
 
 
 class Door:
@@ -97,6 +54,8 @@ class Door:
         status: str = "InService",
         weights: dict[str, float] | None = None,
         capture: dict[str, Any] | None = None,
+        asynchronous: dict[str, Any] | None = None,
+        shadow: float | None = None,
         **members: Any,
     ) -> None:
         weights = weights or {r.address["variant"]: 1.0 for r in replicas} or {"main": 1.0}
@@ -104,6 +63,10 @@ class Door:
             {"VariantName": name, "InitialVariantWeight": weight, **members} for name, weight in weights.items()
         ]
         state = {"_variants": variants, "_replicas": [r.address for r in replicas], "_capture": capture}
+        if shadow is not None:
+            variants[-1] = {"VariantName": "shadow", "InitialVariantWeight": shadow, hosting.SHADOW: True}
+        if asynchronous:
+            state[hosting.ASYNC] = asynchronous
         self.store.insert(hosting.ENDPOINT, "live", {}, status=status, state=state)
 
     def post(
@@ -115,6 +78,8 @@ class Door:
                 calls = [client.post(f"/endpoints/{path}", content=b, headers=headers_) for b in bodies]
                 answers = await asyncio.gather(*calls) if at_once else [await call for call in calls]
             if hasattr(self.app.state, "runtime"):
+                while self.app.state.runtime._shadows._under_way:
+                    await asyncio.sleep(0.01)
                 await self.app.state.runtime.close()
                 del self.app.state.runtime
             return answers
@@ -298,6 +263,93 @@ def test_a_capture_that_cannot_be_stored_fails_no_request_and_is_told_in_the_log
     assert event.message.startswith("1 records could not be stored at s3://captured/below: ")
 
 
+def variants_asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the model servers that are asked, as they are."""
+    asked: list[str] = []
+    plain = Echo.do_POST
+
+    def noted(handler: Echo) -> None:
+        asked.append(handler.server.name)
+        plain(handler)
+
+    monkeypatch.setattr(Echo, "do_POST", noted)
+    return asked
+
+
+def test_a_shadow_gets_copies_whose_answers_are_captured_and_not_returned(door: Door, sockets: Path) -> None:
+    door.context.objects.create_bucket("captured")
+    with Replica(sockets, "main") as main, Replica(sockets, "shadow") as shadow:
+        door.endpoint(main, shadow, shadow=1.0, capture=CAPTURE)
+        answers = door.post("1,2", "3,4", content_type="text/csv")
+        aimed = door.post("1", x_amzn_sagemaker_target_variant="shadow")[0].json()
+    assert [answer.text for answer in answers] == ["main/0 text/csv */* 1,2", "main/0 text/csv */* 3,4"]
+    assert {answer.headers["x-amzn-invoked-production-variant"] for answer in answers} == {"main"}
+    assert aimed["message"] == "Endpoint live has no variant shadow. It has main."
+    told = {key.split("/")[2]: records for key, records in captured(door)}
+    outputs = {name: [r["captureData"]["endpointOutput"]["data"] for r in records] for name, records in told.items()}
+    assert sorted(outputs["shadow"]) == ["shadow/0 text/csv */* 1,2", "shadow/0 text/csv */* 3,4"]
+    assert sorted(outputs["main"]) == ["main/0 text/csv */* 1,2", "main/0 text/csv */* 3,4"]
+
+
+@pytest.mark.parametrize(("weight", "copies"), [(0.0, 0), (0.25, 10), (1.0, 40), (3.0, 40)])
+def test_the_weights_say_what_share_is_copied(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, weight: float, copies: int
+) -> None:
+    draws = itertools.cycle(number / 40 for number in range(40))
+    monkeypatch.setattr(runtime.random, "random", lambda: next(draws))
+    asked = variants_asked(monkeypatch)
+    with Replica(sockets, "main") as main, Replica(sockets, "shadow") as shadow:
+        door.endpoint(main, shadow, weights={"main": 1.0, "shadow": 1.0}, shadow=weight)
+        door.post(*["1"] * 40)
+    assert (asked.count("main/0"), asked.count("shadow/0")) == (40, copies)
+
+
+@pytest.mark.parametrize("fault", ["dies", "refuses", "is gone"])
+def test_a_shadow_that_fails_changes_no_answer_and_is_told_in_the_log(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    plain = Echo.do_POST
+
+    def fail(handler: Echo) -> None:
+        if handler.server.name == "main/0":
+            plain(handler)
+        elif fault == "refuses":
+            handler.send_error(500)
+        else:
+            handler.close_connection = True
+
+    monkeypatch.setattr(Echo, "do_POST", fail)
+    with Replica(sockets, "main") as main, Replica(sockets, "shadow") as shadow:
+        door.endpoint(main, shadow, shadow=1.0)
+        if fault == "is gone":
+            Path(shadow.address["socket"]).unlink()
+        assert [answer.status_code for answer in door.post("1", "2")] == [200, 200]
+    (event,) = door.store.logs.events("/aws/sagemaker/Endpoints/live", "shadow")
+    assert event.message.startswith("1 copies of requests were not answered by the shadow. The last one: ")
+
+
+def test_a_slow_shadow_keeps_nobody_waiting(door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers only when all requests have been answered; what it has no room for is not copied."""
+    released, plain, answered = threading.Event(), Echo.do_POST, []
+    monkeypatch.setattr(shadows, "MOST_COPIES", 2)
+
+    def slow(handler: Echo) -> None:
+        if handler.server.name == "main/0":
+            answered.append(1)
+            if len(answered) == 5:
+                released.set()
+        else:
+            assert released.wait(60)
+        plain(handler)
+
+    monkeypatch.setattr(Echo, "do_POST", slow)
+    with Replica(sockets, "main") as main, Replica(sockets, "shadow") as shadow:
+        door.endpoint(main, shadow, shadow=1.0)
+        assert [answer.status_code for answer in door.post(*"12345")] == [200] * 5
+    (event,) = door.store.logs.events("/aws/sagemaker/Endpoints/live", "shadow")
+    assert event.message.endswith("The last one: too many copies are under way")
+
+
 def test_a_replica_that_is_gone_is_passed_over(door: Door, sockets: Path) -> None:
     with Replica(sockets, "main", 0) as gone, Replica(sockets, "main", 1) as living:
         door.endpoint(gone, living)
@@ -363,7 +415,6 @@ def test_a_model_that_takes_too_long_is_given_up(door: Door, sockets: Path, monk
 @pytest.mark.parametrize(
     ("path", "headers", "body", "kind", "part"),
     [
-        ("live/async-invocations", {}, "x", "OperationNotServed", "InvokeEndpointAsync"),
         ("live/invocations-response-stream", {}, "x", "OperationNotServed", "InvokeEndpointWithResponseStream"),
         ("live/other", {}, "x", "UnknownOperation", "other"),
         ("live", {}, "x", "UnknownOperation", "/endpoints/live"),
@@ -381,3 +432,56 @@ def test_what_is_not_served_is_refused(
     error = door.post(body, path=path, **headers)[0].json()
     assert error["type"] == kind
     assert part in error["message"]
+
+
+def test_an_asynchronous_request_is_answered_with_the_places_of_what_comes_later(door: Door) -> None:
+    door.endpoint(asynchronous={"OutputConfig": {"S3OutputPath": "s3://bucket/out/"}})
+    headers = {"inference_id": "id-1", "inputlocation": "s3://bucket/in.csv", "requestttlseconds": "60"}
+    headers = {f"x_amzn_sagemaker_{name}": value for name, value in headers.items()}
+    answer = door.post("", path="live/async-invocations", **headers)[0]
+    assert (answer.status_code, answer.json()) == (202, {"InferenceId": "id-1"})
+    assert answer.headers["x-amzn-sagemaker-outputlocation"] == "s3://bucket/out/id-1.out"
+    assert answer.headers["x-amzn-sagemaker-failurelocation"] == "s3://bucket/out/id-1-error.out"
+    (row,) = door.store.find(async_inference.INVOCATION)
+    assert row.request["RequestTTLSeconds"] == 60
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "part"),
+    [
+        ({}, "", "either as InputLocation or as Body"),
+        ({"inputlocation": "s3://bucket/in"}, "1,2", "either as InputLocation or as Body"),
+        ({"inputlocation": "s3://bucket"}, "", "names a bucket"),
+        ({"inputlocation": "file:///etc/passwd"}, "", "at 'inputLocation' failed to satisfy constraint"),
+        ({"requestttlseconds": "59"}, "x", "greater than or equal to 60"),
+        ({"requestttlseconds": "soon"}, "x", "RequestTTLSeconds must be a whole number"),
+        ({"invocationtimeoutseconds": "3601"}, "x", "less than or equal to 3600"),
+        ({"filename": "a.b.c"}, "x", "at 'filename' failed to satisfy constraint"),
+        ({}, "x" * 128_001, "less than or equal to 128000"),
+    ],
+)
+def test_an_asynchronous_request_that_could_not_be_processed_is_refused_at_once(
+    door: Door, headers: dict[str, str], body: str, part: str
+) -> None:
+    door.endpoint(asynchronous={"OutputConfig": {"S3OutputPath": "s3://bucket/out"}})
+    members = {f"x_amzn_sagemaker_{name}": value for name, value in headers.items()}
+    error = door.post(body, path="live/async-invocations", **members)[0].json()
+    assert error["type"] == "ValidationError"
+    assert part in error["message"]
+    assert not door.store.find(async_inference.INVOCATION)
+
+
+def test_an_endpoint_is_called_in_its_own_way_only(door: Door, sockets: Path) -> None:
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica)
+        assert "Call it by InvokeEndpoint." in door.post("x", path="live/async-invocations")[0].json()["message"]
+        config = {"OutputConfig": {"S3OutputPath": "s3://bucket/out"}}
+        door.store.update(hosting.ENDPOINT, "live", state={hosting.ASYNC: config})
+        assert "Call it by InvokeEndpointAsync." in door.post("x")[0].json()["message"]
+
+
+@pytest.mark.parametrize("status", ["Creating", "Failed", "Deleting", None])
+def test_an_asynchronous_endpoint_that_does_not_serve_is_not_found(door: Door, status: str | None) -> None:
+    if status:
+        door.endpoint(status=status, asynchronous={"OutputConfig": {"S3OutputPath": "s3://bucket/out"}})
+    assert door.post("x", path="live/async-invocations")[0].json()["type"] == "EndpointNotFound"

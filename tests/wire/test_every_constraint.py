@@ -19,6 +19,7 @@ from pilothouse.wire import json11, models, patterns, validate
 OPERATIONS = [
     *((service, name) for service, operations in SERVED.items() for name in operations),
     ("sagemaker-runtime", "InvokeEndpoint"),
+    ("sagemaker-runtime", "InvokeEndpointAsync"),
 ]
 JSON = ("sagemaker", "logs")
 LARGEST = 1 << 20  # characters or items; a limit beyond is not tried

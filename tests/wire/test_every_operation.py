@@ -264,7 +264,7 @@ def tuned(store: Any) -> None:
 def deployed(store: Any) -> None:
     """An endpoint in service, as the reconciler leaves it, and two more."""
     row = store.get("endpoint", "e")
-    state = {**row.state, "ProductionVariants": hosting.described_variants(row.state["_variants"], now())}
+    state = row.state | hosting.described_variants(row.state["_variants"], now())
     store.update("endpoint", "e", status="InService", state=state)
     for name in ("served", "adjusted"):
         store.insert("endpoint", name, row.request, status="InService", state=state)

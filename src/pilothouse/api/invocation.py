@@ -1,4 +1,4 @@
-"""What an InvokeEndpoint request says, held against the service's model."""
+"""What a request to an endpoint says, held against the service's model."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ ATTRIBUTES, INFERENCE_ID = "x-amzn-sagemaker-custom-attributes", "x-amzn-sagemak
 """The headers that come back in an answer."""
 
 _PATH = re.compile(r"/endpoints/(?P<endpoint>[^/]+)/(?P<action>[a-z-]+)/?")
-_NOT_SERVED = {
-    "async-invocations": "InvokeEndpointAsync",
-    "invocations-response-stream": "InvokeEndpointWithResponseStream",
-}
+_ACTIONS = ("invocations", "async-invocations")
+_STREAMING = "invocations-response-stream"
 _REFUSED = {
     "TargetModel": "is for multi-model endpoints, and this is none",
     "InferenceComponentName": "is for endpoints with inference components, and this has none",
     "EnableExplanations": "is for endpoints with an ExplainerConfig, and this has none",
     "SessionId": "is for endpoints with stateful sessions, and this is none",
 }
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _PRINTABLE = re.compile(r"[\t -~]*")
 _CONTAINER = "x-amzn-sagemaker-target-container-hostname"
 _PASSED = ("content-type", "accept", _CONTAINER, ATTRIBUTES, INFERENCE_ID)
@@ -50,39 +49,56 @@ class Call:
     log: str
 
 
-async def read(request: Request, settings: Settings) -> Call:
-    """The call; `OperationNotServed` for InvokeEndpoint's asynchronous and streaming relatives."""
+def address(request: Request) -> tuple[str, str]:
+    """The endpoint that a request names, and what it asks for: "invocations", or "async-invocations"."""
     path = request.scope["path"]
     match = _PATH.fullmatch(path)
     if match is None or request.method != "POST":
         raise UnknownOperation(f"{request.method} {path} is not an operation of SageMaker Runtime.")
-    if match["action"] != "invocations":
-        raise _not_served(match["action"])
+    if match["action"] == _STREAMING:
+        raise OperationNotServed(
+            "InvokeEndpointWithResponseStream is not served by this version of Pilothouse. Use InvokeEndpoint."
+        )
+    if match["action"] not in _ACTIONS:
+        raise UnknownOperation(f"{match['action']} is not an operation of SageMaker Runtime.")
+    return match["endpoint"], match["action"]
+
+
+async def read(request: Request, endpoint: str, settings: Settings) -> Call:
+    """The InvokeEndpoint request."""
     body = await _body(request)
-    members = _members(request, match["endpoint"], body)
+    said = members(request, "InvokeEndpoint", {"EndpointName": endpoint, "Body": body})
+    for name, reason in _REFUSED.items():
+        if name in said:
+            raise ValidationError(f"{name} {reason}. Leave it out.")
     return Call(
-        endpoint=members["EndpointName"],
+        endpoint=said["EndpointName"],
         body=body,
         headers={name: request.headers[name] for name in _PASSED if name in request.headers},
-        target=members.get("TargetVariant"),
-        container=members.get("TargetContainerHostname"),
-        log=hosting.log_group_arn(settings.region, settings.account_id, members["EndpointName"]),
+        target=said.get("TargetVariant"),
+        container=said.get("TargetContainerHostname"),
+        log=hosting.log_group_arn(settings.region, settings.account_id, said["EndpointName"]),
     )
 
 
-def _members(request: Request, endpoint: str, body: bytes) -> dict[str, Any]:
-    """What the path and the headers say, by the names of the operation's model, and held against it."""
-    operation = models.operation("sagemaker-runtime", "InvokeEndpoint")
-    members: dict[str, Any] = {"EndpointName": endpoint, "Body": body}
+def members(request: Request, operation_name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """`given` and what the headers say, by the names of the operation's model, and held against it."""
+    operation = models.operation("sagemaker-runtime", operation_name)
+    said = dict(given)
     for name, shape in operation.input_shape.members.items():
         header = shape.serialization.get("name", "")
         if shape.serialization.get("location") == "header" and header in request.headers:
-            members[name] = _printable(name, request.headers[header])
-    validate.check(members, operation)
-    for name, reason in _REFUSED.items():
-        if name in members:
-            raise ValidationError(f"{name} {reason}. Leave it out.")
-    return members
+            said[name] = _value(name, shape.type_name, request.headers[header])
+    validate.check(said, operation)
+    return said
+
+
+def _value(name: str, kind: str, text: str) -> str | int:
+    if kind != "integer":
+        return _printable(name, text)
+    if not _NUMBER.fullmatch(text):
+        raise ValidationError(f"{name} must be a whole number.")
+    return int(text)
 
 
 def _printable(name: str, value: str) -> str:
@@ -103,9 +119,3 @@ async def _body(request: Request) -> bytes:
 
 def _too_large() -> RequestTooLarge:
     return RequestTooLarge(f"The request is larger than {MAX_BODY} bytes. Send fewer rows at a time.")
-
-
-def _not_served(action: str) -> OperationNotServed | UnknownOperation:
-    if action not in _NOT_SERVED:
-        return UnknownOperation(f"{action} is not an operation of SageMaker Runtime.")
-    return OperationNotServed(f"{_NOT_SERVED[action]} is not served by this version of Pilothouse. Use InvokeEndpoint.")

@@ -1,4 +1,4 @@
-"""The runtime door: InvokeEndpoint. Finds a replica that answers and hands the request through."""
+"""The runtime door: InvokeEndpoint, which finds a replica that answers and hands the request through, and others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pilothouse import clock
-from pilothouse.api import invocation
+from pilothouse.api import async_invocation, invocation
 from pilothouse.api.capture import Recorder
 from pilothouse.api.exchange import Answer, Line, Lost, Unreachable
 from pilothouse.api.invocation import Call
-from pilothouse.catalog import endpoint_updates, hosting, pipelines
+from pilothouse.api.shadows import Shadows
+from pilothouse.catalog import hosting, pipelines, routing
 from pilothouse.catalog.data_capture import Capture, Exchange
 from pilothouse.catalog.hosting import Document
 from pilothouse.errors import EndpointNotFound, ModelError, ServiceUnavailable, Throttled, ValidationError
@@ -42,11 +43,14 @@ _ECHOED = (invocation.ATTRIBUTES, invocation.INFERENCE_ID)
 
 async def handle(request: Request, context: Context, identity: object = None) -> Response:  # noqa: ARG001
     """Answers a request to the runtime service, or raises the `RequestError` that says why not."""
+    endpoint, action = invocation.address(request)
+    if action == "async-invocations":
+        return await async_invocation.handle(request, endpoint, context)
     state = request.app.state
     if not hasattr(state, "runtime"):
         state.runtime = Invoker(context)
     invoker: Invoker = state.runtime
-    return await invoker.handle(request)
+    return await invoker.handle(request, endpoint)
 
 
 class Invoker:
@@ -59,13 +63,15 @@ class Invoker:
         self._in_flight: Counter[str] = Counter()
         self._admitted: Counter[tuple[str, str]] = Counter()
         self._recorder = Recorder(context)
+        self._shadows = Shadows(context, self._ask_any, self._capture)
 
-    async def handle(self, request: Request) -> Response:
+    async def handle(self, request: Request, endpoint: str) -> Response:
         """InvokeEndpoint."""
-        return await self._invoke(await invocation.read(request, self._context.settings))
+        return await self._invoke(await invocation.read(request, endpoint, self._context.settings))
 
     async def close(self) -> None:
         """Closes all connections, and stores what was captured."""
+        self._shadows.close()
         lines, self._lines = self._lines, {}
         for line in lines.values():
             line.close()
@@ -79,12 +85,13 @@ class Invoker:
         while time.monotonic() < give_up:
             row = await self._row(call, fresh=tried)
             tried = True
-            side = _side(row, call.target)
+            side = routing.side(row.state, call.target)
             replicas = _replicas(row.name, side, call)
             with self._admission(row.name, side, replicas):
                 for replica in self._in_turn(replicas, lost):
                     try:
                         answer = await self._ask(replica["socket"], call)
+                        self._shadows.offer(row, side, call)
                         return self._answered(row, replica["variant"], call, answer)
                     except Unreachable:
                         continue
@@ -107,6 +114,8 @@ class Invoker:
         row: Resource | None = await run_in_threadpool(context.store.get, hosting.ENDPOINT, call.endpoint)
         if row is None or row.status not in hosting.INVOCABLE:
             raise EndpointNotFound(f"Endpoint {call.endpoint} of account {context.settings.account_id} not found.")
+        if hosting.ASYNC in row.state:
+            raise ValidationError(f"Endpoint {row.name} has an AsyncInferenceConfig. Call it by InvokeEndpointAsync.")
         self._rows[call.endpoint] = (now, row)
         return row
 
@@ -129,6 +138,11 @@ class Invoker:
     def _answered(self, row: Resource, variant: str, call: Call, answer: Answer) -> Response:
         """The response to a request that a model server has answered, and its record if it is to be captured."""
         response = _response(answer, variant, call)
+        self._capture(row, variant, call, answer)
+        return response
+
+    def _capture(self, row: Resource, variant: str, call: Call, answer: Answer) -> None:
+        """Records what a variant was asked and answered, if it is to be captured."""
         capture = Capture.of(row.state.get("_capture"))
         if capture is not None and random.random() * 100 < capture.percentage:
             exchange = Exchange(
@@ -137,17 +151,22 @@ class Invoker:
                 at=clock.now(),
                 body=call.body,
                 content_type=call.headers.get("content-type"),
-                answer=bytes(response.body),
-                answer_type=response.headers.get("content-type"),
+                answer=bytes(answer.body),
+                answer_type=answer.headers.get("content-type"),
                 custom_attributes=call.headers.get(invocation.ATTRIBUTES),
                 inference_id=call.headers.get(invocation.INFERENCE_ID),
             )
             self._recorder.offer(capture, exchange)
-        return response
 
     def _in_turn(self, replicas: Iterable[Document], lost: list[str]) -> list[Document]:
         """The least busy first, and last those that a connection was lost to."""
         return sorted(replicas, key=lambda r: (r["socket"] in lost, self._in_flight[r["socket"]]))
+
+    async def _ask_any(self, replicas: list[Document], call: Call) -> Answer:
+        """The answer of the least busy replica; no other is tried."""
+        for replica in self._in_turn(replicas, []):
+            return await self._ask(replica["socket"], call)
+        raise Unreachable("No model server of the variant answers just now.")
 
     async def _ask(self, socket: str, call: Call) -> Answer:
         """The replica's answer; `Lost` if there is no connection to it, or none any more."""
@@ -169,35 +188,15 @@ class Invoker:
         return self._lines[socket]
 
 
-def _side(row: Resource, target: str | None) -> Document:
-    """The variants and replicas that a request goes to: while an update moves traffic, drawn by the new ones' share."""
-    old: Document = {"variants": row.state["_variants"], "replicas": row.state.get("_replicas", [])}
-    new: Document | None = row.state.get(endpoint_updates.SHIFT)
-    if not new or not _can_answer(new, target):
-        return old
-    return new if random.random() < new["share"] or not _can_answer(old, target) else old
-
-
-def _can_answer(side: Document, target: str | None) -> bool:
-    """Whether a side has replicas, and the variant that a request names."""
-    return bool(side["replicas"]) and target in (None, *(variant["VariantName"] for variant in side["variants"]))
-
-
 def _replicas(endpoint: str, side: Document, call: Call) -> list[Document]:
     """The replicas of the variant that is to answer: the target, or one drawn by weight among those that live."""
     target = call.target
-    variants = {variant["VariantName"]: variant for variant in side["variants"]}
+    variants = routing.production(side)
     if target is not None and target not in variants:
         raise ValidationError(f"Endpoint {endpoint} has no variant {target}. It has {', '.join(variants)}.")
     for variant in variants.values() if target is None else [variants[target]]:
         _check_container(endpoint, variant, call.container)
-    living: dict[str, list[Document]] = {}
-    for replica in side["replicas"]:
-        living.setdefault(replica["variant"], []).append(replica)
-    if target is None and living:
-        shares = [variants[name]["InitialVariantWeight"] for name in living]
-        target = random.choices(list(living), shares if any(shares) else None)[0]
-    return living.get(target or "", [])
+    return routing.living(side, target)
 
 
 def _check_container(endpoint: str, variant: Document, container: str | None) -> None:

@@ -7,7 +7,7 @@ nobody else changes while it is Updating, so that nothing gets lost between a re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pilothouse.catalog import hosting
@@ -61,15 +61,17 @@ def is_mixed(state: Document) -> bool:
 def outcome(state: Document) -> Document:
     """What an Updating endpoint serves once it is updated, as `hosting.endpoint_state` pins it."""
     note, old = state[NOTE], {variant["VariantName"]: variant for variant in state["_variants"]}
-    capture = state.get("_capture")
+    capture, asynchronous = state.get("_capture"), state.get(hosting.ASYNC)
     if is_replacement(state):
         variants, retained = note["pinned"]["_variants"], note["retained"]
         changes = {v["VariantName"]: _retained(old.get(v["VariantName"], {}), v, retained) for v in variants}
         capture = capture if CAPTURE in retained else note["pinned"].get("_capture")
+        asynchronous = note["pinned"].get(hosting.ASYNC)
     else:
         variants, changes = state["_variants"], note["changes"]
     pinned = {"_variants": [_changed(v, changes.get(v["VariantName"], {})) for v in variants]}
-    return pinned | ({"_capture": capture} if capture else {})
+    besides = {"_capture": capture, hosting.ASYNC: asynchronous}
+    return pinned | {name: value for name, value in besides.items() if value}
 
 
 def variants(state: Document) -> list[Document]:
@@ -84,8 +86,9 @@ def finished(state: Document, at: float) -> Document:
     after = outcome(state)
     changes = {
         "_capture": None,
+        hosting.ASYNC: None,
         **after,
-        "ProductionVariants": hosting.described_variants(after["_variants"], at),
+        **hosting.described_variants(after["_variants"], at),
         NOTE: None,
     }
     name = state[NOTE].get("EndpointConfigName")
@@ -100,16 +103,23 @@ def described(state: Document, at: float) -> Document:
     """
     shown: Document = {}
     if state.get(SHIFT):
-        shown = {"ProductionVariants": _counted(state["ProductionVariants"], state.get("_replicas", ()))}
+        shown = _each(state, lambda variants: _counted(variants, state.get("_replicas", ())))
     if NOTE not in state:
         return shown
     if is_replacement(state):
         return {**shown, "PendingDeploymentSummary": _pending(state, at)}
     after = hosting.described_variants(outcome(state)["_variants"], 0.0)
     desired = {
-        v["VariantName"]: {name: value for name, value in v.items() if name.startswith("Desired")} for v in after
+        v["VariantName"]: {name: value for name, value in v.items() if name.startswith("Desired")}
+        for variants in after.values()
+        for v in variants or ()
     }
-    return {"ProductionVariants": [{**v, **desired[v["VariantName"]]} for v in state["ProductionVariants"]]}
+    return _each(state, lambda variants: [{**v, **desired[v["VariantName"]]} for v in variants])
+
+
+def _each(state: Document, change: Callable[[list[Document]], list[Document]]) -> Document:
+    """The described variants of a state, changed: those of production, and shadows."""
+    return {name: change(state[name]) for name in (hosting.VARIANTS, hosting.SHADOWS) if name in state}
 
 
 def _pending(state: Document, at: float) -> Document:
@@ -118,15 +128,13 @@ def _pending(state: Document, at: float) -> Document:
     shift = {} if is_mixed(state) else state.get(SHIFT) or {}
     began = note.get("began", 0.0)
     status = "Creating" if not shift else "Baking" if at < shift["until"] else "Updating"
-    members = [
-        {**variant, **known, "VariantStatus": [{"Status": status}]}
-        for variant, known in zip(variants, hosting.described_variants(variants, began), strict=True)
-    ]
-    pending = [{name: value for name, value in variant.items() if name in _PENDING} for variant in members]
-    summary = {
-        "EndpointConfigName": note["EndpointConfigName"],
-        "ProductionVariants": _counted(pending, shift.get("replicas", ())),
-    }
+    types = {v["VariantName"]: {"InstanceType": v["InstanceType"]} for v in variants if "InstanceType" in v}
+    summary: Document = {"EndpointConfigName": note["EndpointConfigName"]}
+    for name, shown in hosting.described_variants(variants, began).items():
+        if shown:
+            members = [{**v, **types.get(v["VariantName"], {}), "VariantStatus": [{"Status": status}]} for v in shown]
+            pending = [{name: value for name, value in v.items() if name in _PENDING} for v in members]
+            summary[name] = _counted(pending, shift.get("replicas", ()))
     return summary | ({"StartTime": began} if began else {})
 
 

@@ -36,6 +36,14 @@ OUTPUTS = ("predicted_label", "probability", "probabilities", "labels")
 MAX_REPLICAS = 4
 """Most processes that are started for a variant, whatever its instance count asks for: they share one machine."""
 
+ASYNC = "_async"
+"""The member of an endpoint's state with its AsyncInferenceConfig, if it has one."""
+
+SHADOW = "_shadow"
+"""The member of a pinned variant that gets copies of requests, and whose answers go to nobody."""
+
+VARIANTS, SHADOWS = "ProductionVariants", "ShadowProductionVariants"
+
 _ROUNDING = 1e-9  # what the sum of some shares may be off by
 
 DEFAULT_INSTANCE_TYPE = "ml.m5.xlarge"
@@ -74,10 +82,14 @@ def endpoint_state(config: Document, models: Mapping[str, Document]) -> Document
 
     `config` is a CreateEndpointConfig request, `models` the CreateModel requests by the model names it uses.
     """
-    state: Document = {
-        "_variants": [_pinned(v, models[v["ModelName"]], kms.of_volume(config)) for v in config["ProductionVariants"]]
-    }
-    return state | ({"_capture": config["DataCaptureConfig"]} if "DataCaptureConfig" in config else {})
+    key = kms.of_volume(config)
+    variants = [_pinned(variant, models[variant["ModelName"]], key) for variant in config[VARIANTS]]
+    shadows = [_pinned(variant, models[variant["ModelName"]], key) for variant in config.get(SHADOWS, ())]
+    state: Document = {"_variants": [*variants, *({**shadow, SHADOW: True} for shadow in shadows)]}
+    for member, name in (("_capture", "DataCaptureConfig"), (ASYNC, "AsyncInferenceConfig")):
+        if name in config:
+            state[member] = config[name]
+    return state
 
 
 def containers(model: Document) -> list[Document]:
@@ -116,9 +128,12 @@ def concurrency(variant: Document) -> int | None:
     return limit
 
 
-def described_variants(variants: Sequence[Document], resolved_at: float) -> list[Document]:
-    """Pinned variants as DescribeEndpoint shows them once they serve."""
-    return [_described(variant, resolved_at) for variant in variants]
+def described_variants(variants: Sequence[Document], resolved_at: float) -> Document:
+    """The members of DescribeEndpoint that show pinned variants once they serve; None for shadows if there are none."""
+    shown: Document = {VARIANTS: [], SHADOWS: []}
+    for variant in variants:
+        shown[SHADOWS if SHADOW in variant else VARIANTS].append(_described(variant, resolved_at))
+    return {**shown, SHADOWS: shown[SHADOWS] or None}
 
 
 def log_group(endpoint: str) -> str:

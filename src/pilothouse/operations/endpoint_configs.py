@@ -15,7 +15,7 @@ from pilothouse.store.store import Resource
 from pilothouse.wire import paging
 
 _SORTS = {"Name": "name", "CreationTime": "created"}
-_NOT_SERVED = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")
+_NOT_SERVED = ("ExplainerConfig",)
 
 
 def create_endpoint_config(context: Context, request: Document) -> Document:
@@ -25,7 +25,9 @@ def create_endpoint_config(context: Context, request: Document) -> Document:
         raise _exists(context, name)
     _check_features(request)
     _check_capture(context, request)
-    _check_variants(context, request["ProductionVariants"])
+    _check_variants(context, [*request[hosting.VARIANTS], *request.get(hosting.SHADOWS, ())])
+    _check_shadow(context, request)
+    _check_async(context, request)
     row = creation.insert(context, hosting.ENDPOINT_CONFIG, name, request, _exists(context, name))
     return {"EndpointConfigArn": row.arn}
 
@@ -36,7 +38,11 @@ def describe_endpoint_config(context: Context, request: Document) -> Document:
     return {
         "EnableNetworkIsolation": False,
         **row.request,
-        "ProductionVariants": [{"InitialVariantWeight": 1.0, **v} for v in row.request["ProductionVariants"]],
+        **{
+            member: [{"InitialVariantWeight": 1.0, **variant} for variant in row.request[member]]
+            for member in (hosting.VARIANTS, hosting.SHADOWS)
+            if row.request.get(member)
+        },
         "EndpointConfigArn": row.arn,
         "CreationTime": row.created_at,
     }
@@ -86,8 +92,54 @@ def _check_features(request: Document) -> None:
 def _check_capture(context: Context, request: Document) -> None:
     """`ValidationError` if what is captured would have no bucket to go to."""
     capture = Capture.of(request.get("DataCaptureConfig"))
-    if capture is not None and not context.objects.bucket_exists(bucket := uri.parse(capture.destination).bucket):
-        raise ValidationError(f'The bucket "{bucket}" of DestinationS3Uri does not exist. Create it, then try again.')
+    if capture is not None:
+        _check_bucket(context, "DestinationS3Uri", capture.destination)
+
+
+def _check_bucket(context: Context, member: str, address: str) -> None:
+    if not context.objects.bucket_exists(bucket := uri.parse(address).bucket):
+        raise ValidationError(f'The bucket "{bucket}" of {member} does not exist. Create it, then try again.')
+
+
+def _check_async(context: Context, request: Document) -> None:
+    """`ValidationError` if an asynchronous endpoint could not answer, or would have to do what isn't served."""
+    config = request.get("AsyncInferenceConfig")
+    if not config:
+        return
+    output = config["OutputConfig"]
+    if output.get("NotificationConfig"):
+        raise ValidationError("NotificationConfig is not served: there is no SNS here. Look for the objects in S3.")
+    if not output.get("S3OutputPath"):
+        raise ValidationError("AsyncInferenceConfig needs S3OutputPath in its OutputConfig.")
+    if Capture.of(request.get("DataCaptureConfig")) is not None:
+        raise ValidationError("DataCaptureConfig cannot be combined with AsyncInferenceConfig. Leave one of them out.")
+    for member in ("S3OutputPath", "S3FailurePath"):
+        if output.get(member):
+            _check_bucket(context, member, output[member])
+    for variant in request["ProductionVariants"]:
+        name = variant["VariantName"]
+        if "ServerlessConfig" in variant:
+            raise ValidationError(f"Variant {name} is serverless, which an AsyncInferenceConfig does not allow.")
+        if hosting.is_direct(models.existing(context, variant["ModelName"]).request):
+            raise ValidationError(
+                f"The containers of variant {name} are called one by one, and InvokeEndpointAsync names none."
+            )
+
+
+def _check_shadow(context: Context, request: Document) -> None:
+    """`ValidationError` if there are shadow variants that could not be served."""
+    shadows = request.get(hosting.SHADOWS)
+    if not shadows:
+        return
+    if len(shadows) > 1 or len(request[hosting.VARIANTS]) > 1:
+        raise ValidationError("ShadowProductionVariants takes one variant, beside one of ProductionVariants.")
+    if request.get("AsyncInferenceConfig"):
+        raise ValidationError("ShadowProductionVariants cannot be combined with AsyncInferenceConfig.")
+    for variant in (*request[hosting.VARIANTS], *shadows):
+        model = models.existing(context, variant["ModelName"]).request
+        if "ServerlessConfig" in variant or hosting.is_direct(model):
+            kind = "is serverless" if "ServerlessConfig" in variant else "has containers that are called one by one"
+            raise ValidationError(f"Variant {variant['VariantName']} {kind}, which ShadowProductionVariants rules out.")
 
 
 def _check_variants(context: Context, variants: list[Document]) -> None:

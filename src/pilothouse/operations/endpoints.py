@@ -41,7 +41,11 @@ def describe_endpoint(context: Context, request: Document) -> Document:
     row = existing(context, request["EndpointName"])
     document = {**row.request, **row.state, **endpoint_updates.described(row.state, clock.now()), **_summary(row)}
     captured = row.state.get("_capture")
-    return document | ({"DataCaptureConfig": data_capture.summary(captured)} if captured else {})
+    if captured:
+        document["DataCaptureConfig"] = data_capture.summary(captured)
+    if hosting.ASYNC in row.state:
+        document["AsyncInferenceConfig"] = row.state[hosting.ASYNC]
+    return document
 
 
 def list_endpoints(context: Context, request: Document) -> Document:
@@ -78,7 +82,8 @@ def existing(context: Context, name: str) -> Resource:
 def pinned(context: Context, config_name: str) -> Document:
     """The state of an endpoint that is to serve this configuration."""
     config = endpoint_configs.existing(context, config_name).request
-    names = {variant["ModelName"] for variant in config["ProductionVariants"]}
+    variants = [*config[hosting.VARIANTS], *config.get(hosting.SHADOWS, ())]
+    names = {variant["ModelName"] for variant in variants}
     return hosting.endpoint_state(config, {name: models.existing(context, name).request for name in names})
 
 

@@ -56,6 +56,11 @@ def locked(kind: str, name: str) -> Select[Any]:
     return named(kind, name).with_for_update(key_share=True)
 
 
+def closed(kind: str, name: str) -> Select[Any]:
+    """The same, locked so that no new child can refer to it either."""
+    return named(kind, name).with_for_update()
+
+
 def parent_of_new(parent: Parent) -> Select[Any]:
     """The row that a new child will refer to, kept from being deleted until the transaction ends."""
     return named(*parent).with_for_update(key_share=True, read=True)

@@ -197,12 +197,18 @@ class Store:
             connection.execute(statements.saved(after))
         return after
 
-    def delete(self, kind: str, name: str, *, keep_children: bool = False) -> bool:
+    def delete(self, kind: str, name: str, *, keep_children: bool = False, unless_has: str | None = None) -> bool:
         """Delete a resource with its tags, steps, lease and children; False if there was none.
 
-        `keep_children`: they stay, as resources without a parent.
+        `keep_children`: they stay, as resources without a parent. `unless_has` names a kind of children: while there
+        is one of these nothing happens, and the answer is False.
         """
         with self.database.write() as connection:
+            if unless_has is not None:
+                connection.execute(statements.closed(kind, name))
+                kept = statements.counted(statements.filters(unless_has, parent=(kind, name)))
+                if connection.execute(kept).scalar_one():
+                    return False
             if keep_children:
                 connection.execute(statements.orphaned(kind, name))
             return connection.execute(statements.removed(kind, name)).rowcount > 0

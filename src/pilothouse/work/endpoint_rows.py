@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pilothouse.catalog import hosting
+from pilothouse.catalog import async_inference, hosting
 from pilothouse.errors import ResourceNotFound
 from pilothouse.hosting.fleet import Fleet
 from pilothouse.store.changes import Changes
@@ -47,9 +47,9 @@ class EndpointRows:
         self.write(fleet.row.name, WANTED, {**(state or {}), "_replicas": addresses}, status)
         fleet.published = addresses
 
-    def delete(self, name: str) -> None:
-        """Deletes the row of an endpoint that is down."""
-        self._store.delete(hosting.ENDPOINT, name)
+    def delete(self, name: str) -> bool:
+        """Deletes the row of an endpoint that is down; not, and False, while asynchronous requests wait there."""
+        return self._store.delete(hosting.ENDPOINT, name, unless_has=async_inference.INVOCATION)
 
     def close(self) -> None:
         """Gives the connection back."""

@@ -121,7 +121,7 @@ class HostingReconciler:
             self._fail(fleet, hopeless)
         elif fleet.complete:
             variants = hosting.described_variants(fleet.row.state["_variants"], now())
-            self._rows.publish(fleet, hosting.IN_SERVICE, {"ProductionVariants": variants})
+            self._rows.publish(fleet, hosting.IN_SERVICE, variants)
             self._log.info("endpoint in service", endpoint=fleet.row.name, replicas=fleet.size)
 
     def _fail(self, fleet: Fleet, keeper: Keeper) -> None:
