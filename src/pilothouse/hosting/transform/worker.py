@@ -161,7 +161,8 @@ class Worker:
             if end is not None:
                 return end
             if time.monotonic() > give_up:
-                return Exit(reason=f"did not answer within {START_SECONDS:g} seconds")
+                why = f"did not answer within {START_SECONDS:g} seconds"
+                raise JobFailed(f"The model server {why}. {self._last_words()}".strip())
         return None
 
     def _finish_log(self) -> None:
