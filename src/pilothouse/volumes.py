@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from pilothouse import names
@@ -75,8 +76,9 @@ class Volumes:
         """
         self.meaning()
         root = self.root
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_own(root):
+        with suppress(FileExistsError):  # whatever is there is judged below
+            root.mkdir(mode=0o700, parents=True)
+        if root != self._settings.work_root and not _is_own(root):
             raise ConfigurationError(
                 f"The key of a volume cannot be honoured: {root} is not a folder of this user's. Remove it."
             )

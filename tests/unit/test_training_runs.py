@@ -312,9 +312,8 @@ def test_a_program_sees_no_volumes_of_other_jobs_and_its_log_says_what_its_own_k
     row, [instance] = SimpleNamespace(arn="arn:one", created_at=0.0), instances(job, "arn:one", tmp_path)
     made = commands.Commands(settings, job, row, instance, 1)  # type: ignore[arg-type]
     root = volumes.Volumes(settings).root
-    assert root not in made._hidden()
-    volumes.Volumes(settings).opened()
-    assert root in made._hidden()
+    assert root in made._hidden()  # though there was none: the first may be opened while the program runs
+    assert root.is_dir()
     assert (
         next(made.opening()) == f"Keys of volumes, as this job has one, are honoured by the encrypted disk of {memory}."
     )

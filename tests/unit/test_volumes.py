@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from pilothouse.catalog import kms
 from pilothouse.cli.doctor import examine
 from pilothouse.config import Settings
 from pilothouse.errors import ConfigurationError, ValidationError
+from pilothouse.hosting.archives import Archives
 from pilothouse.launch.slots import memory_share
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.operations import creation
@@ -189,6 +191,29 @@ def test_a_folder_that_somebody_else_made_first_is_neither_used_nor_swept(settin
     assert theirs.exists()
 
 
+@pytest.mark.parametrize("made", ["file", "dangling"])
+def test_what_is_no_folder_in_its_place_is_a_fault_in_words(settings: Settings, tmp_path: Path, made: str) -> None:
+    root = Volumes(settings).root
+    if made == "file":
+        root.touch()
+    else:
+        root.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigurationError, match="is not a folder of this user's"):
+        Volumes(settings).opened()
+
+
+def test_a_home_whose_scratch_space_is_elsewhere_goes_on_as_before(settings: Settings, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    settings.work_root.symlink_to(elsewhere)
+    assert Volumes(settings.model_copy(update={"volume_keys": "record"})).opened() == settings.work_root
+
+
+def test_trials_keep_a_share_however_much_volumes_have(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Volumes, "held", 1 << 60)
+    assert memory_share(settings) > 0
+
+
 def test_what_lies_in_memory_is_none_of_what_trials_share(settings: Settings, memory: Path) -> None:
     before, size = memory_share(settings), 8 << 20
     (Volumes(settings).opened() / "file").write_bytes(b"1" * size)
@@ -354,6 +379,25 @@ def test_an_endpoint_fails_whose_key_cannot_be_honoured(
     hidden_home.deploy("live", KmsKeyId=KEY)
     row = hidden_home.until_status("Failed")
     assert "The key of a volume cannot be honoured" in row.state["FailureReason"]
+
+
+def test_an_endpoint_fails_whose_model_has_no_room(hidden_home: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Archives, "fetched", full)
+    hidden_home.deploy("live", KmsKeyId=KEY)
+    row = hidden_home.until_status("Failed")
+    assert "does not fit into the memory that volumes have" in row.state["FailureReason"]
+
+
+def test_an_endpoint_is_deleted_though_somebody_took_the_place_of_the_volumes(hidden_home: Installation) -> None:
+    house = hidden_home
+    house.deploy("plain")
+    house.until_status("InService", "plain")
+    Volumes(house.settings).root.touch()
+    house.store.update("endpoint", "plain", status="Deleting")
+    house.until(lambda: house.row("plain") is None)
 
 
 def test_a_volume_that_went_with_the_machine_comes_back_empty(attempt: Callable[..., Job], memory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -13,7 +14,7 @@ import structlog
 from pilothouse import names
 from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import LaunchFailed, PilothouseError
+from pilothouse.errors import ConfigurationError, LaunchFailed, PilothouseError
 from pilothouse.hosting import connection
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.tail import Tail
@@ -27,6 +28,10 @@ STEADY_SECONDS = 60.0
 """How long a replica must answer before its earlier failures are forgotten."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_NO_ROOM = (
+    "The key of a volume cannot be honoured: the model does not fit into the memory that volumes have here. "
+    "Give them more (docker run --shm-size=8g)."
+)
 
 journal = structlog.get_logger()
 
@@ -124,7 +129,12 @@ class Keeper:
         """Runs in the starter's thread: a large model may take a while to come."""
         place, token = self.place, names.token()
         archives = self._shop.keyed() if place.keyed else self._shop.archives
-        definitions = archives.fetched(place.containers)
+        try:
+            definitions = archives.fetched(place.containers)
+        except OSError as error:
+            if place.keyed and error.errno == errno.ENOSPC:  # a disk may get room, such a folder does not
+                raise ConfigurationError(_NO_ROOM) from error
+            raise
         log = self._shop.logs / f"{token}.log"
         path = self._shop.sockets / f"{token}.sock"
         program = Program(

@@ -22,6 +22,7 @@ _POLL = 0.05
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _CGROUP_USED = Path("/sys/fs/cgroup/memory.current")
 _FREE_SHARE = 0.9
+_LEAST_LEFT = 1 / 8  # of the memory, however much of it volumes have: part of what they have may be in swap
 
 
 class Slots:
@@ -82,7 +83,8 @@ def memory_share(settings: Settings) -> int:
     """The bytes of memory that one trial, or replica, may use: an equal share of what this host lets trials have, and
     volumes in memory have left.
     """
-    return int((_host_memory() - Volumes(settings).held) * settings.memory_fraction / settings.slots)
+    host = _host_memory()
+    return int(max(host - Volumes(settings).held, host * _LEAST_LEFT) * settings.memory_fraction / settings.slots)
 
 
 def memory_room(settings: Settings) -> int:

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from pilothouse.config import Settings
 from pilothouse.contract import environment as contract
 from pilothouse.contract.environment import Surroundings
 from pilothouse.credentials import Credentials
+from pilothouse.errors import ConfigurationError
 from pilothouse.launch import isolation
 from pilothouse.launch.handle import ADDRESS
 from pilothouse.launch.isolation import Cell
@@ -140,8 +142,10 @@ class Commands:
         """What is the server's alone, with where the nursery listens: who talks to it can run anything outside."""
         nursery = os.environ.get(ADDRESS)
         home = self._settings.home.resolve()
-        volumes = Volumes(self._settings).root
-        others = [self._settings.master_keys, volumes, Path(nursery).parent if nursery else None]
+        volumes = Volumes(self._settings)
+        with suppress(ConfigurationError, OSError):
+            volumes.opened()  # there before anything is in it, for later it could not be hidden
+        others = [self._settings.master_keys, volumes.root, Path(nursery).parent if nursery else None]
         outside = [folder for folder in others if folder and not folder.resolve().is_relative_to(home)]
         return (home, *(folder for folder in outside if folder.is_dir()))
 

@@ -54,6 +54,7 @@ class HostingReconciler:
         self._shop = Shop(store, self._archives, self._with_key, launcher, self._starter, sockets, logs, limit)
         self._host = names.token()
         self._fleets: dict[int, Fleet] = {}
+        self._tidied: set[int] = set()
         self._log = structlog.get_logger()
 
     def tick(self) -> None:
@@ -139,15 +140,18 @@ class HostingReconciler:
         return fleet.down
 
     def _delete(self, row: Resource) -> None:
-        self._tidy()
-        self._rows.delete(row.name)
+        if row.seq not in self._tidied:  # before the row goes, so that whoever is killed in between tidies again
+            self._tidy()
+            self._tidied.add(row.seq)
+        if self._rows.delete(row.name):
+            self._tidied.discard(row.seq)
 
     def _tidy(self) -> None:
         """Removes the unpacked archives that no endpoint needs: the rows say which, since at a start not all of them
         have been taken up yet.
         """
-        if self._volumes.root.exists():
-            with suppress(ConfigurationError):
+        with suppress(ConfigurationError, OSError):
+            if self._volumes.root.exists():
                 self._with_key()
         rows = [row for row in self._rows.all().values() if row.status in WANTED]
         variants = [variant for row in rows for variant in endpoint_updates.variants(row.state)]
