@@ -167,8 +167,9 @@ def test_what_an_earlier_release_left_of_a_run_is_uploaded_though_not_every_prog
     assert "Interrupted" not in json.dumps(row.state)
 
 
+@pytest.mark.parametrize("uploaded", [False, True])
 def test_a_job_whose_program_has_run_fails_in_words_if_all_that_it_left_was_in_memory_and_is_gone(
-    job: Any, tmp_path: Path
+    job: Any, tmp_path: Path, uploaded: bool
 ) -> None:
     job.objects.create_bucket("gone")
     (tmp_path / "t.py").touch()
@@ -176,12 +177,17 @@ def test_a_job_whose_program_has_run_fails_in_words_if_all_that_it_left_was_in_m
         tar.add(tmp_path / "t.py", "t.py")
     job.objects.create_bucket("data")
     job.objects.upload(tmp_path / "source.tar.gz", "s3://data/s.tar.gz")
-    recorded = {"train": asdict(Outcome("Completed", "Completed"))}
+    recorded: dict[str, Any] = {"train": asdict(Outcome("Completed", "Completed"))}
+    if uploaded:
+        recorded["upload"] = {"model": True}
     training = Training(
         job, "one", tmp_path / "job", once=lambda step, do: recorded.get(step) or do(), stopped=lambda: False
     )
-    assert training.run() is None
+    training.run()
     row = job.store.get("training-job", "one")
+    if uploaded:
+        assert row.status == "Completed"
+        return
     assert row.status == "Failed"
     assert "is gone before it could be uploaded" in row.state["FailureReason"]
     assert list(job.objects.walk("gone")) == []

@@ -83,3 +83,23 @@ def test_a_job_that_was_killed_while_it_stored_stores_all_though_it_is_stopped_t
     story.Transform(attempts).run()
     assert attempts.output() == ["out/a.out", "out/b.out"]
     assert attempts.status == "Completed"
+
+
+def test_what_is_stored_is_not_made_again_by_whoever_goes_on(attempts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    story.Transform(attempts).run()
+
+    def gone(*_: Any) -> None:
+        raise AssertionError("it is made again")
+
+    monkeypatch.setattr(story.Transform, "_transform", gone)
+    attempts.status = "InProgress"
+    story.Transform(attempts).run()
+    assert attempts.status == "Completed"
+
+
+def test_a_stop_is_too_late_for_answers_that_are_made_again(attempts: Any) -> None:
+    attempts.stop_requested, transform = True, story.Transform(attempts)
+    with pytest.raises(StopRequested):
+        transform._go_on()
+    attempts.steps["answered"] = {}
+    transform._go_on()

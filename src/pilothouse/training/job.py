@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pilothouse import clock
 from pilothouse.catalog import training_images
@@ -142,10 +142,11 @@ class Training:
                 self.record.enter("Interrupted")
             self._download()
         outcome = Outcome(**self._once("train", lambda: self._train(runs)))
-        if not (ended or runs.is_judged):
-            raise JobFailed(_LOST)  # it was recorded before the machine went down, which empties a volume in memory
-        runs.repeat_metrics(outcome)
-        self._once("upload", lambda: self._upload(outcome))
+        # A step that was recorded before the machine went down, which empties a volume in memory, has left nothing.
+        is_there = ended or runs.is_judged
+        if is_there:
+            runs.repeat_metrics(outcome)
+        self._once("upload", lambda: self._upload(outcome) if is_there else _lost())
         return outcome
 
     def _take_possession(self) -> None:
@@ -207,7 +208,7 @@ class Training:
         self.record.note("Uploading")
         folders = [instance.folders for instance in self._instances]
         if not all(each.base.exists() for each in folders):
-            raise JobFailed(_LOST)
+            _lost()
         if outcome.status != "Failed":
             self._send([each.model for each in folders], "model", always=True)
         self._send([each.output_data for each in folders], "output", always=False)
@@ -244,6 +245,10 @@ class Training:
     def _go_on(self) -> None:
         if self.stop_asked():
             raise StopRequested
+
+
+def _lost() -> NoReturn:
+    raise JobFailed(_LOST)
 
 
 def _client_error(failure: JobFailed) -> str:

@@ -66,16 +66,19 @@ class Transform:
         if "TransformStartTime" not in self._job.resource.state:
             self._job.update(state={"TransformStartTime": self._started})
         found = self._job.once("list", self._list)["objects"]
+        if not self._job.recorded("store"):
+            self._answer(found)
+        self._job.once("store", lambda: self._store(found))
+        self._job.update(status="Completed", state={"TransformEndTime": clock.now()})
+
+    def _answer(self, found: list[dict[str, str]]) -> None:
         try:
             self._transform(found)
         except JobFailed:
             self._store(found)
             raise
-        if not self._job.recorded("answered"):
-            self._go_on()
+        self._go_on()
         self._job.once("answered", dict)  # who asks for a stop from here on is too late: all is stored, whoever dies
-        self._job.once("store", lambda: self._store(found))
-        self._job.update(status="Completed", state={"TransformEndTime": clock.now()})
 
     def _list(self) -> dict[str, list[dict[str, str]]]:
         """The input objects, and the keys of their output."""
@@ -103,7 +106,7 @@ class Transform:
         if not missing:
             return
         self._staged.mkdir(parents=True, exist_ok=True)
-        with self._job.slot(lambda: self._job.stop_requested) as held:
+        with self._job.slot(lambda: self._is_stopped) as held:
             if not held:
                 raise StopRequested
             with self._serving() as worker:
@@ -208,8 +211,12 @@ class Transform:
     def _made(self, number: int) -> Path:
         return self._staged / str(number)
 
+    @property
+    def _is_stopped(self) -> bool:
+        return self._job.stop_requested and not self._job.recorded("answered")
+
     def _go_on(self) -> None:
-        if self._job.stop_requested:
+        if self._is_stopped:
             raise StopRequested
 
 
