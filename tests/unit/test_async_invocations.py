@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -15,14 +17,14 @@ import pytest
 from pilothouse.catalog import async_inference, endpoint_updates, hosting
 from pilothouse.config import Settings
 from pilothouse.errors import S3Error, ValidationError
-from pilothouse.hosting import async_answers
+from pilothouse.hosting import async_answers, exchange
 from pilothouse.objects.base import ObjectInfo
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.operations.async_invocations import invoke_endpoint_async
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Store
 from pilothouse.work import async_invocations
-from pilothouse.work.async_invocations import AsyncInvocations
+from pilothouse.work.async_invocations import TRIES, AsyncInvocations
 from tests.unit.echo import Echo, Replica
 from tests.unit.endpoint_house import Installation
 
@@ -309,21 +311,60 @@ def test_a_request_that_was_not_recorded_as_ended_is_done_again(
     assert desk.objects.read("bucket", key) == first
 
 
+@pytest.mark.parametrize("begun", [False, True])
 def test_a_request_whose_replica_died_is_asked_of_the_next(
-    desk: Desk, replica: Replica, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, replica: Replica, monkeypatch: pytest.MonkeyPatch, begun: bool
 ) -> None:
     deaths, plain = iter(range(2)), Echo.do_POST
 
     def die_twice(handler: Echo) -> None:
         if next(deaths, None) is None:
             plain(handler)
-        else:
-            handler.close_connection = True
+            return
+        if begun:  # it had said how long the answer would be, and a part of it
+            handler.send_response(200)
+            handler.send_header("Content-Length", "100")
+            handler.end_headers()
+            handler.wfile.write(b"1,2")
+        handler.close_connection = True
 
     monkeypatch.setattr(Echo, "do_POST", die_twice)
     desk.ask(InferenceId="id")
     desk.until_all_ended()
     assert desk.keys() == ["out/id.out"]
+
+
+def test_a_full_disk_here_is_no_fault_of_the_replicas(
+    desk: Desk, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, fails = shutil.copyfileobj, iter(range(TRIES + 1))
+
+    def full(*arguments: Any) -> None:
+        if next(fails, None) is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain(*arguments)
+
+    monkeypatch.setattr(exchange.shutil, "copyfileobj", full)
+    desk.ask(InferenceId="id")
+    desk.until_all_ended()
+    assert desk.keys() == ["out/id.out"]
+
+
+@pytest.mark.parametrize("folder", ["выход", "a\rb"])
+def test_an_address_that_no_header_can_tell_is_refused_at_once(desk: Desk, folder: str) -> None:
+    desk.serve(config={"OutputConfig": {"S3OutputPath": f"s3://bucket/{folder}"}})
+    with pytest.raises(ValidationError, match="A header can tell of ASCII characters only"):
+        desk.ask()
+    assert desk.waiting() == 0
+
+
+def test_a_refusal_needs_not_wait_for_answers(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_invocations, "MOST", 0)  # all places are taken
+    desk.serve()
+    desk.ask()
+    desk.serve(status=hosting.DELETING)
+    desk.until_all_ended()
+    assert desk.failure() == "The endpoint was deleted before it had processed the request."
 
 
 def test_an_address_that_no_object_can_have_is_refused_at_once(desk: Desk) -> None:

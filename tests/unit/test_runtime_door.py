@@ -309,6 +309,7 @@ def test_a_shadow_that_fails_changes_no_answer_and_is_told_in_the_log(
     door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     plain = Echo.do_POST
+    monkeypatch.setattr(shadows, "_TELL", 3600.0)
 
     def fail(handler: Echo) -> None:
         if handler.server.name == "main/0":
@@ -332,6 +333,7 @@ def test_a_slow_shadow_keeps_nobody_waiting(door: Door, sockets: Path, monkeypat
     """It answers only when all requests have been answered; what it has no room for is not copied."""
     released, plain, answered = threading.Event(), Echo.do_POST, []
     monkeypatch.setattr(shadows, "MOST_COPIES", 2)
+    monkeypatch.setattr(shadows, "_TELL", 3600.0)
 
     def slow(handler: Echo) -> None:
         if handler.server.name == "main/0":

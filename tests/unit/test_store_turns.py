@@ -6,7 +6,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, event
@@ -158,3 +161,25 @@ def test_all_fail_whose_transaction_sqlite_has_undone(store: Store, crowd: Crowd
         crowd.run(insert(store, "m0"), undone, insert(store, "m1"))
     assert [type(told) for told in crowd.told] == [StoreAway, StoreAway, bool]
     assert names(store) == ["m1"]
+
+
+@pytest.mark.parametrize("comes", ["not yet", "alone", "with a group"])
+def test_who_is_interrupted_in_line_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, comes: str) -> None:
+    line, committed = turns._Line(), []
+    group: Any = SimpleNamespace(commit=lambda: committed.append(1)) if comes == "with a group" else None
+
+    class Interrupted(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            monkeypatch.setattr(Interrupted, "result", Future.result)
+            if comes != "not yet":
+                line.pass_on(group)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(turns, "Future", Interrupted)
+    assert line.enter() is None
+    with pytest.raises(KeyboardInterrupt):
+        line.enter()
+    if comes == "not yet":
+        line.pass_on()
+    assert line.enter() is None
+    assert len(committed) == (comes == "with a group")

@@ -57,6 +57,7 @@ class Shadows:
         if len(self._under_way) >= MOST_COPIES or self._held + len(call.body) > MOST_HELD:
             self._start(self._tell(row.name, "too many copies are under way"))
         else:
+            self._held += len(call.body)
             self._start(self._copy(row, shadow, call))
 
     def close(self) -> None:
@@ -70,7 +71,6 @@ class Shadows:
         task.add_done_callback(self._under_way.discard)
 
     async def _copy(self, row: Resource, shadow: Shadow, call: Call) -> None:
-        self._held += len(call.body)
         try:
             answer = await self._ask(shadow.replicas, call)
             if answer.status == HTTPStatus.OK:

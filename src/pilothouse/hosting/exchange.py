@@ -41,7 +41,8 @@ def asked(
 ) -> Iterator[Answer]:
     """The answer to a POST of `size` bytes, for the block; a large one lies in a nameless file in `scratch`.
 
-    `TimeoutError` after `timeout` seconds, `Unreachable`, or `Lost`.
+    `TimeoutError` after `timeout` seconds, `Unreachable`, or `Lost`; `OSError` if `body` can't be read, or `scratch` is
+    full.
     """
     give_up = time.monotonic() + timeout
     line = UnixConnection(socket, timeout)
@@ -53,9 +54,11 @@ def asked(
                 line.sock.settimeout(max(give_up - time.monotonic(), 0.001))
             response = line.getresponse()
             shutil.copyfileobj(response, spool, _BLOCK)
+            if response.length:  # http.client tells of a body that ends early only where all of it is read at once
+                raise http.client.IncompleteRead(b"", response.length)
         except TimeoutError:
             raise
-        except (OSError, http.client.HTTPException) as error:
+        except (ConnectionError, http.client.HTTPException) as error:
             raise Lost("The connection ended before the answer was there.") from error
         finally:
             line.close()

@@ -27,14 +27,14 @@ def invoke_endpoint_async(context: Context, request: Document) -> Document:
     _check_input(request)
     number = str(uuid.uuid4())
     accepted = _accepted(request, config, number)
-    ttl = request.get("RequestTTLSeconds", async_inference.DEFAULT_TTL)
+    expires = clock.now() + request.get("RequestTTLSeconds", async_inference.DEFAULT_TTL)
     try:
         context.store.insert(
             async_inference.INVOCATION,
-            number,
+            f"{int(expires):011d}-{number}",  # in the order of their names the first to expire come first
             accepted,
             status=async_inference.WAITING,
-            state={async_inference.EXPIRES: clock.now() + ttl},
+            state={async_inference.EXPIRES: expires},
             parent=(hosting.ENDPOINT, endpoint.name),
         )
     except ResourceNotFound as error:
@@ -84,9 +84,11 @@ def _accepted(request: Document, config: Document, number: str) -> Document:
 
 
 def _address(place: S3Uri) -> str:
-    """`place` as it is told; `ValidationError` if no object could be there."""
+    """`place` as it is told, in a header; `ValidationError` if that can't be, or no object could be there."""
     try:
         keys.check_key(place.key)
     except S3Error as error:
         raise ValidationError(f"The answer cannot be stored at {place}: {error.message}") from error
-    return str(place)
+    if not (address := str(place)).isascii() or not address.isprintable():
+        raise ValidationError(f"The answer cannot be stored at {place}: A header can tell of ASCII characters only.")
+    return address

@@ -124,7 +124,21 @@ class _Line:
                 return None
             place: Future[_Group | None] = Future()
             self._places.append(place)
-        return place.result()
+        try:
+            return place.result()
+        except BaseException:  # who waits is interrupted
+            self._leave(place)
+            raise
+
+    def _leave(self, place: Future[_Group | None]) -> None:
+        with self._guard:
+            if place in self._places:
+                self._places.remove(place)
+                return
+        group = place.result()  # the turn has come, or is just coming
+        if not self.pass_on(group) and group is not None:
+            group.commit()
+            self.pass_on()
 
     def pass_on(self, group: _Group | None = None) -> bool:
         """Gives the turn to the next in line. If there is nobody: False, and who has a group still has the turn."""

@@ -29,6 +29,9 @@ from pilothouse.work.endpoint_rows import EndpointRows
 MOST = 32
 """Requests that are under way at once, whatever configurations allow."""
 
+_REFUSALS = 4
+"""Places for refusals alone, which need not wait for slow answers."""
+
 TRIES = 3
 """How many model servers may end with the same request in hand."""
 
@@ -60,7 +63,7 @@ class AsyncInvocations:
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._rows = EndpointRows(store)
         self._changes = Changes(store)
-        self._pool = ThreadPoolExecutor(MOST, thread_name_prefix="async-invocation")
+        self._pool = ThreadPoolExecutor(MOST + _REFUSALS, thread_name_prefix="async-invocation")
         self._under_way: dict[int, _UnderWay] = {}
         self._later: dict[int, float] = {}
         self._look_at = 0.0
@@ -118,22 +121,25 @@ class AsyncInvocations:
     def _refuse_late(self) -> None:
         """Refuses those that have waited too long, wherever they stand."""
         for row in self._all():
-            if len(self._under_way) >= MOST:
+            if row.state[EXPIRES] >= now():  # nor have those behind it
+                return
+            if len(self._under_way) >= MOST + _REFUSALS:
                 self._look_at = 0.0  # goes on when there is room
                 return
-            if row.state[EXPIRES] < now() and row.seq not in self._under_way and row.parent is not None:
+            if row.seq not in self._under_way and row.parent is not None:
                 self._submit(row, row.parent[1], why=_EXPIRED)
 
     def _all(self) -> Iterator[Resource]:
+        """All requests, those first that expire first."""
         after = None
-        while page := self._store.find(INVOCATION, after=after, limit=_PAGE):
+        while page := self._store.find(INVOCATION, sort="name", after=after, limit=_PAGE):
             yield from page
-            after = page[-1].cursor("created")
+            after = page[-1].cursor("name")
 
     def _serve(self, endpoint: Resource) -> None:
         """Gives the requests that have waited longest to the replicas of an endpoint, or refuses them."""
         if endpoint.status == hosting.DELETING:
-            for row in self._waiting(endpoint, MOST):
+            for row in self._waiting(endpoint, MOST + _REFUSALS, MOST + _REFUSALS):
                 self._submit(row, endpoint.name, why=_DELETED)
         elif endpoint.status in hosting.INVOCABLE:
             limit = async_inference.concurrency(endpoint.state.get(hosting.ASYNC))
@@ -142,10 +148,12 @@ class AsyncInvocations:
                 if socket is not None:
                     self._submit(row, endpoint.name, socket)
 
-    def _waiting(self, endpoint: Resource, most: int) -> list[Resource]:
-        """The oldest requests that can be begun now, if no more than `most` of the endpoint's may be under way."""
+    def _waiting(self, endpoint: Resource, most: int, places: int = MOST) -> list[Resource]:
+        """The oldest requests that can be begun now, if no more than `most` of the endpoint's, and `places` of all, may
+        be under way.
+        """
         begun = sum(one.endpoint == endpoint.name for one in self._under_way.values())
-        room = min(most - begun, MOST - len(self._under_way))
+        room = min(most - begun, places - len(self._under_way))
         if room <= 0:
             return []
         passed_over = len(self._under_way) + len(self._later)
