@@ -316,15 +316,15 @@ def test_what_fails_for_no_fault_of_the_script_is_tried_again_and_counted_apart(
     tuner: Tuner, gate: Callable[..., Any]
 ) -> None:
     held = gate()
-    tuner.s3.create_bucket(Bucket="short-lived")
-    tuner.s3.put_object(Bucket="short-lived", Key="there", Body=b"")
+    tuner.s3.create_bucket(Bucket="broken")
     script = HEAD + 'print("acc=1", flush=True)\n' + held.line
-    changes = {"OutputDataConfig": {"S3OutputPath": "s3://short-lived/out"}}
+    changes = {"OutputDataConfig": {"S3OutputPath": "s3://broken/out"}}
     retries = {"RetryStrategy": {"MaximumRetryAttempts": 1}}
     tuner.create("retried", script, X, 1, definition={**changes, **retries})
     tuner.wait("retried", lambda job: tuner.programs())
-    tuner.s3.delete_object(Bucket="short-lived", Key="there")
-    tuner.s3.delete_bucket(Bucket="short-lived")
+    incoming = tuner.server.home / "objects" / "broken" / "incoming"
+    incoming.rmdir()
+    incoming.touch()  # where nothing can be written any more
     held.open()
     job = tuner.wait("retried")
     assert job["HyperParameterTuningJobStatus"] == "Failed"

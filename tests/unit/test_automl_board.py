@@ -47,7 +47,13 @@ def job(tmp_path: Path) -> Any:
         store.update("automl-job", "Churn", lease=lease, **changes)
 
     return SimpleNamespace(
-        store=store, lease=lease, resource=row, settings=settings, update=update, log=lambda message: None
+        store=store,
+        lease=lease,
+        resource=row,
+        request=REQUEST,
+        settings=settings,
+        update=update,
+        log=lambda message: None,
     )
 
 
