@@ -24,7 +24,7 @@ from pilothouse import clock
 from pilothouse.errors import S3Error
 from pilothouse.names import token
 from pilothouse.objects import checksums as sums
-from pilothouse.objects import defaults, facts, keys, transfer, tree
+from pilothouse.objects import defaults, facts, freeing, keys, transfer, tree
 from pilothouse.objects.base import (
     Attributes,
     Body,
@@ -160,7 +160,8 @@ class DirectoryObjects:
         try:
             with self._writing(bucket, alone=if_match is not None):
                 facts.check_match(path, key, if_match)
-                path.unlink()
+                with freeing.removing(path):
+                    path.unlink()
         except FileNotFoundError:
             return
         folder = path.parent

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, cast
 
 from pilothouse.errors import S3Error
 from pilothouse.names import token
-from pilothouse.objects import ciphertext, writeback
+from pilothouse.objects import ciphertext, freeing, writeback
 from pilothouse.objects.base import CHUNK, Body
 from pilothouse.objects.checksums import Digests
 from pilothouse.objects.ciphertext import Encryptor, Plaintext, Segment
@@ -110,7 +110,8 @@ class Draft:
         The name outlives a power failure only after `sync_folder` of its folder.
         """
         if replace:
-            os.rename(self._path, target)  # noqa: PTH104 (as above)
+            with freeing.removing(target):
+                os.rename(self._path, target)  # noqa: PTH104 (as above)
             self._named = True
         else:
             os.link(self._path, target)
