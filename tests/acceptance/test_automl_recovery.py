@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 BUCKET = "drill-automl"
 COLUMNS = 6
+GROUP = "/aws/sagemaker/AutoMLJobs"
 STEPS = ("start", "prepare", "resolve", "plan", "deploy")
 POINTS = [f"{step}:{point}" for step in STEPS for point in ("before", "unrecorded", "after")]
 
@@ -70,8 +71,16 @@ def must_have_completed(server: Any, name: str, candidates: int = 3) -> None:
     steps = sagemaker.list_processing_jobs(MaxResults=100, NameContains=name)["ProcessingJobSummaries"]
     assert collections.Counter(s["ProcessingJobStatus"] for s in steps)["InProgress"] == 0
     assert len(steps) == candidates
+    assert phases(server, name) == ["AnalyzingData", "TrainingModels", "DeployingModel"]
     assert sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
     sagemaker.delete_endpoint(EndpointName=name)
+
+
+def phases(server: Any, name: str) -> list[str]:
+    """What the job's log says that it entered."""
+    events = server.client("logs").get_log_events(logGroupName=GROUP, logStreamName=f"{name}/job")["events"]
+    known = ("AnalyzingData", "TrainingModels", "DeployingModel")
+    return [event["message"] for event in events if event["message"] in known]
 
 
 @pytest.fixture(scope="module")

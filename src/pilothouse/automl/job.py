@@ -105,8 +105,14 @@ def _algorithms(spec: TabularJob, mode: str) -> dict[str, Any]:
 
 
 def _enter(job: Job, secondary: str) -> None:
-    job.update(state={"AutoMLJobSecondaryStatus": secondary})
-    job.log(secondary)
+    """Once, so that after a crash the status does not go back to what the job has behind it."""
+
+    def entered() -> dict[str, Any]:
+        job.update(state={"AutoMLJobSecondaryStatus": secondary})
+        job.log(secondary)
+        return {}
+
+    job.once(f"entered-{secondary}", entered)
 
 
 def _prepare(job: Job, budget: Budget) -> dict[str, Any]:
