@@ -141,7 +141,7 @@ def test_the_line_asks_for_more_once_it_is_empty() -> None:
         slots=2,
         room=16 << 30,
         seconds_left=lambda: None,
-        more=lambda: drawn.pop() if drawn else None,
+        more=lambda _: drawn.pop() if drawn else None,
     )
     tickets = [more.take(), more.take(), more.take()]
     assert [ticket and ticket.plan for ticket in tickets] == [BOOSTER, OTHER, None]
@@ -150,7 +150,7 @@ def test_the_line_asks_for_more_once_it_is_empty() -> None:
 def test_no_more_are_drawn_once_there_is_no_time_for_one() -> None:
     asked: list[CandidatePlan] = []
 
-    def more() -> CandidatePlan:
+    def more(_algorithm: str | None) -> CandidatePlan:
         asked.append(OTHER)
         return OTHER
 

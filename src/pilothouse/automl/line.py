@@ -1,15 +1,25 @@
-"""The line of candidates that wait to be trained: whoever is free takes the next that time and memory allow."""
+"""The line of candidates that wait to be trained: whoever is free takes the next that time and memory allow.
+
+Every algorithm has its first turn where the plan puts it. Where time is limited the other turns go to what promises
+most for its cost: the share that its algorithm has in the blend of what is finished, divided among its candidates, by
+the square root of its seconds. (By the seconds themselves, what is quick and of no use would always come first.) What
+promises most may be a variant that is not planned yet.
+"""
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pilothouse.problems.tabular import memory
 from pilothouse.problems.tabular.plan import Allowance, CandidatePlan, Costs, Facts, allow, trial_threads
 
 _LOOK_AGAIN = 1.0
+_LEAST_SECONDS = 1.0
+"""What a candidate costs at least in an order by worth: its process, archive and row."""
+
 _NO_MEMORY = (
     "Training this candidate is expected to need {need:.1f} GiB of memory, and this host has {room:.1f} GiB for it. "
     "Use fewer rows or columns, or a host with more memory."
@@ -30,8 +40,10 @@ class Ticket:
 
 
 class Line:
-    """Thread-safe. `seconds_left` says how long training may go on (None: no limit); `more` gives a further candidate
-    once the line is empty, or None; `leave_out` hears of a candidate that does not fit into `room` bytes, and why.
+    """Thread-safe. `seconds_left` says how long training may go on (None: no limit). `more` gives a further candidate,
+    of a certain algorithm or (asked for None) of any, or None. `leave_out` hears of a candidate that does not fit into
+    `room` bytes, and why. `promise` tells how much one more candidate of an algorithm promises, or nothing as long as
+    too few are finished.
     """
 
     def __init__(
@@ -43,13 +55,17 @@ class Line:
         slots: int,
         room: int,
         seconds_left: Callable[[], float | None],
-        more: Callable[[], CandidatePlan | None] = lambda: None,
+        more: Callable[[str | None], CandidatePlan | None] = lambda _algorithm: None,
         leave_out: Callable[[CandidatePlan, str], None] = lambda _plan, _reason: None,
+        promise: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._waiting = list(waiting)
         self._running: list[Ticket] = []
         self._facts, self._costs, self._slots, self._room = facts, costs, slots, room
         self._seconds_left, self._more, self._leave_out = seconds_left, more, leave_out
+        self._promise = promise
+        self._last: dict[str, CandidatePlan] = {}  # of each algorithm what was begun last
+        self._settled: set[str] = set()  # algorithms of which there is no further candidate
         self._drawn = self._exhausted = False
         self._changed = threading.Condition()
 
@@ -58,11 +74,13 @@ class Line:
         with self._changed:
             while True:
                 seconds = self._seconds_left()
-                if (seconds is not None and seconds <= 0) or not self._refilled():
+                promise = {} if seconds is None else self._promise()
+                if (seconds is not None and seconds <= 0) or not self._refilled(promise):
                     return None
-                ticket = self._first(seconds)
+                ticket = self._first(seconds, promise)
                 if ticket is not None:
                     self._running.append(ticket)
+                    self._last[ticket.plan.algorithm] = ticket.plan
                     return ticket
                 if self._waiting:
                     self._changed.wait(_LOOK_AGAIN)
@@ -79,16 +97,37 @@ class Line:
                 self._costs.observe(ticket.plan, seconds, cut_off=cut_off)
             self._changed.notify_all()
 
-    def _refilled(self) -> bool:
+    def _refilled(self, promise: Mapping[str, float]) -> bool:
         """Whether any candidate waits. Once there is no time for a further one, no more are drawn."""
-        if not self._waiting and not self._exhausted:
-            further = self._more()
-            self._drawn = further is not None
+        wanted = self._wanted(promise)
+        if not self._exhausted and (wanted is not None or not self._waiting):
+            further = self._more(wanted)
+            if wanted is not None and further is None:
+                self._settled.add(wanted)
+            if not self._waiting:
+                self._drawn = further is not None
             self._waiting += [further] if further is not None else []
         return bool(self._waiting)
 
-    def _first(self, seconds: float | None) -> Ticket | None:
+    def _wanted(self, promise: Mapping[str, float]) -> str | None:
+        """The algorithm that promises most if nothing of it waits, once every algorithm has had its turn."""
+        if not promise or any(_is_first(plan) for plan in self._waiting):
+            return None
+        known = [plan for name, plan in self._last.items() if name not in self._settled]
+        most = max(known, key=lambda plan: self._worth(plan, promise), default=None)
+        if most is None or any(plan.algorithm == most.algorithm for plan in self._waiting):
+            return None
+        return most.algorithm
+
+    def _worth(self, candidate: CandidatePlan, promise: Mapping[str, float]) -> float:
+        beside = sum(ticket.plan.algorithm == candidate.algorithm for ticket in self._running)
+        seconds = max(self._costs.seconds(candidate), _LEAST_SECONDS)
+        return promise.get(candidate.algorithm, 0.0) / (1 + beside) / math.sqrt(seconds)
+
+    def _first(self, seconds: float | None, promise: Mapping[str, float]) -> Ticket | None:
         """A ticket for the first that may start now. Drops those that never may."""
+        if promise:
+            self._waiting = self._by_worth(promise)
         for candidate in self._in_order(seconds):
             sized = self._sized(candidate)
             if sized is None and self._running:
@@ -104,8 +143,14 @@ class Line:
                 return Ticket(allowance, threads, memory.peak(sized, self._facts))
         return None
 
+    def _by_worth(self, promise: Mapping[str, float]) -> list[CandidatePlan]:
+        """Those that wait: first turns where they are, the others in the order of their worth."""
+        others = [plan for plan in self._waiting if not _is_first(plan)]
+        turns = iter(sorted(others, key=lambda plan: self._worth(plan, promise), reverse=True))
+        return [plan if _is_first(plan) else next(turns) for plan in self._waiting]
+
     def _in_order(self, seconds: float | None) -> list[CandidatePlan]:
-        """As planned; but the longest first at the end of a job without limit, so that all trainers end together."""
+        """As they wait; but the longest first at the end of a job without limit, so that all trainers end together."""
         if seconds is None and len(self._waiting) <= 2 * self._slots:
             return sorted(self._waiting, key=self._costs.seconds, reverse=True)
         return list(self._waiting)
@@ -120,3 +165,7 @@ class Line:
     def _reason(self, candidate: CandidatePlan) -> str:
         need = memory.peak(candidate, self._facts)
         return _NO_MEMORY.format(need=need / 2**30, room=self._room / 2**30)
+
+
+def _is_first(plan: CandidatePlan) -> bool:
+    return plan.suffix == f"{plan.algorithm}-1"

@@ -21,6 +21,11 @@ _PATIENCE, _LEAST_GAIN = 8, 0.0005
 """No further candidates once the last 8 together lowered the blend's loss by less than this share."""
 
 
+_LEAST_BLENDED = 3
+_BENEFIT_OF_DOUBT = 0.02
+"""The share in the blend that an algorithm has at least."""
+
+
 class Roster:
     """Thread-safe. `dataset` is the job's prepared data, of so many `columns`, on some of whose rows the finished are
     blended.
@@ -62,6 +67,19 @@ class Roster:
             weights = self._progress.weights()
         return [self._plans[name] for name in sorted(weights, key=lambda name: weights[name], reverse=True)]
 
+    def promise(self) -> dict[str, float]:
+        """How much one more candidate of an algorithm promises: the share that its candidates have in the blend, and a
+        little, for the blend knows only what it has seen, divided by their number. Nothing while few are finished.
+        """
+        with self._lock:
+            weights = self._progress.weights()
+        if len(weights) < _LEAST_BLENDED:
+            return {}
+        shares: dict[str, list[float]] = {}
+        for name, weight in weights.items():
+            shares.setdefault(self._plans[name].algorithm, []).append(weight)
+        return {algorithm: (_BENEFIT_OF_DOUBT + sum(own)) / len(own) for algorithm, own in shares.items()}
+
     def feeders(self) -> list[CandidatePlan]:
         """The finished first-layer candidates that a second layer learns from: those that the blend needs."""
         return [plan for plan in self.ranked() if plan.layer == 1][:MOST_FEEDERS]
@@ -73,12 +91,14 @@ class Roster:
             found.append(CandidatePlan(**self._job.once(step, dict)))
         return found
 
-    def further(self, most: int) -> CandidatePlan | None:
-        """One more candidate around a good one, recorded; None if there are `most`, or they gain nothing any more."""
+    def further(self, most: int, algorithm: str | None = None) -> CandidatePlan | None:
+        """One more candidate around a good one (of `algorithm`), recorded; None if there are `most`, or they gain
+        nothing any more.
+        """
         with self._lock:
             if len(self._plans) >= most or self._progress.gain(_PATIENCE) < _LEAST_GAIN:
                 return None
-            drawn = self._drawn()
+            drawn = self._drawn(algorithm)
             if drawn is None:
                 return None
             step = f"further-{len(self.drawn_before()) + 1}"
@@ -86,9 +106,11 @@ class Roster:
             self._plans[plan.suffix] = plan
             return plan
 
-    def _drawn(self) -> CandidatePlan | None:
+    def _drawn(self, algorithm: str | None) -> CandidatePlan | None:
         """A variant of a candidate; those with the most weight in the blend have the most variants."""
         weights = self._progress.weights()
+        if algorithm is not None:
+            weights = {name: weight for name, weight in weights.items() if self._plans[name].algorithm == algorithm}
         varied = Counter(plan.algorithm for plan in self._plans.values())
         ranked = sorted(weights, key=lambda name: weights[name] / varied[self._plans[name].algorithm], reverse=True)
         for name in ranked:

@@ -136,6 +136,7 @@ class Trials:
         return min(_LAYER_SHARE * seconds, wanted)
 
     def _train_all(self, plans: list[CandidatePlan]) -> None:
+        first_layer = bool(plans) and plans[0].layer == 1
         line = Line(
             [plan for plan in plans if not self._is_settled(plan)],
             facts=self._facts,
@@ -143,8 +144,9 @@ class Trials:
             slots=self._slots,
             room=memory_room(self._job.settings),
             seconds_left=self._seconds_left,
-            more=self._further if plans and plans[0].layer == 1 else lambda: None,
+            more=self._further if first_layer else lambda _algorithm: None,
             leave_out=self._leave_out,
+            promise=self._roster.promise if first_layer else dict,
         )
         with ThreadPoolExecutor(self._slots) as pool:
             workers = [pool.submit(self._work, line) for _ in range(self._slots)]
@@ -164,12 +166,12 @@ class Trials:
             finally:
                 line.give_back(ticket, seconds)
 
-    def _further(self) -> CandidatePlan | None:
-        """One more candidate than planned, if the job has a time limit."""
+    def _further(self, algorithm: str | None) -> CandidatePlan | None:
+        """One more candidate (of `algorithm`) than planned, if the job has a time limit."""
         if self._budget.job_seconds is None:
             return None
         most = algorithms.max_candidates(self._spec.max_candidates, self._spec.max_runtime)
-        return self._roster.further(most - 1)  # the ensemble is one of them
+        return self._roster.further(most - 1, algorithm)  # the ensemble is one of them
 
     def _leave_out(self, plan: CandidatePlan, reason: str) -> None:
         name = self._board.name_of(plan.suffix)

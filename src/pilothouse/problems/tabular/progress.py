@@ -33,6 +33,7 @@ class Progress:
         self._regression = data.problem_type == REGRESSION
         self._names: list[str] = []
         self._predictions: list[Array] = []
+        self._blends: dict[int, tuple[Array, float]] = {}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -63,6 +64,11 @@ class Progress:
 
     def _blend(self, count: int) -> tuple[Array, float]:
         """How often each of the first `count` candidates is in the greedy blend, and the blend's loss."""
+        if count not in self._blends:
+            self._blends[count] = self._blended(count)
+        return self._blends[count]
+
+    def _blended(self, count: int) -> tuple[Array, float]:
         predictions = np.stack(self._predictions[:count])
         total, counts = np.zeros(predictions.shape[1]), np.zeros(count)
         best, kept = np.inf, counts

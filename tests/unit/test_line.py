@@ -1,0 +1,99 @@
+"""Whose turn it is among the candidates that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pilothouse.automl.line import Line
+from pilothouse.catalog.metrics import BINARY
+from pilothouse.problems.tabular.plan import CandidatePlan, Costs, Facts
+
+FACTS = Facts(rows=1_000, columns=20, problem_type=BINARY, n_classes=2)
+More = Callable[[str | None], CandidatePlan | None]
+
+
+def candidate(suffix: str) -> CandidatePlan:
+    return CandidatePlan(suffix, suffix.rpartition("-")[0])
+
+
+def none(_algorithm: str | None) -> None:
+    return None
+
+
+def line(
+    suffixes: list[str], promise: Mapping[str, float], more: More = none, seconds: float | None = 60.0, slots: int = 2
+) -> Line:
+    return Line(
+        [candidate(suffix) for suffix in suffixes],
+        facts=FACTS,
+        costs=Costs(FACTS),
+        slots=slots,
+        room=16 << 30,
+        seconds_left=lambda: seconds,
+        more=more,
+        promise=lambda: promise,
+    )
+
+
+def taken(waiting: Line, count: int) -> list[str]:
+    """What comes next, each once the one before it has ended."""
+    suffixes = []
+    for _ in range(count):
+        ticket = waiting.take()
+        if ticket is None:
+            break
+        suffixes.append(ticket.plan.suffix)
+        waiting.give_back(ticket)
+    return suffixes
+
+
+def test_as_long_as_nothing_is_known_the_order_is_the_plans() -> None:
+    planned = ["lightgbm-1", "xgboost-1", "lightgbm-2", "xgboost-2"]
+    assert taken(line(planned, {}), 4) == planned
+
+
+def test_without_a_limit_of_time_all_have_their_turn_as_planned() -> None:
+    planned = ["lightgbm-1", "xgboost-1", "lightgbm-2", "xgboost-2", "lightgbm-3"]
+    asked = line(planned, {"xgboost": 1.0}, seconds=None, slots=1)
+    assert taken(asked, 3) == planned[:3]
+
+
+def test_a_second_turn_goes_to_what_promises_most_and_first_turns_stay_where_they_are() -> None:
+    planned = ["lightgbm-1", "lightgbm-2", "xgboost-1", "xgboost-2", "xgboost-3"]
+    waiting = line(planned, {"lightgbm": 0.1, "xgboost": 0.9})
+    assert taken(waiting, 5) == ["lightgbm-1", "xgboost-2", "xgboost-1", "xgboost-3", "lightgbm-2"]
+
+
+def test_what_takes_long_must_promise_more() -> None:
+    planned = ["lightgbm-2", "nn-torch-2"]
+    assert taken(line(planned, {"lightgbm": 0.4, "nn-torch": 0.5}), 1) == ["lightgbm-2"]
+    assert taken(line(planned, {"lightgbm": 0.02, "nn-torch": 0.5}), 1) == ["nn-torch-2"]
+
+
+def test_the_two_that_train_side_by_side_are_rather_of_two_algorithms() -> None:
+    waiting = line(["lightgbm-2", "lightgbm-3", "xgboost-2"], {"lightgbm": 0.5, "xgboost": 0.4})
+    first, second = waiting.take(), waiting.take()
+    assert first is not None
+    assert second is not None
+    assert (first.plan.suffix, second.plan.suffix) == ("lightgbm-2", "xgboost-2")
+
+
+def test_what_promises_most_is_drawn_once_nothing_of_it_waits() -> None:
+    asked: list[str | None] = []
+
+    def more(algorithm: str | None) -> CandidatePlan | None:
+        asked.append(algorithm)
+        return candidate(f"{algorithm}-{8 + len(asked)}")
+
+    waiting = line(["xgboost-1", "lightgbm-1", "lightgbm-2", "lightgbm-3"], {"xgboost": 0.9, "lightgbm": 0.1}, more)
+    assert taken(waiting, 4) == ["xgboost-1", "lightgbm-1", "xgboost-9", "xgboost-10"]
+    assert asked == ["xgboost", "xgboost"]
+
+
+def test_an_algorithm_without_further_candidates_is_asked_for_one_once() -> None:
+    asked: list[str | None] = []
+    promise = {"fastai": 0.9, "lightgbm": 0.1}
+    waiting = line(["fastai-1", "lightgbm-1", "lightgbm-2", "lightgbm-3"], promise, lambda name: asked.append(name))
+    assert taken(waiting, 9) == ["fastai-1", "lightgbm-1", "lightgbm-2", "lightgbm-3"]
+    assert asked[0] == "fastai"
+    assert asked.count("fastai") == 1
