@@ -11,7 +11,9 @@ from types import TracebackType
 import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
-_EVERY_SECONDS = 0.25
+_EVERY_SECONDS = 1.0
+"""Between two samples. One takes up to 70 ms of a processor and holds its process up meanwhile. Four a second found
+peaks at most 3 % higher, and took a seventh of two processors from a tool with many processes."""
 
 
 def adopt_orphans() -> None:
