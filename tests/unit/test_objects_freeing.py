@@ -55,13 +55,20 @@ class Busy(Freer):
         super()._serve()
 
 
-def test_what_a_put_replaces_and_a_delete_removes_is_freed_in_the_end(tmp_path: Path) -> None:
+def test_what_a_put_replaces_and_a_delete_removes_is_left_to_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freer = Busy()
+    monkeypatch.setattr(freeing, "_freer", freer)
     store = DirectoryObjects(tmp_path / "objects")
     store.create_bucket(BUCKET)
     for content in (b"old" * LARGE, b"new" * LARGE):
         store.put(BUCKET, "key", content)
+    assert len(removed_and_held(tmp_path)) == 1
     assert store.read(BUCKET, "key") == b"new" * LARGE
     store.delete(BUCKET, "key")
+    assert len(removed_and_held(tmp_path)) == 2
+    freer.go_on.set()
     await_freed(tmp_path)
 
 
@@ -108,7 +115,10 @@ def test_a_file_that_is_not_there_or_stays_is_nothing_special(tmp_path: Path) ->
     assert path.stat().st_size == LARGE
 
 
-def test_a_forked_process_has_a_thread_of_its_own(tmp_path: Path) -> None:
+def test_a_forked_process_holds_nothing_and_has_a_thread_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freeing, "_freer", Busy())
     path = large(tmp_path)
     with freeing.removing(path):
         path.unlink()
@@ -117,6 +127,7 @@ def test_a_forked_process_has_a_thread_of_its_own(tmp_path: Path) -> None:
     if child == 0:  # pragma: no cover (coverage does not follow)
         status = 1
         try:
+            assert not removed_and_held(tmp_path)
             with freeing.removing(path):
                 path.unlink()
             await_freed(tmp_path)

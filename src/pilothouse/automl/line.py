@@ -1,16 +1,16 @@
 """The line of candidates that wait to be trained: whoever is free takes the next that time and memory allow.
 
-Every algorithm has its first turn where the plan puts it. Where time is limited the other turns go to what promises
-most for its cost: the share that its algorithm has in the blend of what is finished, divided among its candidates, by
-the square root of its seconds. (By the seconds themselves, what is quick and of no use would always come first.) What
-promises most may be a variant that is not planned yet.
+Every algorithm has its first turn where the plan puts it, if there is time. Where time is limited the other turns go to
+what promises most for its cost: the share that its algorithm has in the blend of what is finished, divided among its
+candidates, by the square root of its seconds. (By the seconds themselves, what is quick and of no use would always come
+first.) What promises most may be a variant that is not planned yet.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pilothouse.problems.tabular import memory
@@ -43,7 +43,7 @@ class Line:
     """Thread-safe. `seconds_left` says how long training may go on (None: no limit). `more` gives a further candidate,
     of a certain algorithm or (asked for None) of any, or None. `leave_out` hears of a candidate that does not fit into
     `room` bytes, and why. `promise` tells how much one more candidate of an algorithm promises, or nothing as long as
-    too few are finished.
+    too few are finished. `begun` had their turns before, in an earlier run of the job.
     """
 
     def __init__(
@@ -58,14 +58,16 @@ class Line:
         more: Callable[[str | None], CandidatePlan | None] = lambda _algorithm: None,
         leave_out: Callable[[CandidatePlan, str], None] = lambda _plan, _reason: None,
         promise: Callable[[], Mapping[str, float]] = dict,
+        begun: Sequence[CandidatePlan] = (),
     ) -> None:
         self._waiting = list(waiting)
         self._running: list[Ticket] = []
         self._facts, self._costs, self._slots, self._room = facts, costs, slots, room
         self._seconds_left, self._more, self._leave_out = seconds_left, more, leave_out
         self._promise = promise
-        self._last: dict[str, CandidatePlan] = {}  # of each algorithm what was begun last
-        self._settled: set[str] = set()  # algorithms of which there is no further candidate
+        self._last = {plan.algorithm: plan for plan in begun}  # of each algorithm what was begun last
+        self._barren: set[str] = set()  # algorithms without a further candidate, until another one ends
+        self._over: set[str] = set()  # algorithms for which time or memory is short
         self._drawn = self._exhausted = False
         self._changed = threading.Condition()
 
@@ -80,7 +82,6 @@ class Line:
                 ticket = self._first(seconds, promise)
                 if ticket is not None:
                     self._running.append(ticket)
-                    self._last[ticket.plan.algorithm] = ticket.plan
                     return ticket
                 if self._waiting:
                     self._changed.wait(_LOOK_AGAIN)
@@ -95,17 +96,23 @@ class Line:
                 limit = ticket.allowance.seconds
                 cut_off = limit is not None and seconds > 0.85 * limit
                 self._costs.observe(ticket.plan, seconds, cut_off=cut_off)
+                self._barren.clear()
             self._changed.notify_all()
 
     def _refilled(self, promise: Mapping[str, float]) -> bool:
-        """Whether any candidate waits. Once there is no time for a further one, no more are drawn."""
-        wanted = self._wanted(promise)
-        if not self._exhausted and (wanted is not None or not self._waiting):
+        """Whether any candidate waits. One that is wanted is drawn. Where nothing is promised any is, once nothing
+        waits, and no more once there is no time for one.
+        """
+        self._drawn = False
+        while (wanted := self._wanted(promise)) is not None:
             further = self._more(wanted)
-            if wanted is not None and further is None:
-                self._settled.add(wanted)
-            if not self._waiting:
-                self._drawn = further is not None
+            if further is not None:
+                self._waiting.append(further)
+                return True
+            self._barren.add(wanted)
+        if not self._waiting and not promise and not self._exhausted:
+            further = self._more(None)
+            self._drawn = further is not None
             self._waiting += [further] if further is not None else []
         return bool(self._waiting)
 
@@ -113,7 +120,7 @@ class Line:
         """The algorithm that promises most if nothing of it waits, once every algorithm has had its turn."""
         if not promise or any(_is_first(plan) for plan in self._waiting):
             return None
-        known = [plan for name, plan in self._last.items() if name not in self._settled]
+        known = [plan for name, plan in self._last.items() if name not in self._barren | self._over]
         most = max(known, key=lambda plan: self._worth(plan, promise), default=None)
         if most is None or any(plan.algorithm == most.algorithm for plan in self._waiting):
             return None
@@ -134,10 +141,14 @@ class Line:
                 continue
             self._waiting.remove(candidate)
             if sized is None:
+                self._over.add(candidate.algorithm)
                 self._leave_out(candidate, self._reason(candidate))
                 continue
             allowance = allow(sized, self._waiting, self._costs, seconds_left=seconds, slots=self._slots)
-            if allowance is not None:
+            if allowance is None:
+                self._over.add(candidate.algorithm)
+            else:
+                self._last[candidate.algorithm] = candidate
                 others = len(self._running) + len(self._waiting)
                 threads = trial_threads(self._facts, others=others, slots=self._slots)
                 return Ticket(allowance, threads, memory.peak(sized, self._facts))

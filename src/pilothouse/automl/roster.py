@@ -23,7 +23,7 @@ _PATIENCE, _LEAST_GAIN = 8, 0.0005
 
 _LEAST_BLENDED = 3
 _BENEFIT_OF_DOUBT = 0.02
-"""The share in the blend that an algorithm has at least."""
+"""What every algorithm's share in the blend counts more."""
 
 
 class Roster:

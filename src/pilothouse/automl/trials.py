@@ -147,6 +147,7 @@ class Trials:
             more=self._further if first_layer else lambda _algorithm: None,
             leave_out=self._leave_out,
             promise=self._roster.promise if first_layer else dict,
+            begun=[plan for plan in plans if self._is_settled(plan)],
         )
         with ThreadPoolExecutor(self._slots) as pool:
             workers = [pool.submit(self._work, line) for _ in range(self._slots)]

@@ -47,11 +47,21 @@ class Freer:
                     self._thread = thread
             self._held.put_nowait(descriptor)
         except (RuntimeError, queue.Full):  # the first: no thread can be had
-            os.close(descriptor)
+            _close(descriptor)
 
     def _serve(self) -> None:
         while True:
-            os.close(self._held.get())
+            _close(self._held.get())
+
+    def close(self) -> None:
+        """What waits is freed at once. For a process that was forked, and has all of this but the thread."""
+        while self._held.queue:
+            _close(self._held.queue.popleft())
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):  # the file has lost its name all the same
+        os.close(descriptor)
 
 
 def _opened(path: Path | str) -> int | None:
@@ -73,7 +83,8 @@ def removing(path: Path | str) -> contextlib.AbstractContextManager[None]:
 
 def _anew() -> None:
     global _freer
-    _freer = Freer()  # a forked process has the locks and the queue of its parent, but not the thread
+    _freer.close()
+    _freer = Freer()  # the old one's locks may be held by a thread that is not here
 
 
 os.register_at_fork(after_in_child=_anew)
