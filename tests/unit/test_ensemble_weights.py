@@ -130,3 +130,25 @@ def test_a_judge_of_many_rows_looks_at_some_of_each_part(monkeypatch: pytest.Mon
     rows = judging.sampled_rows(1000, 3)
     assert len(rows) == 100
     assert (rows[0], rows[-1]) == (0, 999)
+
+
+def test_where_a_class_is_rare_the_log_loss_counts_as_much_as_it_can_differ() -> None:
+    rare, even = np.arange(1000) < 20, np.arange(1000) < 500
+    unsure, sure = as_probabilities(np.where(rare, 0.2, -3.0)), as_probabilities(np.where(rare, 2.0, -6.0))
+    sure[[0, 999]] = [[0.95, 0.05], [0.05, 0.95]]  # one of each class on the wrong side
+    judge = Judge(BINARY, "F1", rare.astype(int), None)
+    assert judge.objective(sure) < judge.objective(unsure)
+    assert judge.score(sure) > judge.score(unsure)
+    for y in (even, rare):
+        mine = Judge(BINARY, "F1", y.astype(int), None)
+        blind = np.tile([1 - y.mean(), y.mean()], (1000, 1))
+        assert mine.objective(blind) - mine.score(blind) == pytest.approx(np.log(2)), "no more than of two even classes"
+
+
+def test_many_even_classes_and_a_single_one_keep_the_log_loss_as_it_is() -> None:
+    y, (prediction,) = classes(5, 1)
+    judge = Judge(MULTICLASS, "Accuracy", y, None)
+    loss = measure("LogLoss", MULTICLASS, y, prediction)
+    assert judge.score(prediction) == pytest.approx(judge.objective(prediction) - loss)
+    alone = Judge(BINARY, "Accuracy", np.zeros(9, int), None)
+    assert np.isfinite(alone.score(np.tile([0.9, 0.1], (9, 1))))

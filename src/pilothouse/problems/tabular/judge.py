@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,10 @@ from pilothouse.problems.tabular import threshold
 
 Array = npt.NDArray[Any]
 
-_LOSS_SHARE = 1.0
-"""How much the log loss counts beside a metric of labels. Half to twice as much did equally well on unseen rows."""
+_EVEN = math.log(2)
+"""The log loss of who knows nothing of two even classes. Measured by it, the log loss counts as much as a metric of
+labels; half to twice as much did equally well on unseen rows.
+"""
 _CELLS = 60_000
 """Rows times classes that a judge looks at: mixtures are chosen among hundreds, and more rows hardly choose others."""
 _LEAST_ROWS, _MOST_ROWS = 2_000, 20_000
@@ -35,10 +39,11 @@ class Judge:
         """The objective less the log loss, where there is one.
 
         A metric of labels is jumpy and alone would select for luck; the loss alone would not select for the metric.
+        Where one class is rare all losses are small, and counted as they are would count for nothing.
         """
         if self.problem_type == REGRESSION:
             return self.objective(prediction)
-        return self.objective(prediction) - _LOSS_SHARE * self._loss(prediction)
+        return self.objective(prediction) - self._loss_share * self._loss(prediction)
 
     def smooth(self, prediction: Array) -> float:
         """What hardly depends on luck: the log loss, negated, and for AUC that too; in regression the objective."""
@@ -68,6 +73,13 @@ class Judge:
         """The rows' weights, which sum to 1."""
         w = np.ones(len(self.y)) if self.w is None else np.asarray(self.w, dtype=np.float64)
         return np.asarray(w / (w.sum() or 1.0))
+
+    @cached_property
+    def _loss_share(self) -> float:
+        """1, or more where who knows only the classes' shares has less log loss than of two even classes."""
+        shares = np.bincount(self.y.astype(np.int64), weights=self.weights())
+        known = -float((shares[shares > 0] * np.log(shares[shares > 0])).sum())
+        return max(1.0, _EVEN / known) if known > 0 else 1.0
 
     def _loss(self, prediction: Array) -> float:
         return measure("LogLoss", self.problem_type, self.y, prediction, weights=self.w)
