@@ -53,10 +53,11 @@ for pair in $shown; do
 done
 cd "$folder"
 set +e
+exec 3>&2 2> /dev/null  # what the shell says of a program that a signal ended would be added to the program's last line
 if command -v setpriv > /dev/null; then
-  setpriv --inh-caps=-all --bounding-set=-all -- "$@"
+  setpriv --inh-caps=-all --bounding-set=-all -- "$@" 2>&3 3>&-
 else
-  "$@"
+  "$@" 2>&3 3>&-
 fi
 exit $?
 """
