@@ -90,7 +90,7 @@ def programs(server: Any) -> list[psutil.Process]:
     found = []
     for process in psutil.Process(server.process.pid).children(recursive=True):
         try:
-            if "train.py" in process.cmdline() and process.name() != "bwrap":
+            if "train.py" in process.cmdline() and process.name() not in ("bwrap", "unshare", "sh"):
                 found.append(process)
         except psutil.Error:
             continue

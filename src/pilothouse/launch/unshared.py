@@ -52,13 +52,12 @@ for pair in $shown; do
   mkdir -p "$to"; mount --rbind "$from" "$to"; umount -l "$from"
 done
 cd "$folder"
+if command -v setpriv > /dev/null; then
+  set -- setpriv --inh-caps=-all --bounding-set=-all -- "$@"
+fi
 set +e
 exec 3>&2 2> /dev/null  # what the shell says of a program that a signal ended would be added to the program's last line
-if command -v setpriv > /dev/null; then
-  setpriv --inh-caps=-all --bounding-set=-all -- "$@" 2>&3 3>&-
-else
-  "$@" 2>&3 3>&-
-fi
+(exec "$@" 2>&3 3>&-)
 exit $?
 """
 
