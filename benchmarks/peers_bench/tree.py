@@ -12,8 +12,8 @@ import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
 _EVERY_SECONDS = 1.0
-"""Between two samples. One takes up to 70 ms of a processor and holds its process up meanwhile. Four a second found
-peaks at most 3 % higher, and took a seventh of two processors from a tool with many processes."""
+"""Between two samples. One of ten processes takes up to 75 ms of a processor and holds them up meanwhile: four a second
+would take a seventh of two processors from a tool with that many, and found peaks at most 3 % higher."""
 
 
 def adopt_orphans() -> None:
