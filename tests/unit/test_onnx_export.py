@@ -10,6 +10,7 @@ import onnxruntime
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from safetensors.numpy import load_file
 
 from pilothouse import engines
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
@@ -159,6 +160,20 @@ def test_crosses_are_part_of_the_graph(name: str, kind: str, tmp_path: Path, mon
     monkeypatch.setitem(PARAMS, name, {"max_rounds": 25, "crosses": 2})
     folder = _archive(tmp_path, kind, (name,))
     assert Crosses.load(folder / "members/0") is not None
+    _agree(folder)
+
+
+@pytest.mark.parametrize("kind", list(TASKS))
+def test_products_are_part_of_the_graph(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_color(table: pa.Table, kind: str) -> np.ndarray:
+        size = np.array([float(text or 0.5) for text in table["size"].to_pylist()])
+        signal = size * np.array([1 if text == "red" else -1 for text in table["color"].to_pylist()])
+        return signal if kind == REGRESSION else np.digitize(signal, [0.0] if kind == BINARY else [-0.5, 0.5])
+
+    monkeypatch.setitem(globals(), "_target", by_color)
+    monkeypatch.setitem(PARAMS, "linear-learner", {"products": 50})
+    folder = _archive(tmp_path, kind, ("linear-learner",))
+    assert len(load_file(folder / "members/0/linear.safetensors")["left"]) > 0
     _agree(folder)
 
 

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pilothouse.data.selection import Selection
-from pilothouse.data.text import is_topic
 from pilothouse.engines.base import Array, Labelled, Model, Task, capped, is_heard, probabilities
+from pilothouse.engines.design import MOST_KNOTS, Design
 from pilothouse.engines.losses import SQUARED, Errors, LogLoss, Loss, softmax
 from pilothouse.engines.penalised import FLAT, FLAT_WITH_TERMS, Penalties, mean_loss, minimised
-from pilothouse.engines.solvers import TERM_SCALE, Columns, ridge
+from pilothouse.engines.solvers import Columns, ridge
 from pilothouse.engines.walks import over_all, walk
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
-
-MOST_ONE_HOT = 100
-"""Levels of a category that get a column of their own."""
-
-_CLIP = 0.005
-"""Numbers are clipped to their 0.5 % and 99.5 % quantiles."""
-
-_WIDEST = 1e9
 
 _ROWS_IN_MEMORY, _CELLS_IN_MEMORY, _LEAST_IN_MEMORY = 200_000, 16 << 20, 20_000
 
@@ -35,77 +27,6 @@ _WATCHED_ROWS = 20_000
 
 _STREAMED_CELLS = 4 << 20
 """Cells of a design matrix that is made for some of the rows: 32 MB."""
-
-_MOST_KNOTS = 7
-_SAMPLE = 5000
-_MOST_HINGE_CELLS = 20_000_000
-"""Hinges of all rows together: 160 MB. Wide or long data get fewer of them, or none."""
-
-
-@dataclass(frozen=True)
-class Design:
-    """Turns features into the columns of a linear model: standardised numbers (missing: 0, the mean), indicators of
-    missing numbers, one column for each of the first levels of each category, and hinges, which let the effect of a
-    number bend: max(0, standardised number `bent[i]` - `knots[i]`) / `spans[i]`, with knots at its quantiles.
-    """
-
-    low: Array
-    high: Array
-    mean: Array
-    scale: Array
-    indicated: Array
-    levels: Array
-    bent: Array = field(default_factory=lambda: np.zeros(0, np.int64))
-    knots: Array = field(default_factory=lambda: np.zeros(0))
-    spans: Array = field(default_factory=lambda: np.zeros(0))
-
-    @classmethod
-    def fit(cls, x: Features, most_knots: int = _MOST_KNOTS) -> Design:
-        """Learns from rows; a number gets at most so many hinges."""
-        numeric = np.asarray(x.numeric, dtype=np.float64)
-        missing = np.isnan(numeric)
-        low, high = _quantiles(numeric)
-        clipped = np.where(missing, np.nan, np.clip(numeric, low, high))
-        known = np.maximum((~missing).sum(axis=0), 1)
-        mean = np.nansum(clipped, axis=0) / known
-        spread = np.sqrt(np.nansum((clipped - mean) ** 2, axis=0) / known)
-        levels = np.array([min(levels, MOST_ONE_HOT) for levels in x.cardinalities], dtype=np.int64)
-        scale = np.where(spread > 0, spread, 1.0)
-        if x.sparse is not None:
-            # Topics sum up n-grams, so they are penalised like n-grams: as numbers of their own they would overfit.
-            scale[[is_topic(name) for name in x.numeric_names]] = 1 / TERM_SCALE
-        plain = cls(low, high, mean, scale, np.flatnonzero(missing.any(axis=0)), levels)
-        return replace(plain, **_hinges(plain.numbers(x), x, most_knots))
-
-    def matrix(self, x: Features) -> Array:
-        """float64 [n, columns]."""
-        standard, missing = self.numbers(x)
-        first = len(self.mean) + len(self.indicated)
-        bent = first + int(self.levels.sum())
-        out = np.zeros((len(x), bent + len(self.bent)))  # filled in place: its parts beside it would be as large
-        out[:, : len(self.mean)] = standard
-        out[:, len(self.mean) : first] = missing[:, self.indicated]
-        for j, levels in enumerate(self.levels):
-            _mark(out[:, first : first + levels], x.categorical[:, j])
-            first += levels
-        for number, column in enumerate(self.bent):
-            hinge = out[:, bent + number]
-            np.maximum(standard[:, column] - self.knots[number], 0.0, out=hinge)
-            hinge /= self.spans[number]
-        return out
-
-    def hinges(self, standard: Array) -> Array:
-        """The hinges of standardised numbers: float64 [n, hinges]."""
-        return np.asarray(np.maximum(standard[:, self.bent] - self.knots, 0.0) / self.spans)
-
-    def numbers(self, x: Features) -> tuple[Array, Array]:
-        """The standardised numbers, and which of them are missing: float64 and bool [n, p]."""
-        numeric = np.asarray(x.numeric, dtype=np.float64)
-        missing = np.isnan(numeric)
-        clipped = np.minimum(np.maximum(np.where(missing, self.mean, numeric), self.low), self.high)
-        standard = (clipped - self.mean) / self.scale
-        standard[missing] = 0.0
-        return standard, missing
 
 
 @dataclass(frozen=True)
@@ -119,16 +40,19 @@ class _Split:
     levels: Array
     starts: Array
     bends: Array
+    products: Array
 
     @classmethod
     def of(cls, design: Design, coefficients: Array) -> _Split:
         numbers = len(design.mean)
         first = numbers + len(design.indicated)
-        *parts, bends = np.split(coefficients[first:], np.cumsum(design.levels))
+        bent = design.width + len(design.bent)
+        *parts, _ = np.split(coefficients[first : design.width], np.cumsum(design.levels))
         zero = np.zeros((1, coefficients.shape[1]))
         table = np.concatenate([row for part in parts for row in (part, zero)] or [zero])
         starts = np.concatenate([[0], np.cumsum(design.levels + 1)[:-1]]) if parts else np.zeros(0)
-        return cls(coefficients[:numbers], coefficients[numbers:first], table, starts.astype(np.int64), bends)
+        curves = coefficients[design.width : bent], coefficients[bent:]
+        return cls(coefficients[:numbers], coefficients[numbers:first], table, starts.astype(np.int64), *curves)
 
     def scores(self, design: Design, x: Features) -> Array:
         """[n, outputs]: the design matrix times the coefficients, without the matrix."""
@@ -138,6 +62,8 @@ class _Split:
             total += missing[:, design.indicated] @ self.missing
         if len(self.bends):
             total += design.hinges(standard) @ self.bends
+        if len(self.products):
+            total += design.products(design.plain(x, standard, missing)) @ self.products
         if len(x) == 1:
             total += self.levels[np.minimum(x.categorical[0], design.levels) + self.starts].sum(axis=0)
             return np.asarray(total)
@@ -190,7 +116,7 @@ class LinearModel:
 class LinearLearner:
     """The engine. Params: `l2`, the strength of the penalty in rows (as if so many rows spoke for zero); `l1`, that of
     an absolute penalty; `loss` of regressions: squared, huber or absolute; `knots`, the most hinges a number gets;
-    `max_rows`.
+    `products`, the most products of two columns (none); `max_rows`.
     """
 
     name = "linear-learner"
@@ -212,7 +138,9 @@ class LinearLearner:
         x, y, w = capped(x, y, w, params, seed)
         few, few_y, few_w = capped(x, y, w, {"max_rows": rows_in_memory(x.columns)}, seed)
         few = few.whole()
-        design = Design.fit(few, int(params.get("knots", _MOST_KNOTS)))
+        design = Design.fit(few, int(params.get("knots", MOST_KNOTS)))
+        if products := int(params.get("products", 0)):
+            design = design.multiplied(few, _outputs(few_y, task), products)
         a = Columns.of(design.matrix(few), few.sparse)
         counts, few_counts = _counts(y, w), _counts(few_y, few_w)
         l2, kind = float(params.get("l2", 1.0)), str(params.get("loss", SQUARED))
@@ -253,6 +181,11 @@ def _counts(y: Array, w: Array | None) -> Array:
     return np.ones(len(y)) if w is None else np.asarray(w, dtype=np.float64) * (len(y) / max(w.sum(), 1e-300))
 
 
+def _outputs(y: Array, task: Task) -> Array:
+    """The targets as [n, outputs]: the value, or an indicator of each class."""
+    return y[:, None] if task.regression else np.equal.outer(y, np.arange(task.n_classes)).astype(np.float64)
+
+
 def _loss(y: Array, counts: Array, task: Task, kind: str) -> Loss:
     if task.regression:
         return Errors.on(y, counts, kind, by_distance=task.absolute)
@@ -277,40 +210,3 @@ def _pieces(design: Design, x: Features) -> Callable[[], Iterator[Columns]]:
 
     rows = max(1, _STREAMED_CELLS // max(int(of(x.take(slice(0, 1)).whole()).dense.shape[1]), 1))
     return lambda: map(of, selected.blocks(rows))
-
-
-def _quantiles(numeric: Array) -> tuple[Array, Array]:
-    low, high = np.full(numeric.shape[1], -_WIDEST), np.full(numeric.shape[1], _WIDEST)
-    for j in range(numeric.shape[1]):
-        known = numeric[~np.isnan(numeric[:, j]), j]
-        if len(known):
-            low[j], high[j] = np.quantile(known, [_CLIP, 1 - _CLIP])
-            if low[j] == high[j]:
-                low[j], high[j] = known.min(), known.max()
-    return low, high
-
-
-def _hinges(numbers: tuple[Array, Array], x: Features, most: int) -> dict[str, Array]:
-    """`bent`, `knots` and `spans` of a design whose standardised numbers, and which are missing, are given."""
-    standard, missing = numbers
-    columns = [j for j, name in enumerate(x.numeric_names) if not is_topic(name)]
-    count = min(most, _MOST_HINGE_CELLS // max(1, len(x) * len(columns)))
-    found = [(j, _knots(standard[~missing[:, j], j], count)) for j in columns if count]
-    bent = np.array([j for j, knots in found for _ in knots], np.int64)
-    knots = np.array([knot for _, knots in found for knot in knots], np.float64)
-    above = np.maximum(standard[:, bent] - knots, 0.0)
-    return {"bent": bent, "knots": knots, "spans": np.maximum(above.std(axis=0), 1e-3)}
-
-
-def _knots(values: Array, count: int) -> Array:
-    """At most `count` quantiles between the least and the greatest value; none where values are few."""
-    if len(np.unique(values[:_SAMPLE])) <= count + 1:
-        return np.zeros(0)
-    knots = np.unique(np.quantile(values, np.linspace(0, 1, count + 2)[1:-1]))
-    return np.asarray(knots[(knots > values.min()) & (knots < values.max())])
-
-
-def _mark(out: Array, codes: Array) -> None:
-    """Sets ones in [n, levels] zeros; a code beyond the last level has no column."""
-    rows = np.flatnonzero(codes < out.shape[1])
-    out[rows, codes[rows]] = 1.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pilothouse.catalog.metrics import BINARY, REGRESSION
+from pilothouse.engines.design import most_products
 from pilothouse.engines.linear import rows_in_memory
 
 
@@ -97,6 +98,9 @@ _STACKED = 1.2
 _CROSSED_SHARE = 0.4
 """What a column of crosses costs, in columns of the data: measured with LightGBM and CatBoost on 8 to 20 columns."""
 
+_MULTIPLIED_SHARE = 0.2
+"""What a product of a linear model costs, in columns of the data: from next to nothing to 0.6 on seven sets."""
+
 _SOLVED_AGAIN, _WALKED_SHARE = 1.7, 0.13
 """Linear models of more rows than they have in memory solve for those several times, and walk over all: in fits of a
 row in memory, as measured with 16 columns and two, three, or no classes."""
@@ -145,9 +149,10 @@ class Costs:
         walked = candidate.algorithm == "linear-learner" and rows > solved
         if walked:
             fitted = _SOLVED_AGAIN * min(fitted, solved) + _WALKED_SHARE * fitted
-        cells = fitted * (max(facts.columns, 1) + _CROSSED_SHARE * crossed(candidate))
+        columns = max(facts.columns, 1) + _CROSSED_SHARE * crossed(candidate)
+        columns += _MULTIPLIED_SHARE * most_products(int(candidate.params.get("products", 0)), min(rows, solved))
         seconds_per_cell = _SECONDS_PER_CELL[candidate.algorithm] * _target_factor(candidate.algorithm, facts, walked)
-        seconds = cells * seconds_per_cell * (k + refit_fits(k)) * heaviness(candidate, facts.n_classes)
+        seconds = fitted * columns * seconds_per_cell * (k + refit_fits(k)) * heaviness(candidate, facts.n_classes)
         fixed = _FIXED_SECONDS.get(candidate.algorithm, _FIXED_SECONDS_OF_OTHERS)
         return fixed + seconds * (_STACKED if candidate.layer > 1 else 1.0)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pilothouse import engines
 from pilothouse.data.selection import is_large
+from pilothouse.engines.design import most_products
 from pilothouse.engines.linear import rows_in_memory
 from pilothouse.engines.nets.streamed import learnt_rows
 from pilothouse.engines.xgboost_blocks import PAGED
@@ -34,6 +35,8 @@ _BYTES_PER_OUTPUT = 40
 
 _BYTES_PER_ONE_HOT_CELL = 16
 """Linear-learner's, for each row and level: float64, and squared where there are n-grams too."""
+
+_BYTES_PER_PRODUCT = 8
 
 _BYTES_PER_SPARSE_VALUE = 40
 """Linear-learner's: value and index of 8 bytes, mapped, taken for a fold and for fewer rows, scaled and squared."""
@@ -80,7 +83,11 @@ def _streamed_bytes_per_row(candidate: CandidatePlan, facts: Facts) -> int:
 def _bytes_per_row(candidate: CandidatePlan, facts: Facts) -> int:
     """What each row that is trained on needs in the engine."""
     dense = (max(facts.columns, 1) + crossed(candidate)) * _BYTES_PER_CELL[candidate.algorithm]
-    return dense + (facts.one_hot * _BYTES_PER_ONE_HOT_CELL if candidate.algorithm == "linear-learner" else 0)
+    if candidate.algorithm != "linear-learner":
+        return dense
+    rows = min(_trained(candidate, facts), _learnt(candidate, facts))
+    products = most_products(int(candidate.params.get("products", 0)), rows)
+    return dense + facts.one_hot * _BYTES_PER_ONE_HOT_CELL + products * _BYTES_PER_PRODUCT
 
 
 def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan | None:

@@ -107,7 +107,7 @@ _PORTFOLIO: dict[str, list[Params]] = {
     "xgboost": [{"max_depth": 4}, _CROSSED, {}, _DEEP, _SAMPLED],
     "extra-trees": [{}, {"max_features": 0.9}],
     "randomforest": [{}, {"max_features": 0.3}],
-    "linear-learner": [{"l2": 1.0}, {"l2": 30.0}],
+    "linear-learner": [{"l2": 1.0}, {"l2": 10.0, "products": 300}, {"l2": 30.0}],
     "nn-torch": [{}, {"sigma": 0.5}, {"width": 256, "dropout": 0.2}, {"depth": 3, "members": 4}],
     "fastai": [{}, {"layers": [400, 200, 100]}],
 }

@@ -24,7 +24,7 @@ from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.markers import is_missing
 from pilothouse.data.profile import Column, profile
 from pilothouse.data.spool import Spool
-from pilothouse.engines.linear import MOST_ONE_HOT
+from pilothouse.engines.design import MOST_ONE_HOT
 from pilothouse.errors import DataError
 from pilothouse.problems.tabular import dataset
 from pilothouse.problems.tabular.dataset import Dataset

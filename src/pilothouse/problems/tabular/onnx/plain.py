@@ -60,25 +60,42 @@ def _trees(arrays: Arrays, values: npt.NDArray[Any] | None) -> Trees:
 def linear(graph: Graph, numeric: str, codes: str | None, arrays: Arrays) -> str:
     """The scores: float64 [n, outputs], of float64 [n, p] numbers and int64 [n, q] codes (None if there are none)."""
     coefficients, numbers, indicated = arrays["coefficients"], len(arrays["mean"]), arrays["indicated"]
-    total = graph.constant(arrays["intercept"])
+    levels, bent, multiplied = arrays["levels"].tolist(), len(arrays.get("bent", ())), len(arrays.get("left", ()))
+    plain = numbers + len(indicated)
+    width = plain + sum(levels)
+    total, columns = graph.constant(arrays["intercept"]), []
     if numbers:
         standard, missing = _standardised(graph, numeric, arrays)
         total = graph.add("Add", graph.add("MatMul", standard, graph.constant(coefficients[:numbers])), total)
+        columns.append(standard)
         if len(indicated):
-            flags = graph.add("Gather", missing, graph.constant(indicated, np.int64), axis=1)
-            own = graph.constant(coefficients[numbers : numbers + len(indicated)])
-            total = graph.add("Add", graph.add("MatMul", graph.double(flags), own), total)
-        if len(arrays.get("bent", ())):
-            bends = graph.constant(coefficients[-len(arrays["bent"]) :])
+            flags = graph.double(graph.add("Gather", missing, graph.constant(indicated, np.int64), axis=1))
+            own = graph.constant(coefficients[numbers:plain])
+            total = graph.add("Add", graph.add("MatMul", flags, own), total)
+            columns.append(flags)
+        if bent:
+            bends = graph.constant(coefficients[width : width + bent])
             total = graph.add("Add", graph.add("MatMul", _hinges(graph, standard, arrays), bends), total)
-    start = numbers + len(indicated)
-    for j, levels in enumerate(arrays["levels"].tolist()):
-        table = np.concatenate([coefficients[start : start + levels], np.zeros((1, coefficients.shape[1]))])
+    for j, count in enumerate(levels):
+        table = np.concatenate([coefficients[plain : plain + count], np.zeros((1, coefficients.shape[1]))])
         code = graph.add("Gather", str(codes), graph.constant(j, np.int64), axis=1)
-        known = graph.add("Min", code, graph.constant([levels], np.int64))
+        known = graph.add("Min", code, graph.constant([count], np.int64))
         total = graph.add("Add", graph.add("Gather", graph.constant(table), known, axis=0), total)
-        start += levels
+        if multiplied:
+            columns.append(graph.add("Gather", graph.constant(np.eye(count + 1)[:, :count]), known, axis=0))
+        plain += count
+    if multiplied:
+        own = graph.constant(coefficients[width + bent :])
+        total = graph.add("Add", graph.add("MatMul", _products(graph, columns, arrays), own), total)
     return total
+
+
+def _products(graph: Graph, columns: list[str], arrays: Arrays) -> str:
+    beside = graph.add("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
+    left, right = (
+        graph.add("Gather", beside, graph.constant(arrays[name], np.int64), axis=1) for name in ("left", "right")
+    )
+    return graph.add("Div", graph.add("Mul", left, right), graph.constant(arrays["sizes"]))
 
 
 def _hinges(graph: Graph, standard: str, arrays: Arrays) -> str:
