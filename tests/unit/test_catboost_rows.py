@@ -103,3 +103,24 @@ def test_members_that_see_the_same_rows_share_a_pool(tmp_path: Path) -> None:
     before = len(engine._POOLS)
     del x
     assert len(engine._POOLS) == before - 1
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("policy", ["SymmetricTree", "Lossguide", "Depthwise"])
+def test_a_model_is_stored_with_fewer_rounds_than_it_was_trained_for(policy: str, kind: str, tmp_path: Path) -> None:
+    task, x = TASKS[kind], _features(300)
+    y = (
+        x.numeric[:, 2].astype(np.float64)
+        if task.regression
+        else np.digitize(x.numeric[:, 2], [0.0, 1.0][: task.n_classes - 1])
+    )
+    model = engines.engine("catboost").fit(x, y, None, task, {"grow_policy": policy, "max_rounds": 30}, rounds=30)
+    expected, model.rounds = model.predict(x, 7), 7
+    model.save(tmp_path)
+    stored = engines.load(tmp_path, "catboost")
+    assert stored.rounds == 7
+    np.testing.assert_allclose(stored.predict(x), expected, rtol=1e-9)
+    np.testing.assert_allclose(_alone(stored, x.take(slice(0, 20))), expected[:20], rtol=1e-9)
+    (tmp_path / "again").mkdir()
+    stored.save(tmp_path / "again")
+    np.testing.assert_allclose(engines.load(tmp_path / "again", "catboost").predict(x), expected, rtol=1e-9)

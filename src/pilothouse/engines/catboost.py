@@ -67,11 +67,22 @@ class CatBoostModel:
         return known
 
     def save(self, directory: Path) -> None:
+        facts = {"n_classes": self._n_classes}
         if self.rounds and self.rounds < self._booster.tree_count_:
-            self._booster.shrink(ntree_end=self.rounds)
-            self._trees = self._row = None
+            facts |= self._shrunk(self.rounds)
         self._booster.save_model(str(directory / "model.cbm"))
-        (directory / "model.json").write_text(json.dumps({"n_classes": self._n_classes}))
+        (directory / "model.json").write_text(json.dumps(facts))
+
+    def _shrunk(self, rounds: int) -> dict[str, int]:
+        """Cuts the later rounds off; what the stored model must know where CatBoost can't."""
+        from catboost import CatBoostError
+
+        try:
+            self._booster.shrink(ntree_end=rounds)
+        except CatBoostError:  # trees that aren't symmetric
+            return {"rounds": rounds}
+        self._trees = self._row = None
+        return {}
 
 
 class CatBoost:
@@ -119,7 +130,8 @@ class CatBoost:
         booster = catboost.CatBoost()
         booster.load_model(str(directory / "model.cbm"))
         trees = catboost_file.read(directory / "model.cbm")
-        return CatBoostModel(booster, facts["n_classes"], booster.tree_count_, trees)
+        rounds = int(facts.get("rounds", booster.tree_count_))
+        return CatBoostModel(booster, facts["n_classes"], rounds, trees)
 
 
 class _AfterRound:
