@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from peers_bench import sets
+from threadpoolctl import threadpool_limits
 
+from pilothouse import engines
 from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.problems.evaluate import measure
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION
@@ -68,8 +70,10 @@ def prepared(folder: Path, rows: int | None, seed: int, into: Path) -> Dataset:
 def loss(data: Dataset, configuration: Configuration, seed: int, folder: Path) -> tuple[float, float]:
     """The loss of a configuration on the rows that it wasn't trained on, and its seconds."""
     trial = Trial("trial", configuration.algorithm, configuration.params, _FOLDS, seed, data.metric)
+    engines.warm(configuration.algorithm)
     begun = time.perf_counter()
-    run(trial, data, folder)
+    with threadpool_limits(1):
+        run(trial, data, folder)
     seconds = time.perf_counter() - begun
     predicted = np.concatenate([np.load(folder / f"{part}.npy") for part in ("oof", "validation")])
     y = np.concatenate([data.y[data.rows(part)] for part in (TRAIN, VALIDATION)])

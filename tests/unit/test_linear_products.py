@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from pilothouse.data.features import Features
+from pilothouse.engines import linear
 from pilothouse.engines.base import Task
 from pilothouse.engines.design import Design, most_products
 from pilothouse.engines.linear import LinearLearner
 from pilothouse.engines.products import best_pairs
+from pilothouse.errors import ConfigurationError
 from pilothouse.problems.tabular import memory
 from pilothouse.problems.tabular.costs import CandidatePlan, Costs, Facts
 
@@ -73,7 +76,7 @@ def test_where_nothing_depends_on_anything_products_do_little_harm() -> None:
 def test_the_pair_that_matters_comes_first() -> None:
     columns = np.random.default_rng(0).normal(size=(800, 12))
     wanted = columns[:, 3] * columns[:, 8] + columns[:, 1]
-    assert best_pairs(columns, np.arange(12), 12, wanted[:, None], 5)[0].tolist() == [3, 8]
+    assert best_pairs(columns, np.arange(12), 12, wanted[:, None], np.ones(800), 5)[0].tolist() == [3, 8]
 
 
 def test_columns_of_one_source_are_not_multiplied_but_numbers_may_be_squared() -> None:
@@ -81,7 +84,7 @@ def test_columns_of_one_source_are_not_multiplied_but_numbers_may_be_squared() -
     level = rng.integers(0, 3, 900)
     columns = np.column_stack([rng.normal(size=900), level == 0, level == 1, level == 2]).astype(float)
     wanted = columns[:, 0] ** 2 + rng.normal(size=900)
-    pairs = best_pairs(columns, np.array([0, -1, -1, -1]), 1, wanted[:, None], 100).tolist()
+    pairs = best_pairs(columns, np.array([0, -1, -1, -1]), 1, wanted[:, None], np.ones(900), 100).tolist()
     assert [0, 0] in pairs
     assert all(left == 0 for left, _ in pairs)
 
@@ -94,16 +97,37 @@ def test_what_two_rows_say_together_is_not_taken_for_an_effect() -> None:
         columns[:, :2] = 0
         columns[:200, 0], columns[200 - both : 400, 1] = 1, 1
         wanted[200 - both : 200] += 5.0
-        return [0, 1] in best_pairs(columns, np.arange(30), 0, wanted[:, None], 500).tolist()
+        return [0, 1] in best_pairs(columns, np.arange(30), 0, wanted[:, None], np.ones(2_000), 500).tolist()
 
     assert not found(2)
     assert found(40)
 
 
+def test_one_category_alone_has_no_pairs() -> None:
+    level = np.arange(60) % 3
+    columns = np.column_stack([level == 0, level == 1, level == 2]).astype(float)
+    assert best_pairs(columns, np.full(3, -1), 0, columns[:, :1], np.ones(60), 10).shape == (0, 2)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e30])
+def test_the_unit_of_the_target_does_not_matter(unit: float) -> None:
+    columns = np.random.default_rng(0).normal(size=(500, 3))
+    wanted = columns[:, 0] * columns[:, 1] + columns[:, 2]
+    assert [0, 1] in best_pairs(columns, np.arange(3), 3, unit * wanted[:, None], np.ones(500), 9).tolist()
+
+
+def test_rows_without_weight_choose_nothing() -> None:
+    columns = np.random.default_rng(0).normal(size=(2_000, 8))
+    wanted, counts = columns[:, 0] * columns[:, 1], np.ones(2_000)
+    wanted[1_000:], counts[1_000:] = 5 * columns[1_000:, 2] * columns[1_000:, 3], 0
+    pairs = best_pairs(columns, np.arange(8), 8, wanted[:, None], counts, 1)
+    assert pairs.tolist() == [[0, 1]]
+
+
 def test_constant_columns_and_targets_have_no_pairs() -> None:
     columns = np.column_stack([np.ones(50), np.linspace(-1, 1, 50)])
-    assert best_pairs(columns[:, :1], np.arange(1), 1, columns[:, 1:], 10).shape == (0, 2)
-    assert best_pairs(columns, np.arange(2), 2, np.ones((50, 1)), 10).shape == (0, 2)
+    assert best_pairs(columns[:, :1], np.arange(1), 1, columns[:, 1:], np.ones(50), 10).shape == (0, 2)
+    assert best_pairs(columns, np.arange(2), 2, np.ones((50, 1)), np.ones(50), 10).shape == (0, 2)
 
 
 @pytest.mark.parametrize("task", [VALUES, TWO, THREE], ids=lambda task: task.problem_type)
@@ -122,7 +146,7 @@ def test_a_stored_model_answers_the_same_row_by_row(task: Task, tmp_path: Path) 
 
 def test_scores_are_the_design_matrix_times_the_coefficients() -> None:
     x = features()
-    design = Design.fit(x).multiplied(x, signal(x)[:, None], 50)
+    design = Design.fit(x).multiplied(x, signal(x)[:, None], np.ones(len(x)), 50)
     assert len(design.left) > 0
     matrix, (standard, missing) = design.matrix(x), design.numbers(x)
     np.testing.assert_allclose(
@@ -133,7 +157,7 @@ def test_scores_are_the_design_matrix_times_the_coefficients() -> None:
 
 def test_products_are_made_in_little_more_than_their_own_memory() -> None:
     x = features(30_000)
-    design = Design.fit(x, 0).multiplied(x, signal(x)[:, None], 100)
+    design = Design.fit(x, 0).multiplied(x, signal(x)[:, None], np.ones(len(x)), 100)
     tracemalloc.start()
     try:
         columns = design.matrix(x)
@@ -150,4 +174,50 @@ def test_long_data_get_fewer_products_and_all_are_planned_for() -> None:
     facts = Facts(50_000, 10, "Regression", 0, numeric=10)
     plain, products = (CandidatePlan("linear-learner-1", "linear-learner", params) for params in ({}, ASKED))
     assert memory.peak(products, facts) - memory.peak(plain, facts) == 300 * 50_000 * 8
+    for columns in (2, 5, 10):
+        long = Facts(200_000, columns, "Regression", 0, numeric=columns)
+        room = memory.peak(products, long) - (20 << 20)
+        fewer = memory.fitted(products, long, room)
+        assert fewer is not None
+        assert memory.peak(fewer, long) <= room
     assert Costs(facts).seconds(products) > Costs(facts).seconds(plain)
+
+
+def test_wide_designs_have_no_products() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 100, (600, 11)).astype(np.int32)
+    x = Features(np.zeros((600, 0), np.float32), codes, [], [f"c{i}" for i in range(11)], [100] * 11)
+    assert len(Design.fit(x).multiplied(x, rng.normal(size=(600, 1)), np.ones(600), 300).left) == 0
+
+
+def test_many_rows_are_predicted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = features()
+    model = LinearLearner().fit(x, signal(x), None, VALUES, ASKED)
+    expected = model.predict(x)
+    monkeypatch.setattr(linear, "_STREAMED_CELLS", 5_000)
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"left": np.array([0, 10**6])},
+        {"right": np.array([-1, 0])},
+        {"left": np.array([0.0, 1.0])},
+        {"sizes": np.ones(1)},
+        {"levels": np.array([10**10, 5])},
+        {"levels": np.array([-1, 11])},
+        {"coefficients": np.ones((3, 1))},
+        {"bent": np.array([99])},
+        {"unknown": np.ones(1)},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_arrays_that_name_what_is_not_there_are_refused(change: dict[str, np.ndarray], tmp_path: Path) -> None:
+    x = features()
+    LinearLearner().fit(x, signal(x), None, VALUES, {"l2": 5.0, "products": 2}).save(tmp_path)
+    arrays = load_file(tmp_path / "linear.safetensors")
+    assert len(arrays["left"]) == 2
+    save_file(arrays | change, tmp_path / "linear.safetensors")
+    with pytest.raises(ConfigurationError, match="archive is damaged"):
+        LinearLearner().load(tmp_path)

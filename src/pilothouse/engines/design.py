@@ -30,6 +30,9 @@ _SAMPLE = 5000
 _MOST_CELLS = 20_000_000
 """Hinges of all rows together: 160 MB. Wide or long data get fewer of them, or none. The same of products."""
 
+_WIDEST_MULTIPLIED = 1_000
+"""Designs of more columns get no products: to choose them takes the square of the columns in memory."""
+
 
 @dataclass(frozen=True)
 class Design:
@@ -70,14 +73,18 @@ class Design:
         plain = cls(low, high, mean, scale, np.flatnonzero(missing.any(axis=0)), levels)
         return replace(plain, **_hinges(plain.numbers(x), x, most_knots))
 
-    def multiplied(self, x: Features, targets: Array, most: int) -> Design:
-        """With at most `most` products, chosen by rows and their targets [n, outputs]."""
+    def multiplied(self, x: Features, targets: Array, counts: Array, most: int, seed: int = 0) -> Design:
+        """With at most `most` products, chosen by rows, their targets [n, outputs] and how much each counts."""
         count = most_products(most, len(x))
-        some = slice(0, None, max(1, -(-len(x) // _SAMPLE)))
-        x, targets = x.take(some), targets[some]
-        sources = np.concatenate([np.arange(len(self.mean)), self.indicated, -1 - np.repeat(*_numbered(self.levels))])
+        if self.width > _WIDEST_MULTIPLIED or count < 1:
+            return self
+        if len(x) > _SAMPLE:
+            some = np.sort(np.random.default_rng(seed).permutation(len(x))[:_SAMPLE])
+            x, targets, counts = x.take(some), targets[some], counts[some]
+        categories = np.repeat(np.arange(len(self.levels)), self.levels)
+        sources = np.concatenate([np.arange(len(self.mean)), self.indicated, -1 - categories])
         columns = self.plain(x, *self.numbers(x))
-        pairs = best_pairs(columns, sources, len(self.mean), targets, count)
+        pairs = best_pairs(columns, sources, len(self.mean), targets, counts, count)
         sizes = np.array([(columns[:, a] * columns[:, b]).std() for a, b in pairs])
         return replace(self, left=pairs[:, 0].copy(), right=pairs[:, 1].copy(), sizes=np.maximum(sizes, 1e-3))
 
@@ -115,6 +122,29 @@ class Design:
         for j, levels in enumerate(self.levels):
             _mark(out[:, first : first + levels], x.categorical[:, j])
             first += levels
+
+    @property
+    def columns(self) -> int:
+        """How many there are in all."""
+        return self.width + len(self.bent) + len(self.left)
+
+    def is_consistent(self) -> bool:
+        """Whether all that the arrays name is there: those of a stored design may be anybody's."""
+        numbers = len(self.mean)
+        alike = [
+            (self.low, self.high, self.scale, self.mean),
+            (self.bent, self.knots, self.spans),
+            (self.left, self.right, self.sizes),
+            (self.indicated,),
+            (self.levels,),
+        ]
+        named = (self.indicated, numbers), (self.bent, numbers), (self.left, self.width), (self.right, self.width)
+        return (
+            all(array.ndim == 1 and len(array) == len(arrays[0]) for arrays in alike for array in arrays)
+            and all(places.dtype.kind in "iu" for places in (self.levels, *(places for places, _ in named)))
+            and bool((self.levels >= 0).all())
+            and all(bool(((places >= 0) & (places < count)).all()) for places, count in named)
+        )
 
     def products(self, plain: Array) -> Array:
         """Those of plain columns: float64 [n, products]."""
@@ -168,10 +198,6 @@ def _knots(values: Array, count: int) -> Array:
         return np.zeros(0)
     knots = np.unique(np.quantile(values, np.linspace(0, 1, count + 2)[1:-1]))
     return np.asarray(knots[(knots > values.min()) & (knots < values.max())])
-
-
-def _numbered(levels: Array) -> tuple[Array, Array]:
-    return np.arange(len(levels)), levels
 
 
 def _mark(out: Array, codes: Array) -> None:

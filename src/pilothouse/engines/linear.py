@@ -17,6 +17,7 @@ from pilothouse.engines.losses import SQUARED, Errors, LogLoss, Loss, softmax
 from pilothouse.engines.penalised import FLAT, FLAT_WITH_TERMS, Penalties, mean_loss, minimised
 from pilothouse.engines.solvers import Columns, ridge
 from pilothouse.engines.walks import over_all, walk
+from pilothouse.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -55,7 +56,7 @@ class _Split:
         return cls(coefficients[:numbers], coefficients[numbers:first], table, starts.astype(np.int64), *curves)
 
     def scores(self, design: Design, x: Features) -> Array:
-        """[n, outputs]: the design matrix times the coefficients, without the matrix."""
+        """[n, outputs]: the design matrix times the coefficients, without most of the matrix."""
         standard, missing = design.numbers(x)
         total = standard @ self.numeric
         if len(self.missing):
@@ -96,6 +97,10 @@ class LinearModel:
         return self._terms is not None
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
+        rows = max(1, _STREAMED_CELLS // max(self._design.columns, 1))
+        if len(self._design.left) and len(x) > rows:
+            parts = [self.predict(x.take(slice(start, start + rows))) for start in range(0, len(x), rows)]
+            return np.concatenate(parts)
         scores = self._split.scores(self._design, x) + self._intercept
         if self._terms is not None:
             scores += x.sparse @ self._terms
@@ -138,11 +143,11 @@ class LinearLearner:
         x, y, w = capped(x, y, w, params, seed)
         few, few_y, few_w = capped(x, y, w, {"max_rows": rows_in_memory(x.columns)}, seed)
         few = few.whole()
+        counts, few_counts = _counts(y, w), _counts(few_y, few_w)
         design = Design.fit(few, int(params.get("knots", MOST_KNOTS)))
         if products := int(params.get("products", 0)):
-            design = design.multiplied(few, _outputs(few_y, task), products)
+            design = design.multiplied(few, _outputs(few_y, task), few_counts, products, seed)
         a = Columns.of(design.matrix(few), few.sparse)
-        counts, few_counts = _counts(y, w), _counts(few_y, few_w)
         l2, kind = float(params.get("l2", 1.0)), str(params.get("loss", SQUARED))
         penalties = Penalties(float(params.get("l1", 0.0)) / len(y), l2 / len(y))
         flat = FLAT if a.sparse is None else FLAT_WITH_TERMS
@@ -168,7 +173,17 @@ class LinearLearner:
         facts = json.loads((directory / "model.json").read_text())
         coefficients, intercept = arrays.pop("coefficients"), arrays.pop("intercept")
         terms = arrays.pop("terms", None)
-        return LinearModel(Design(**arrays), coefficients, intercept, facts["n_classes"], terms)
+        try:
+            design = Design(**arrays)
+            sound = design.is_consistent() and coefficients.shape == (design.columns, *intercept.shape)
+        except TypeError:
+            sound = False
+        if not sound:
+            raise ConfigurationError(
+                "The linear model's coefficients are not those of its columns: the archive is damaged or was not made "
+                "by Pilothouse. Fetch it again."
+            )
+        return LinearModel(design, coefficients, intercept, facts["n_classes"], terms)
 
 
 def rows_in_memory(columns: int) -> int:

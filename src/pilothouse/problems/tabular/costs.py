@@ -98,8 +98,9 @@ _STACKED = 1.2
 _CROSSED_SHARE = 0.4
 """What a column of crosses costs, in columns of the data: measured with LightGBM and CatBoost on 8 to 20 columns."""
 
-_MULTIPLIED_SHARE = 0.2
-"""What a product of a linear model costs, in columns of the data: from next to nothing to 0.6 on seven sets."""
+_MULTIPLIED_SHARE = 0.05
+"""What a product of a linear model costs, in columns of the data, which are several of the design's: on the peers' sets
+100 make a trial up to twice as long."""
 
 _SOLVED_AGAIN, _WALKED_SHARE = 1.7, 0.13
 """Linear models of more rows than they have in memory solve for those several times, and walk over all: in fits of a

@@ -60,13 +60,14 @@ def peak(candidate: CandidatePlan, facts: Facts) -> int:
     outputs = facts.rows * max(facts.n_classes, 1) * _BYTES_PER_OUTPUT
     sparse = facts.sparse_values * _BYTES_PER_SPARSE_VALUE if candidate.algorithm == "linear-learner" else 0
     if _is_streamed(candidate, facts, rows):
-        learnt = min(rows, _learnt(candidate, facts)) * _bytes_per_row(candidate, facts)
-        return _PROCESS + _BLOCKS + learnt + rows * _streamed_bytes_per_row(candidate, facts) + sparse + outputs
+        learnt = min(rows, _learnt(candidate, facts))
+        kept = learnt * _bytes_per_row(candidate, facts) + _products(candidate, learnt)
+        return _PROCESS + _BLOCKS + kept + rows * _streamed_bytes_per_row(candidate, facts) + sparse + outputs
     copied = rows if is_large(facts.rows, facts.columns) else facts.rows
     learnt = min(rows, _learnt(candidate, facts)) if candidate.algorithm == "linear-learner" else rows
     blocks = _BLOCKS if learnt < rows else 0
     cells = copied * (max(facts.columns, 1) + crossed(candidate)) * _COPIES + learnt * _bytes_per_row(candidate, facts)
-    return _PROCESS + trees + blocks + cells + sparse + outputs
+    return _PROCESS + trees + blocks + cells + _products(candidate, learnt) + sparse + outputs
 
 
 def _is_streamed(candidate: CandidatePlan, facts: Facts, rows: int) -> bool:
@@ -83,11 +84,12 @@ def _streamed_bytes_per_row(candidate: CandidatePlan, facts: Facts) -> int:
 def _bytes_per_row(candidate: CandidatePlan, facts: Facts) -> int:
     """What each row that is trained on needs in the engine."""
     dense = (max(facts.columns, 1) + crossed(candidate)) * _BYTES_PER_CELL[candidate.algorithm]
-    if candidate.algorithm != "linear-learner":
-        return dense
-    rows = min(_trained(candidate, facts), _learnt(candidate, facts))
-    products = most_products(int(candidate.params.get("products", 0)), rows)
-    return dense + facts.one_hot * _BYTES_PER_ONE_HOT_CELL + products * _BYTES_PER_PRODUCT
+    return dense + (facts.one_hot * _BYTES_PER_ONE_HOT_CELL if candidate.algorithm == "linear-learner" else 0)
+
+
+def _products(candidate: CandidatePlan, rows: int) -> int:
+    """What the products of a linear model's columns need, of so many rows in memory."""
+    return most_products(int(candidate.params.get("products", 0)), rows) * rows * _BYTES_PER_PRODUCT
 
 
 def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan | None:

@@ -99,8 +99,6 @@ _MANY_LEVELS = {
 }
 _BY_ENTROPY = {"n_estimators": 300, "criterion": "entropy"}
 _CROSSED = {"crosses": 6}
-_PLAIN = {"l2": 1.0}
-_MULTIPLIED = {"l2": 10.0, "products": 300}
 _FULL_TREES = {"n_estimators": 300, "max_features": 0.5, "min_samples_leaf": 1}
 
 _PORTFOLIO: dict[str, list[Params]] = {
@@ -109,7 +107,7 @@ _PORTFOLIO: dict[str, list[Params]] = {
     "xgboost": [{"max_depth": 4}, _CROSSED, {}, _DEEP, _SAMPLED],
     "extra-trees": [{}, {"max_features": 0.9}],
     "randomforest": [{}, {"max_features": 0.3}],
-    "linear-learner": [_PLAIN, _MULTIPLIED, {"l2": 30.0}],
+    "linear-learner": [{"l2": 10.0, "products": 100}, {"l2": 1.0}, {"l2": 30.0}],
     "nn-torch": [{}, {"sigma": 0.5}, {"width": 256, "dropout": 0.2}, {"depth": 3, "members": 4}],
     "fastai": [{}, {"layers": [400, 200, 100]}],
 }
@@ -121,13 +119,13 @@ _ON_FEW_ROWS: dict[str, list[Params]] = {
 
 _OTHERS_ON_FEW_ROWS: dict[str, list[Params]] = {
     "fastai": [{"ps": 0.3}, {"layers": [400, 200, 100]}],
-    "linear-learner": [_MULTIPLIED, _PLAIN, {"l2": 30.0}],
 }
-"""So few rows want more dropped at random, and can afford products."""
+"""So few rows want more dropped at random."""
 
 _ON_MANY_ROWS: dict[str, list[Params]] = {
     "lightgbm": [_MANY_LEAVES, _MANY_CROSSED, {"learning_rate": 0.1}, _FAST_LARGE, _LARGE_LEAVES],
     "xgboost": [_MANY_LEVELS, _CROSSED, {}, _DEEP, _SAMPLED],
+    "linear-learner": [{"l2": 1.0}, {"l2": 10.0, "products": 100}, {"l2": 30.0}],
 }
 
 _FOR_CLASSES: dict[str, list[Params]] = {

@@ -192,7 +192,8 @@ def _catboost(graph: Graph, table: Columns, folder: Path, classes: int) -> str:
 
     booster = catboost.CatBoost()
     booster.load_model(str(folder / "model.cbm"))
-    trees, start = boosters.catboost(booster, booster.tree_count_, _targets(classes), table.cardinalities)
+    rounds = json.loads((folder / "model.json").read_text()).get("rounds", booster.tree_count_)
+    trees, start = boosters.catboost(booster, rounds, _targets(classes), table.cardinalities)
     return _boosted(graph, _matrix(graph, table), trees, start, classes)
 
 
