@@ -139,7 +139,7 @@ def _line(answer: Line, metrics: dict[str, float], begun: float, watch: tree.Mem
         "startup_seconds": startup,
         "peak_memory_bytes": watch.peak(usable),
         "peak_memory_with_predictions_bytes": watch.peak(),
-        "memory_measure": "PSS summed over the process tree, sampled every 0.25 s",
+        "memory_measure": f"PSS summed over the process tree, sampled every {tree.EVERY_SECONDS:g} s",
         **answer,
     }
 

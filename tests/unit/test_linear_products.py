@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -122,6 +123,8 @@ def test_rows_without_weight_choose_nothing() -> None:
     wanted[1_000:], counts[1_000:] = 5 * columns[1_000:, 2] * columns[1_000:, 3], 0
     pairs = best_pairs(columns, np.arange(8), 8, wanted[:, None], counts, 1)
     assert pairs.tolist() == [[0, 1]]
+    columns[1_000:] = 3
+    assert [0, 1] in best_pairs(columns, np.arange(8), 8, wanted[:, None], counts, 9).tolist()
 
 
 def test_constant_columns_and_targets_have_no_pairs() -> None:
@@ -207,6 +210,11 @@ def test_many_rows_are_predicted_in_pieces(monkeypatch: pytest.MonkeyPatch) -> N
         {"sizes": np.ones(1)},
         {"levels": np.array([10**10, 5])},
         {"levels": np.array([-1, 11])},
+        {"levels": np.array([5.0, np.nan])},
+        {"levels": np.full(4, 2**62)},
+        {"intercept": np.ones(3), "coefficients": np.ones((3, 3))},
+        {"intercept": np.array(1.0)},
+        {"terms": np.ones((4, 3), np.float32)},
         {"coefficients": np.ones((3, 1))},
         {"bent": np.array([99])},
         {"unknown": np.ones(1)},
@@ -219,5 +227,14 @@ def test_arrays_that_name_what_is_not_there_are_refused(change: dict[str, np.nda
     arrays = load_file(tmp_path / "linear.safetensors")
     assert len(arrays["left"]) == 2
     save_file(arrays | change, tmp_path / "linear.safetensors")
+    with pytest.raises(ConfigurationError, match="archive is damaged"):
+        LinearLearner().load(tmp_path)
+
+
+@pytest.mark.parametrize("facts", [{"n_classes": 3}, {}, {"n_classes": "many"}])
+def test_a_model_for_other_classes_is_refused(facts: dict[str, object], tmp_path: Path) -> None:
+    x = features()
+    LinearLearner().fit(x, signal(x), None, VALUES, ASKED).save(tmp_path)
+    (tmp_path / "model.json").write_text(json.dumps(facts))
     with pytest.raises(ConfigurationError, match="archive is damaged"):
         LinearLearner().load(tmp_path)

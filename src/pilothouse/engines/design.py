@@ -130,21 +130,22 @@ class Design:
 
     def is_consistent(self) -> bool:
         """Whether all that the arrays name is there: those of a stored design may be anybody's."""
-        numbers = len(self.mean)
+        places = (self.indicated, self.levels, self.bent, self.left, self.right)
         alike = [
             (self.low, self.high, self.scale, self.mean),
             (self.bent, self.knots, self.spans),
             (self.left, self.right, self.sizes),
-            (self.indicated,),
-            (self.levels,),
+            *((array,) for array in places),
         ]
-        named = (self.indicated, numbers), (self.bent, numbers), (self.left, self.width), (self.right, self.width)
-        return (
-            all(array.ndim == 1 and len(array) == len(arrays[0]) for arrays in alike for array in arrays)
-            and all(places.dtype.kind in "iu" for places in (self.levels, *(places for places, _ in named)))
-            and bool((self.levels >= 0).all())
-            and all(bool(((places >= 0) & (places < count)).all()) for places, count in named)
-        )
+        if not all(array.ndim == 1 and len(array) == len(arrays[0]) for arrays in alike for array in arrays):
+            return False
+        if not all(array.dtype == np.int64 for array in places):
+            return False
+        if not ((self.levels >= 0) & (self.levels <= MOST_ONE_HOT)).all():
+            return False
+        numbers, width = len(self.mean), self.width
+        named = (self.indicated, numbers), (self.bent, numbers), (self.left, width), (self.right, width)
+        return all(bool(((array >= 0) & (array < count)).all()) for array, count in named)
 
     def products(self, plain: Array) -> Array:
         """Those of plain columns: float64 [n, products]."""

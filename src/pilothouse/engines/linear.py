@@ -171,24 +171,31 @@ class LinearLearner:
 
         arrays = load_file(directory / "linear.safetensors")
         facts = json.loads((directory / "model.json").read_text())
-        coefficients, intercept = arrays.pop("coefficients"), arrays.pop("intercept")
         terms = arrays.pop("terms", None)
         try:
+            n_classes = int(facts["n_classes"])
+            coefficients, intercept = arrays.pop("coefficients"), arrays.pop("intercept")
             design = Design(**arrays)
-            sound = design.is_consistent() and coefficients.shape == (design.columns, *intercept.shape)
-        except TypeError:
-            sound = False
-        if not sound:
-            raise ConfigurationError(
-                "The linear model's coefficients are not those of its columns: the archive is damaged or was not made "
-                "by Pilothouse. Fetch it again."
-            )
-        return LinearModel(design, coefficients, intercept, facts["n_classes"], terms)
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged() from error
+        outputs = n_classes if n_classes > 2 else 1
+        if not design.is_consistent() or intercept.shape != (outputs,):
+            raise _damaged()
+        if coefficients.shape != (design.columns, outputs) or (terms is not None and terms.shape[1:] != (outputs,)):
+            raise _damaged()
+        return LinearModel(design, coefficients, intercept, n_classes, terms)
 
 
 def rows_in_memory(columns: int) -> int:
     """So many rows are in memory at once, several times over; of more than those the others come block by block."""
     return min(_ROWS_IN_MEMORY, max(_LEAST_IN_MEMORY, _CELLS_IN_MEMORY // max(columns, 1)))
+
+
+def _damaged() -> ConfigurationError:
+    return ConfigurationError(
+        "The linear model's coefficients are not those of its columns: the archive is damaged or was not made by "
+        "Pilothouse. Fetch it again."
+    )
 
 
 def _counts(y: Array, w: Array | None) -> Array:

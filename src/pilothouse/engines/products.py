@@ -41,7 +41,7 @@ def best_pairs(columns: Array, sources: Array, numbers: int, targets: Array, cou
         others = known[place:]
         others = others[(sources[others] != sources[first]) | ((others == first) & (first < numbers))]
         products = rows[:, others] * rows[:, [first]]
-        products -= products.mean(axis=0)
+        products = _centred(products, counts)
         along, error = np.abs(products.T @ rest), np.sqrt((products**2).T @ rest**2)
         worth.append((along / _divisor(error)).max(axis=1))
         left.append(np.full(len(others), first))

@@ -52,7 +52,7 @@ class Columns:
 
     def squares(self, w: Array) -> Array:
         """[columns]: weighted sums of squares."""
-        dense = w @ self.dense**2
+        dense = np.einsum("i,ij,ij->j", w, self.dense, self.dense)
         return np.asarray(dense if self.sparse is None else np.concatenate([dense, self.sparse.power(2).T @ w]))
 
     def parted(self, theta: Array) -> tuple[Array, Array | None]:
