@@ -96,15 +96,15 @@ class Design:
     def matrix(self, x: Features) -> Array:
         """float64 [n, columns]."""
         standard, missing = self.numbers(x)
-        bent = self.width + len(self.bent)
-        out = np.zeros((len(x), bent + len(self.left)))  # filled in place: its parts beside it would be as large
+        out = np.zeros((len(x), self.columns))  # filled in place: its parts beside it would be as large
         self._fill(out, x, standard, missing)
-        for number, column in enumerate(self.bent, self.width):
-            hinge = out[:, number]
-            np.maximum(standard[:, column] - self.knots[number - self.width], 0.0, out=hinge)
-            hinge /= self.spans[number - self.width]
+        products = self.width + len(self.bent)
+        for number, column in enumerate(self.bent):
+            hinge = out[:, self.width + number]
+            np.maximum(standard[:, column] - self.knots[number], 0.0, out=hinge)
+            hinge /= self.spans[number]
         for number, (left, right) in enumerate(zip(self.left, self.right, strict=True)):
-            product = out[:, bent + number]
+            product = out[:, products + number]
             np.multiply(out[:, left], out[:, right], out=product)
             product /= self.sizes[number]
         return out

@@ -40,8 +40,7 @@ def best_pairs(columns: Array, sources: Array, numbers: int, targets: Array, cou
     for place, first in enumerate(known):
         others = known[place:]
         others = others[(sources[others] != sources[first]) | ((others == first) & (first < numbers))]
-        products = rows[:, others] * rows[:, [first]]
-        products = _centred(products, counts)
+        products = _centred(rows[:, others] * rows[:, [first]], counts)
         along, error = np.abs(products.T @ rest), np.sqrt((products**2).T @ rest**2)
         worth.append((along / _divisor(error)).max(axis=1))
         left.append(np.full(len(others), first))

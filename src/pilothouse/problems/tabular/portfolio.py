@@ -111,13 +111,14 @@ _PORTFOLIO: dict[str, list[Params]] = {
     "nn-torch": [{}, {"sigma": 0.5}, {"width": 256, "dropout": 0.2}, {"depth": 3, "members": 4}],
     "fastai": [{}, {"layers": [400, 200, 100]}],
 }
-"""Each algorithm's configurations in the order in which they lowered the loss of a greedy ensemble of all of them."""
+"""Each algorithm's configurations in the order in which they lowered the loss of a greedy ensemble of all of them;
+those of linear-learner in the order of what each alone is worth."""
 
 _ON_FEW_ROWS: dict[str, list[Params]] = {
     "lightgbm": [_RANDOM_CUTS, _CROSSED, _LARGE_LEAVES, _SMALL_LEAVES, {}, _LARGE_RANDOM, _FAST_LARGE],
 }
 
-_OTHERS_ON_FEW_ROWS: dict[str, list[Params]] = {
+_NETWORKS_ON_FEW_ROWS: dict[str, list[Params]] = {
     "fastai": [{"ps": 0.3}, {"layers": [400, 200, 100]}],
 }
 """So few rows want more dropped at random."""
@@ -220,7 +221,7 @@ def rounds(
 def _configurations(rows: int, n_classes: int) -> dict[str, list[Params]]:
     lists = dict(_PORTFOLIO)
     if rows < FEW_ROWS:
-        lists |= _OTHERS_ON_FEW_ROWS
+        lists |= _NETWORKS_ON_FEW_ROWS
     if rows < FEW_ROWS and n_classes <= 2:
         lists |= _ON_FEW_ROWS
     if rows >= MANY_ROWS:
