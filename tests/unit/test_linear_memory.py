@@ -5,22 +5,26 @@ from __future__ import annotations
 import tracemalloc
 
 import numpy as np
+import pytest
 
 from pilothouse.data.features import Features
-from pilothouse.engines.linear import Design
+from pilothouse.engines.design import Design
 from pilothouse.engines.solvers import Columns, ridge
 
 ROWS = 30_000
 
 
-def test_the_columns_are_made_in_little_more_than_their_own_memory() -> None:
+@pytest.mark.parametrize("products", [0, 100])
+def test_the_columns_are_made_in_little_more_than_their_own_memory(products: int) -> None:
     rng = np.random.default_rng(0)
     numeric, categorical = (
         rng.normal(size=(ROWS, 2)).astype(np.float32),
         rng.integers(0, 60, (ROWS, 3)).astype(np.int32),
     )
     x = Features(numeric, categorical, ["a", "b"], ["c", "d", "e"], [60, 60, 60])
-    design = Design.fit(x)
+    signal = x.numeric[:, :1].astype(np.float64) * (x.categorical % 3).sum(axis=1, keepdims=True)
+    design = Design.fit(x).multiplied(x, signal, np.ones(ROWS), products)
+    assert bool(len(design.left)) == bool(products)
     tracemalloc.start()
     try:
         columns = design.matrix(x)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -156,18 +155,6 @@ def test_scores_are_the_design_matrix_times_the_coefficients() -> None:
         matrix[:, -len(design.left) :], design.products(design.plain(x, standard, missing)), rtol=1e-12
     )
     assert matrix.shape[1] == design.width + len(design.bent) + len(design.left)
-
-
-def test_products_are_made_in_little_more_than_their_own_memory() -> None:
-    x = features(30_000)
-    design = Design.fit(x, 0).multiplied(x, signal(x)[:, None], np.ones(len(x)), 100)
-    tracemalloc.start()
-    try:
-        columns = design.matrix(x)
-        _, most = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert most < 1.3 * columns.nbytes
 
 
 def test_long_data_get_fewer_products_and_all_are_planned_for() -> None:
