@@ -45,7 +45,8 @@ def version(request: pytest.FixtureRequest) -> str:
 def release(version: str) -> tuple[int, ...]:
     """The release of that version of the command, as in (2, 9, 19); none if it is not installed."""
     command = COMMANDS[version]
-    told = subprocess.run([command, "--version"], capture_output=True, text=True).stdout if command.exists() else ""
+    runs = os.access(command, os.X_OK)
+    told = subprocess.run([command, "--version"], capture_output=True, text=True).stdout if runs else ""
     match = re.match(rf"aws-cli/({version}\.\d+\.\d+)", told)
     return tuple(map(int, match[1].split("."))) if match else ()
 

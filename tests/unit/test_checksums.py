@@ -116,3 +116,35 @@ def test_where_no_thread_can_be_had_the_caller_hashes(monkeypatch: pytest.Monkey
     for _ in range(3):
         digests.update(bytes(1 << 20))
     assert digests.md5 == hashlib.md5(bytes(3 << 20), usedforsecurity=False).hexdigest()
+
+
+class Recorder:
+    """A hash that notes which thread computes it, and waits for `may_go`."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+        self.may_go = threading.Event()
+
+    def update(self, data: bytes, /) -> None:
+        self.threads.append(threading.get_ident())
+        assert self.may_go.wait(60)
+
+    def digest(self) -> bytes:
+        return b""
+
+
+def test_a_stream_has_a_thread_only_while_there_is_one_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checksums, "_shares", threading.Semaphore(1))
+    first, second, here = Recorder(), Recorder(), threading.get_ident()
+    second.may_go.set()
+    streams = [checksums.Beside(first), checksums.Beside(second)]
+    streams[0].update(bytes(1 << 20))
+    streams[1].update(bytes(1 << 20))
+    assert second.threads == [here]
+    first.may_go.set()
+    streams[0].digest()
+    streams[1].update(bytes(1 << 20))  # the first has hashed all it was given
+    streams[1].digest()
+    assert here not in first.threads
+    assert here not in second.threads[1:]
+    assert len(second.threads) == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +26,9 @@ _WORTH_A_THREAD = 128 << 10
 _AHEAD = 4
 """Pieces that wait for a thread at most."""
 
+_shares = threading.Semaphore(len(os.sched_getaffinity(0)) // 2)
+"""How many streams may have a thread hash beside them: more would only get in each other's way."""
+
 
 class _Hash(Protocol):
     def update(self, data: bytes, /) -> None: ...
@@ -42,25 +47,25 @@ class _Crc32:
 
 
 class Beside:
-    """A hash that a thread of its own computes, which starts with the first piece that is worth it.
+    """A hash that a thread of its own computes, as long as the machine has processors to spare for that.
 
-    The pieces must not change until `digest`. Where no thread can be had, the caller does the work.
+    The pieces must not change until `digest`. A small piece, one that finds all threads taken by other streams, and one
+    for which no thread can be had, are hashed by the caller.
     """
 
     def __init__(self, hash_: _Hash) -> None:
         self._hash = hash_
         self._thread: ThreadPoolExecutor | None = None
         self._ahead: deque[Future[None]] = deque()
-        self._alone = False
+        self._left = 0  # pieces that the thread has not hashed yet; while there are any, this stream has a share
+        self._counting = threading.Lock()
 
     def update(self, data: bytes, /) -> None:
         """Take the next bytes; waits while too many are ahead."""
-        if not self._alone and (self._thread is not None or len(data) >= _WORTH_A_THREAD):
-            self._alone = not self._handed_over(data)
-            if not self._alone:
-                return
-        self._settle(0)
-        self._hash.update(data)
+        self._settle(_AHEAD - 1)
+        if len(data) < _WORTH_A_THREAD or not self._handed_over(data):
+            self._settle(0)
+            self._hash.update(data)
 
     def digest(self) -> bytes:
         """The hash of all that has been taken."""
@@ -68,14 +73,30 @@ class Beside:
         return self._hash.digest()
 
     def _handed_over(self, data: bytes) -> bool:
-        self._settle(_AHEAD - 1)
+        with self._counting:
+            if not self._left and not _shares.acquire(blocking=False):
+                return False
+            self._left += 1
         try:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "hash")
-            self._ahead.append(self._thread.submit(self._hash.update, data))
+            self._ahead.append(self._thread.submit(self._hashed, data))
         except RuntimeError:  # no thread left, or the interpreter is on its way out
+            self._done()
             return False
         return True
+
+    def _hashed(self, data: bytes) -> None:
+        try:
+            self._hash.update(data)
+        finally:
+            self._done()
+
+    def _done(self) -> None:
+        with self._counting:
+            self._left -= 1
+            if not self._left:
+                _shares.release()
 
     def _settle(self, most: int) -> None:
         while len(self._ahead) > most:
@@ -119,7 +140,7 @@ def is_linear(algorithm: str) -> bool:
 class Digests:
     """Several checksums of one stream, fed together.
 
-    From the first large piece on a thread of its own takes the MD5, the slowest of all, while the caller goes on.
+    Where the machine has processors to spare a thread takes the MD5, the slowest of all, while the caller goes on.
     """
 
     def __init__(self, algorithms: Iterable[str] = ()) -> None:
