@@ -163,6 +163,20 @@ FILES: list[tuple[str, Case]] = [
     ),
     *(
         (
+            "header in other letters",
+            Case(
+                [
+                    text(part(columns(), 0, 30)).encode(),
+                    text(part(columns(), 30, 60)).replace("x,y", header).encode(),
+                ],
+                PLAIN,
+                {"x": [i / 7 for i in range(ROWS)]},
+            ),
+        )
+        for header in ("X,Y", "x, y", '" X" ,y ')
+    ),
+    *(
+        (
             "header in the first file only",
             Case(
                 [
@@ -539,6 +553,16 @@ REFUSED: dict[str, tuple[Case, dict[str, Sequence[bytes]], str]] = {
     ),
     "two files of other columns": (
         Case([text(columns(a=["1"], b=["2"])).encode(), text(columns(a=["1"], c=["2"])).encode()]),
+        {},
+        "header of .* differs",
+    ),
+    "two files of other columns in other letters": (
+        Case([text(columns(a=["1"])).encode(), text(columns(c=["2"])).replace("x,y", "X,Y").encode()]),
+        {},
+        "header of .* differs",
+    ),
+    "other letters in another order": (
+        Case([text(columns()).encode(), text({"Y": columns()["y"], "X": columns()["x"]}).encode()]),
         {},
         "header of .* differs",
     ),

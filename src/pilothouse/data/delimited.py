@@ -34,8 +34,9 @@ def blocks(
     """The rows of all files as string columns, under the header of the first file that is not blank, some 16 MB at a
     time; without rows at least a block that has none.
 
-    A later file either repeats the header, its columns then in any order, or starts with its first row. `max_bytes` is
-    what all files may have, decompressed; with `object_bytes` a compressed one may not have more than that.
+    A later file either repeats the header, its columns then in any order, or in the same order with other case and
+    blanks; or it starts with its first row. `max_bytes` is what all files may have, decompressed; with `object_bytes` a
+    compressed one may not have more than that.
     """
     first: _Layout | None = None
     left = max_bytes
@@ -65,7 +66,11 @@ def _layout(stream: Utf8Stream, uri: str, first: _Layout | None) -> _Layout | No
     if first is None or sorted(names) == sorted(first.names):
         stream.after(content[found.end :])
         return _Layout(names, found.delimiter)
-    if len(set(names) & set(first.names)) > len(first.names) / 2:
+    folded, expected = _folded(names), _folded(first.names)
+    if folded == expected:
+        stream.after(content[found.end :])
+        return _Layout(first.names, found.delimiter)
+    if len(set(folded) & set(expected)) > len(expected) / 2:
         differing = sorted(set(names) ^ set(first.names))[0]
         raise DataError(
             f"The header of {uri} differs from that of the first file, for example in {differing!r}. "
@@ -74,6 +79,11 @@ def _layout(stream: Utf8Stream, uri: str, first: _Layout | None) -> _Layout | No
     stream.after(content)
     fits = len(names) == len(first.names)
     return _Layout(first.names, found.delimiter if fits else first.delimiter, header_rows=0)
+
+
+def _folded(names: list[str]) -> list[str]:
+    """The names as far as a header may spell them otherwise than the first file's."""
+    return [name.strip().casefold() for name in names]
 
 
 def _told(content: bytes, ended: bool, uri: str, first: _Layout | None) -> Header | None:
