@@ -201,6 +201,13 @@ def test_days_that_never_differ_are_left_out() -> None:
     assert pipeline.deltas == []
 
 
+def test_dates_that_are_blank_in_the_first_rows_give_days_too() -> None:
+    ordered = [f"2020-03-{i % 28 + 1:02}" for i in range(90_000)]
+    returned = [""] * 70_000 + [f"2020-04-{i % 27 + 1:02}" for i in range(20_000)]
+    pipeline = FeaturePipeline.fit(pa.table({"c0": ordered, "c1": returned}), _columns(("datetime", "datetime")))
+    assert [delta.name for delta in pipeline.deltas] == ["c0..c1:days"]
+
+
 def test_seconds_between_dates_are_not_lost() -> None:
     rows = [(f"2020-03-01 10:00:{i % 60:02}", f"2020-03-01 10:01:{(i * 7) % 60:02}") for i in range(40)]
     features = FeaturePipeline.fit(_table(rows), _columns(("datetime", "datetime"))).transform_rows(rows)

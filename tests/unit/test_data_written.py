@@ -96,3 +96,24 @@ def test_columns_of_written_numbers_are_numeric_on_every_way(tmp_path: Path) -> 
     for other in (pipeline, FeaturePipeline.load(tmp_path)):
         np.testing.assert_array_equal(other.transform_rows(rows).numeric, features.numeric)
         np.testing.assert_array_equal(other.transform_rows(rows[:3]).numeric, features.numeric[:3])
+
+
+@pytest.mark.parametrize(("late", "value"), [("1,234.50", 1234.5), ("12,5", 12.5), ("1 234", 1234.0)])
+def test_written_numbers_are_read_wherever_in_the_column_they_are(late: str, value: float) -> None:
+    table = pa.table({"c": [str(i) for i in range(20_000)] + ["", "NA"] * 5_000 + [late] * 30_000})
+    columns = profile(table)
+    assert [column.type for column in columns] == ["numeric"]
+    pipeline = FeaturePipeline.fit(table, columns)
+    features = pipeline.transform(table).numeric[:, 0]
+    assert (features[:20_000] == np.arange(20_000)).all()
+    assert np.isnan(features[20_000:30_000]).all()
+    assert (features[30_000:] == value).all()
+    assert pipeline.transform_rows([[late]]).numeric[0, 0] == value
+
+
+def test_where_decimals_come_is_told_from_the_whole_column() -> None:
+    ambiguous = [f"{i % 999 + 1},{i % 1000:03}" for i in range(30_000)]
+    table = pa.table({"c": [str(i) for i in range(20_000)] + ambiguous + [f"{i},25" for i in range(5_000)]})
+    features = FeaturePipeline.fit(table, profile(table)).transform(table).numeric[:, 0]
+    assert not np.isnan(features).any()
+    assert features[-1] == 4999.25

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,7 @@ SLICE_ROWS = 1 << 16
 FEW_ROWS = 50
 """Up to so many rows are read value by value, more column by column."""
 
-_NUMBERS_TRIED = 20_000
-
+Sampled = TypeVar("Sampled", pa.Table, pa.ChunkedArray)
 Reader = Callable[[str, list[float], list[int]], None]
 """Appends the numbers and the code that a text has in one column."""
 
@@ -100,7 +99,7 @@ class FeaturePipeline:
         """
         used = [(i, column) for i, column in enumerate(columns) if column.type != "ignored"]
         encoders = [(i, _fitted(column, table[column.name], seed, rows or table.num_rows)) for i, column in used]
-        return cls(columns, encoders, _varying(_deltas(columns, encoders), table, columns))
+        return cls(columns, encoders, _varying(_deltas(columns, encoders), table, columns, seed))
 
     @property
     def encoders(self) -> list[tuple[int, Encoder]]:
@@ -234,8 +233,12 @@ def _deltas(columns: list[Column], encoders: list[tuple[int, Encoder]]) -> list[
     return deltas.between(dated)
 
 
-def _varying(found: list[Delta], table: pa.Table, columns: list[Column]) -> list[Delta]:
-    return [delta for delta in found if deltas.varies(_days(delta, table.slice(0, SLICE_ROWS), columns))]
+def _varying(found: list[Delta], table: pa.Table, columns: list[Column], seed: int) -> list[Delta]:
+    if not found:
+        return []
+    names = sorted({columns[p].name for delta in found for p in (delta.first, delta.second)})
+    rows = _sample(table.select(names), SLICE_ROWS, seed)
+    return [delta for delta in found if deltas.varies(_days(delta, rows, columns))]
 
 
 def _days(delta: Delta, table: pa.Table, columns: list[Column]) -> npt.NDArray[np.float32]:
@@ -285,7 +288,7 @@ def _encode_ngrams(ngrams: NgramEncoder, column: pa.ChunkedArray) -> Any:
 
 def _fitted(column: Column, values: pa.ChunkedArray, seed: int, rows: int) -> Encoder:
     if column.type == "numeric":
-        return _fitted_number(column.name, values)
+        return written.encoder(column.name, values) or NumberEncoder([column.name])
     texts = pa.chunked_array([render.texts(part) for part in values.chunks], pa.string())
     if column.type == "text":
         return TextEncoder.fit(column.name, _sample(texts, free_text.FIT_ROWS, seed).to_pylist(), seed, rows)
@@ -298,17 +301,10 @@ def _fitted(column: Column, values: pa.ChunkedArray, seed: int, rows: int) -> En
     return CategoryEncoder.fit(column.name, pairs)
 
 
-def _fitted_number(name: str, values: pa.ChunkedArray) -> Encoder:
-    if not pa.types.is_string(values.type):
-        return NumberEncoder([name])
-    spelled = pc.unique(values.slice(0, _NUMBERS_TRIED)).to_pylist()
-    return written.encoder(name, [text for text in spelled if text]) or NumberEncoder([name])
-
-
-def _sample(column: pa.ChunkedArray, rows: int, seed: int) -> pa.ChunkedArray:
-    if len(column) <= rows:
-        return column
-    return column.take(np.sort(np.random.default_rng(seed).choice(len(column), rows, replace=False)))
+def _sample(values: Sampled, rows: int, seed: int) -> Sampled:
+    if len(values) <= rows:
+        return values
+    return values.take(np.sort(np.random.default_rng(seed).choice(len(values), rows, replace=False)))
 
 
 def _restored(column: Column, state: dict[str, Any], arrays: dict[str, Any], position: str) -> Encoder:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pilothouse.data import numbers
 
@@ -27,6 +29,9 @@ def _form(groups: str, decimal: str) -> re.Pattern[str]:
 
 _POINT, _COMMA = _form(",", r"\."), _form(".", ",")
 _GROUPS = dict.fromkeys(map(ord, _BLANKS_AND_APOSTROPHES))
+_PLAIN = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$"
+"""What Arrow can tell quickly to be a plain number."""
+_TRIED = 2_000
 _PLAIN_POINT, _PLAIN_COMMA = {**_GROUPS, ord(","): None}, {**_GROUPS, ord("."): None, ord(","): "."}
 
 
@@ -61,6 +66,18 @@ def parse_all(texts: Sequence[str]) -> tuple[list[float], bool]:
     return (others if comma else values), comma
 
 
+def unplain(column: pa.ChunkedArray) -> list[str]:
+    """The distinct texts of a column that hold a digit and are no plain numbers, of `_TRIED` such rows if there are
+    more, drawn from the whole column with a fixed seed."""
+    if not pa.types.is_string(column.type):
+        return []
+    others = column.filter(pc.invert(pc.match_substring_regex(column, _PLAIN)))
+    others = others.filter(pc.match_substring_regex(others, r"\d"))
+    if len(others) > _TRIED:
+        others = others.take(np.sort(np.random.default_rng(0).choice(len(others), _TRIED, replace=False)))
+    return [str(text) for text in pc.unique(others).to_pylist()]
+
+
 class WrittenNumberEncoder:
     """The number that a text spells by `parse`; NaN where it spells none."""
 
@@ -79,9 +96,10 @@ class WrittenNumberEncoder:
         return {"written": True, **({"comma": True} if self._comma else {})}, {}
 
 
-def encoder(column: str, texts: Sequence[str]) -> WrittenNumberEncoder | None:
-    """The encoder of a column with these `texts`; None if none of them is a number only as people write it."""
+def encoder(name: str, column: pa.ChunkedArray) -> WrittenNumberEncoder | None:
+    """The encoder of a column; None if none of its values is a number only as people write it."""
+    texts = unplain(column)
     values, comma = parse_all(texts)
     pairs = zip(texts, values, strict=True)
     needed = any(not math.isnan(value) and math.isnan(numbers.parse(text)) for text, value in pairs)
-    return WrittenNumberEncoder(column, comma) if needed else None
+    return WrittenNumberEncoder(name, comma) if needed else None
