@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
+from pilothouse.data import spool
 from pilothouse.errors import DataError
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.read import Reading, prepare
@@ -107,6 +108,28 @@ def test_rows_with_an_invalid_weight_are_dropped_and_counted(tmp_path: Path) -> 
     assert data.columns == ["x", "colour"]
     assert data.w is not None
     assert sorted(set(data.w)) == [0.0, 1.0, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("written", "values"),
+    [
+        (["1", "0,5", "2", "1.000,25"], [0.5, 1.0, 2.0, 1000.25]),
+        (["1,000", "$2", "50 %", " 3"], [2.0, 3.0, 50.0, 1000.0]),
+        (["1.5", "0", "7", "7.0"], [0.0, 1.5, 7.0]),
+    ],
+)
+@pytest.mark.parametrize("blocks", [None, 7])
+def test_weights_are_read_as_people_write_them(
+    tmp_path: Path, written: list[str], values: list[float], blocks: int | None
+) -> None:
+    table: Any = _table(w=written * 15)
+    if blocks is not None:
+        parts = [table.slice(start, blocks) for start in range(0, 60, blocks)]
+        table = spool.write(tmp_path / "t.arrow", table.schema, parts)
+    data = _prepare(tmp_path, table, weight="w")
+    assert data.facts["dropped"]["training"]["invalid_weight"] == 0
+    assert data.w is not None
+    assert sorted(set(data.w)) == values
 
 
 def test_features_are_learnt_from_training_rows_only(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,28 @@ def unplain(column: pa.ChunkedArray) -> list[str]:
     if len(others) > _TRIED:
         others = others.take(np.sort(np.random.default_rng(0).choice(len(others), _TRIED, replace=False)))
     return [str(text) for text in pc.unique(others).to_pylist()]
+
+
+def has_commas(columns: Iterable[pa.ChunkedArray]) -> bool:
+    """Whether decimals come behind a comma in a column that is given in parts."""
+    texts = set[str]()
+    for column in columns:
+        texts.update(unplain(column))
+        if len(texts) >= _TRIED:
+            break
+    return parse_all(list(texts))[1]
+
+
+def as_float64(column: pa.Array, comma: bool) -> npt.NDArray[np.float64]:
+    """`numbers.as_float64`, which also reads the numbers that only `parse` does."""
+    values = numbers.as_float64(column)
+    rows = np.flatnonzero(np.isnan(values))
+    if not pa.types.is_string(column.type) or not len(rows):
+        return values
+    others = pc.fill_null(column, "").take(pa.array(rows)).dictionary_encode()
+    parsed = np.array([parse(text, comma) for text in others.dictionary.to_pylist()], np.float64)
+    values[rows] = parsed[others.indices.to_numpy(zero_copy_only=False)]
+    return values
 
 
 class WrittenNumberEncoder:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pilothouse.catalog.metrics import REGRESSION
-from pilothouse.data import duplicates, numbers, render, sample, split, spool
+from pilothouse.data import duplicates, render, sample, split, spool, written
 from pilothouse.data.features import Features
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.markers import is_missing
@@ -120,8 +120,9 @@ def _with_weights(table: Table, weight: str | None, channel: str) -> _Usable:
         return _Usable(table, np.empty(0), None, {})
     if pa.types.is_nested(table.schema.field(weight).type):
         raise DataError("The sample weight column holds nested values. Give it one number a row.")
-    blocks = spool.blocks(table.select([weight]))
-    values = np.concatenate([numbers.as_float64(render.chunk(block[weight])) for block in blocks])
+    column = table.select([weight])
+    comma = written.has_commas(block[weight] for block in spool.blocks(column))
+    values = np.concatenate([written.as_float64(render.chunk(b[weight]), comma) for b in spool.blocks(column)])
     valid = np.isfinite(values) & (values >= 0)
     if not (values[valid] > 0).any():
         raise DataError(f"The sample weight column {weight!r} of the {channel} data has no positive number in it.")
