@@ -157,6 +157,37 @@ def test_gzip_and_parquet_are_expected_to_be_larger_than_they_are(objects: Direc
     assert listed(b"x" * 100, content_type=tables.PARQUET).expected_bytes > 300
 
 
+@pytest.mark.parametrize(("limit", "kind", "looks"), [(3, Spool, 1), (7, pa.Table, 0), (0.5, Spool, 0)])
+def test_gzip_that_only_its_bytes_tell_is_spooled_where_that_decides(
+    objects: DirectoryObjects,
+    listed: List,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: float,
+    kind: type,
+    looks: int,
+) -> None:
+    channel = listed(_csv(range(1)), gzip.compress(_csv(range(300))), b"", _csv(range(2)))
+    asked: list[tuple[Any, ...]] = []
+    opened = objects.open
+    monkeypatch.setattr(objects, "open", lambda *at, **how: (asked.append(at), opened(*at, **how))[1])
+    monkeypatch.setattr(tables, "SPOOLED_FROM", limit * channel.expected_bytes)
+    with tables.opened(objects, [channel], tmp_path / "spools") as (table,):
+        assert type(table) is kind
+    assert asked[:looks] == [("bucket", "in/001", 0, 2)] * looks
+    assert len(asked) == looks + 4
+
+
+def test_plain_objects_are_looked_into_and_stay_in_memory(
+    objects: DirectoryObjects, listed: List, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = listed(_csv(range(300)), _csv(range(300)))
+    monkeypatch.setattr(tables, "SPOOLED_FROM", 2 * channel.expected_bytes)
+    with tables.opened(objects, [channel], tmp_path / "spools") as (table,):
+        assert isinstance(table, pa.Table)
+        assert table.num_rows == 600
+
+
 def test_an_object_that_was_replaced_while_it_is_read_is_an_error(
     objects: DirectoryObjects, listed: List, tmp_path: Path
 ) -> None:

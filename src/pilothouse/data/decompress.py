@@ -8,8 +8,15 @@ import zlib
 from typing import BinaryIO
 
 from pilothouse.errors import DataError
+from pilothouse.objects.base import ObjectInfo, Objects
 
 _MAGIC = b"\x1f\x8b"
+
+
+def is_gzip(objects: Objects, info: ObjectInfo) -> bool:
+    """Whether the first bytes of an object, which are all that is read, say so."""
+    with objects.open(info.bucket, info.key, 0, len(_MAGIC)) as stream:
+        return stream.read() == _MAGIC
 
 
 class DataStream(io.RawIOBase):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pilothouse.data import delimited, parquet, spool
+from pilothouse.data import decompress, delimited, parquet, spool
 from pilothouse.data.spool import Spool
 from pilothouse.errors import DataError
 from pilothouse.objects.base import ObjectInfo, Objects
@@ -28,6 +28,9 @@ SPOOLED_FROM = 128 << 20
 _INFLATION = 6
 """How much larger than a compressed object, gzip or Parquet, its text is taken to be."""
 
+_LOOKED_INTO = 100
+"""So many objects, the largest, are looked into for gzip that nothing but its bytes tells."""
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -43,10 +46,11 @@ class Listed:
 
     @property
     def expected_bytes(self) -> int:
-        """Of the text."""
-        return sum(info.size * (_INFLATION if self._is_packed(info) else 1) for info in self.infos)
+        """Of the text, as far as names and declarations tell what is compressed."""
+        return sum(info.size * (_INFLATION if self.is_packed(info) else 1) for info in self.infos)
 
-    def _is_packed(self, info: ObjectInfo) -> bool:
+    def is_packed(self, info: ObjectInfo) -> bool:
+        """Whether the object is known to be compressed before it is looked into."""
         return self.gzip or self.is_parquet or info.key.lower().endswith(".gz")
 
 
@@ -59,7 +63,7 @@ def opened(objects: Objects, channels: Sequence[Listed], folder: Path) -> Iterat
     _check_size(channels)
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        if sum(channel.expected_bytes for channel in channels) <= SPOOLED_FROM:
+        if not _is_large(objects, channels):
             yield [read(objects, channel.infos, channel.content_type, channel.gzip) for channel in channels]
         else:
             folder.mkdir(parents=True)
@@ -105,6 +109,20 @@ def spooled(objects: Objects, channel: Listed, path: Path) -> Spool:
     table = spool.write(path, first.schema, blocks)
     _check_rows(table, channel)
     return table
+
+
+def _is_large(objects: Objects, channels: Sequence[Listed]) -> bool:
+    """Whether the text of all channels is too large for memory; objects are looked into only if that decides it."""
+    expected = sum(channel.expected_bytes for channel in channels)
+    unknown = (info for channel in channels for info in channel.infos if not channel.is_packed(info))
+    largest = sorted(unknown, key=lambda info: info.size, reverse=True)[:_LOOKED_INTO]
+    more = [info.size * (_INFLATION - 1) for info in largest]
+    for i, info in enumerate(largest):
+        if not expected <= SPOOLED_FROM < expected + sum(more[i:]):
+            break
+        if decompress.is_gzip(objects, info):
+            expected += more[i]
+    return expected > SPOOLED_FROM
 
 
 def _check_size(channels: Sequence[Listed]) -> None:
