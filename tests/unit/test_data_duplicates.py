@@ -46,6 +46,25 @@ def test_copies_are_found_among_rows_that_differ_in_many_columns() -> None:
     assert all((groups == groups[i]).sum() == (rows == row).sum() for i, row in enumerate(rows))
 
 
+def test_a_block_of_rows_that_look_alike_leaves_the_copies_of_others_together() -> None:
+    records = np.tile(np.arange(2000), 2)
+    cells = np.concatenate([records, np.full(600, -1)])
+    y = np.concatenate([records % 2, np.arange(600) % 2])
+    groups = duplicates.groups(_table(a=cells), y)
+    assert groups is not None
+    sizes = np.bincount(groups)[groups]
+    assert (sizes == np.repeat([2, 1], [4000, 600])).all()
+    assert (groups[:2000] == groups[2000:4000]).all()
+
+
+def test_rows_that_look_alike_are_no_group_where_their_targets_differ() -> None:
+    cells = np.repeat(np.arange(12), [8, 8, *[10] * 10])
+    y = np.concatenate([[0] * 8, [0] * 7 + [1], np.arange(100) // 50])
+    groups = duplicates.groups(_table(a=cells), y)
+    assert groups is not None
+    assert np.bincount(groups)[groups].tolist() == [8] * 8 + [1] * 8 + [10] * 100
+
+
 def _grouped(drawn: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
     """Classes, and groups that lie within a class."""
     y, names = np.array([c for c, _ in drawn]), np.array([c * 100 + g for c, g in drawn])

@@ -141,6 +141,34 @@ def test_features_are_learnt_from_training_rows_only(tmp_path: Path) -> None:
     assert (data.features.categorical[held_out] == 0).all()
 
 
+@pytest.mark.parametrize("ids", ["user-{}", "{}"])
+@pytest.mark.parametrize("blocks", [None, 50])
+def test_copies_under_ids_of_their_own_are_kept_together(tmp_path: Path, ids: str, blocks: int | None) -> None:
+    table: Any = pa.concat_tables([_table(100)] * 2).append_column("id", pa.array([ids.format(i) for i in range(200)]))
+    if blocks is not None:
+        parts = [table.slice(start, blocks) for start in range(0, 200, blocks)]
+        table = spool.write(tmp_path / "t.arrow", table.schema, parts)
+    data = _prepare(tmp_path, table)
+    assert data.facts["feature_columns"] == ["x", "colour"]
+    assert data.facts["copies"] == 100
+    assert (data.part[:100] == data.part[100:]).all()
+    assert (data.folds[:100] == data.folds[100:]).all()
+
+
+def test_copies_among_the_requested_features_are_kept_together(tmp_path: Path) -> None:
+    table = pa.concat_tables([_table(100)] * 2).append_column("noise", pa.array([i * 7.5 for i in range(200)]))
+    specification = FeatureSpecification.parse(b'{"FeatureAttributeNames": ["x", "colour"]}')
+    data = _prepare(tmp_path, table, specification=specification)
+    assert data.facts["copies"] == 100
+    assert (data.part[:100] == data.part[100:]).all()
+
+
+def test_copies_are_kept_in_one_fold_beside_a_validation_table(tmp_path: Path) -> None:
+    data = _prepare(tmp_path, pa.concat_tables([_table(100)] * 2), _table(20))
+    assert data.facts["copies"] == 100
+    assert (data.folds[:100] == data.folds[100:200]).all()
+
+
 def test_a_validation_table_is_the_validation_part(tmp_path: Path) -> None:
     other = _table(20, y=["yes", "no", "", "maybe"] * 5).select(["y", "colour", "x"])
     data = _prepare(tmp_path, None, other)

@@ -16,15 +16,16 @@ Array = npt.NDArray[Any]
 
 MOST_DISAGREEMENT = 0.1
 """Of the disagreement that chance would give: rows of equal cells whose targets differ more than this are not copies of
-one record but cases that happen to look alike, as they do where columns have few values."""
+one record but cases that happen to look alike, as they do where columns have few values. If such sets of rows differ so
+much on average, whatever their sizes, looking alike is the data's nature."""
 
 
 def groups(table: pa.Table | Spool, y: Array) -> npt.NDArray[np.int64] | None:
-    """A number for each row that rows share when all their cells and their targets are equal; None where there are no
-    such rows, or where equal rows are the data's nature.
+    """A number for each row that rows share when all their cells and their targets are equal, unless targets of these
+    cells differ; None where there are no such rows, or where equal cells are the data's nature.
 
-    Keeping the latter together would do harm: with one of two targets of the same cells held out whole, a model has
-    seen the other one only.
+    Keeping rows together whose cells have other targets too would do harm: with one of two targets of the same cells
+    held out whole, a model has seen the other one only.
     """
     if not table.num_rows or not table.column_names:
         return None
@@ -33,9 +34,14 @@ def groups(table: pa.Table | Spool, y: Array) -> npt.NDArray[np.int64] | None:
     else:
         cells = _numbered(_hashes(table))
     both = _numbered(mixed(mixed(np.zeros(len(y), np.uint64), cells), _numbered(y)))
-    if both.max() + 1 == len(both) or _disagreement(cells, both) > MOST_DISAGREEMENT * _by_chance(y):
+    disagreement, most = _disagreement(cells, both), MOST_DISAGREEMENT * _by_chance(y)
+    known = disagreement[~np.isnan(disagreement)]
+    if not len(known) or known.mean() > most:
         return None
-    return both
+    alone = (disagreement > most)[cells]
+    both[alone] = len(both) + np.arange(np.count_nonzero(alone))
+    both = _numbered(both)
+    return None if both.max() + 1 == len(both) else both
 
 
 def _hashes(table: pa.Table) -> Array:
@@ -59,12 +65,12 @@ def _numbered(values: Array) -> npt.NDArray[np.int64]:
     return np.unique(values, return_inverse=True)[1].astype(np.int64).ravel()
 
 
-def _disagreement(cells: Array, both: Array) -> float:
-    """The chance that two rows of equal cells have different targets, a row's twins weighing as much as the row."""
-    sizes, alike = np.bincount(cells)[cells], np.bincount(both)[both]
-    repeated = sizes > 1
-    differing = (sizes - alike)[repeated] / (sizes[repeated] - 1)
-    return float(differing.mean()) if len(differing) else 0.0
+def _disagreement(cells: Array, both: Array) -> Array:
+    """Of each set of rows of equal cells, the chance that two of them have different targets; NaN of single rows."""
+    sizes = np.bincount(cells)
+    differing = np.bincount(cells, weights=sizes[cells] - np.bincount(both)[both])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(differing / (sizes * (sizes - 1)))
 
 
 def _by_chance(y: Array) -> float:

@@ -86,12 +86,15 @@ def prepare(train: Table, validation: Table | None, reading: Reading, directory:
     learn = _with_targets(weighed, reading.target, resolved)
     _check_rows(learn, reading.min_rows)
     judge = None if validation is None else _validation(validation, train.column_names, reading, resolved)
-    groups = duplicates.groups(learn.table.select(inputs), learn.y)
-    train_rows = _training_rows(learn, judge, reading, resolved, groups)
+    train_rows = _training_rows(learn, judge, reading, resolved, None)
+    chosen, columns = _typed(learn, train_rows, inputs, reading, train.num_rows)
+    # What is no feature, an id say, tells no copies apart: they are looked for among what is one, and then split anew.
+    groups = duplicates.groups(learn.table.select(_used(columns)), learn.y)
+    if groups is not None and judge is None:
+        del chosen
+        train_rows = _training_rows(learn, judge, reading, resolved, groups)
+        chosen, columns = _typed(learn, train_rows, inputs, reading, train.num_rows)
     _check_objective(learn, judge, train_rows, resolved)
-    chosen = learn.table.select(inputs).take(sample.learnt_from(learn.table, learn.y, train_rows, reading.seed))
-    specified = reading.specification
-    columns = profile(chosen, types=specified.types, only=specified.names, total=train.num_rows)
     _check_features(columns)
     pipeline = FeaturePipeline.fit(chosen, columns, reading.seed, len(train_rows))
     del chosen
@@ -184,6 +187,19 @@ def _training_rows(
     return split.holdout(learn.y, fraction, stratify=stratify, seed=reading.seed, groups=groups)[0]
 
 
+def _typed(
+    learn: _Usable, train_rows: npt.NDArray[Any], inputs: list[str], reading: Reading, total: int
+) -> tuple[pa.Table, list[Column]]:
+    """Those of the training rows that features are learnt from, and what their columns are."""
+    chosen = learn.table.select(inputs).take(sample.learnt_from(learn.table, learn.y, train_rows, reading.seed))
+    specified = reading.specification
+    return chosen, profile(chosen, types=specified.types, only=specified.names, total=total)
+
+
+def _used(columns: list[Column]) -> list[str]:
+    return [column.name for column in columns if column.type != "ignored"]
+
+
 def _check_objective(learn: _Usable, judge: _Usable | None, train_rows: npt.NDArray[Any], resolved: Resolved) -> None:
     """`DataError` if the objective would have no value on the training or on the validation rows."""
     if resolved.classes is None:
@@ -271,7 +287,7 @@ def _facts(
         "target": reading.target,
         "weight": reading.weight,
         "columns": [column.name for column in columns],
-        "feature_columns": [column.name for column in columns if column.type != "ignored"],
+        "feature_columns": _used(columns),
         "profile": [asdict(column) for column in columns],
         "features": _sizes(features),
         "rows": len(features),
