@@ -21,6 +21,7 @@ def _resolve(values: list[object], kind: str | None = None, metric: str | None =
         (["no", "yes"] * 50, BINARY, "F1"),
         (["0", "1"] * 50, BINARY, "F1"),
         (["1", "1.0", "2"] * 50, BINARY, "F1"),
+        (["1", "1.0", "unknown"] * 50, BINARY, "F1"),
         ([0.5, 1.5] * 50, BINARY, "F1"),
         (["a", "b", "c"] * 50, MULTICLASS, "Accuracy"),
         ([str(3 + i % 7) for i in range(100)], MULTICLASS, "Accuracy"),
@@ -54,6 +55,12 @@ def test_the_problem_type_is_inferred(values: list[object], kind: str, objective
         (["TRUE", "false", "None", "True", "TRUE"], ["false", "TRUE"]),
         (["true", "True", "maybe"], ["True", "maybe", "true"]),
         (["+", "-"], ["+", "-"]),
+        (["1", "1.0", "1.0", "2", "unknown"], ["1.0", "2", "unknown"]),
+        (["$5", "$10"], ["$5", "$10"]),
+        (["100%", "50%", "9%"], ["9%", "50%", "100%"]),
+        (["1,000", "1000", "1,000", "5"], ["5", "1,000"]),
+        (["10,5", "2", "2,0"], ["2", "10,5"]),
+        (["$5", "5", "unknown"], ["$5", "5", "unknown"]),
     ],
 )
 def test_classes_are_sorted_and_keep_their_text(values: list[object], classes: list[str]) -> None:
@@ -65,6 +72,21 @@ def test_targets_are_class_indices_in_every_spelling() -> None:
     resolved = _resolve(["1.0", "1.0", "1", "0", ""] * 5)
     targets = resolved.targets(pa.chunked_array([["0", "1"], [" 1.0", "", "2", "nan"]]))
     assert np.array_equal(targets, [0, 1, 1, np.nan, np.nan, np.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "others", "expected"),
+    [
+        (["1", "1.0", "2", "unknown"], ["1.00", "unknown", "2.0", "$1", "Unknown"], [0, 2, 1, np.nan, np.nan]),
+        (["$5", "$10"], ["5", "$10.00", "10 EUR", "ten"], [0, 1, 1, np.nan]),
+        (["true", "false"], ["TRUE", "False", "yes"], [1, 0, np.nan]),
+    ],
+)
+def test_a_class_is_known_in_spellings_that_only_the_validation_data_have(
+    values: list[object], others: list[str], expected: list[float]
+) -> None:
+    targets = _resolve(values * 10).targets(pa.chunked_array([others]))
+    assert np.array_equal(targets, expected, equal_nan=True)
 
 
 def test_regression_targets_that_are_no_numbers_are_nan() -> None:

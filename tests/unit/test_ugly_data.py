@@ -403,6 +403,10 @@ TARGETS: list[tuple[str, Case]] = [
     ("numeric classes as floats", target("1.0", "1.0", "1", "0", "2", classes=["0", "1.0", "2"], problem=MULTICLASS)),
     (
         "numeric classes as floats",
+        target("1", "1.0", "1", "2", "unknown", classes=["1", "2", "unknown"], problem=MULTICLASS),
+    ),
+    (
+        "numeric classes as floats",
         Case(
             [parquet(x=[i / 7 for i in range(ROWS)], y=[1.0, 2.0, None] * 20)],
             classes=["1", "2"],
@@ -422,6 +426,7 @@ TARGETS: list[tuple[str, Case]] = [
     ),
     ("two numbers", target("10", "9", classes=["9", "10"])),
     ("two numbers", target("0.5", "-1.5", classes=["-1.5", "0.5"])),
+    ("two numbers", target("$5", "$10", classes=["$5", "$10"])),
     ("two words", target("yes", "no", classes=["no", "yes"])),
     ("two words", target(">50K", "<=50K", classes=["<=50K", ">50K"])),
     *(

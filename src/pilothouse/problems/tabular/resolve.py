@@ -6,6 +6,7 @@ The rule, where the request names no problem type (numbers are what `data.writte
     average: MulticlassClassification;
   * other labels: MulticlassClassification, unless there are so many that they look like free text or a key.
 Classes are sorted as numbers if all are, else as text; the later of two is the positive one (0/1, no/yes, False/True).
+Spellings of one number are one class: "1" and "1.0", and where all labels are numbers "$1,000" and "1000" too.
 Words such as NA and None are classes, unless all other labels are numbers, or true and false, or unless the request
 wants two classes and there are two others.
 """
@@ -13,8 +14,9 @@ wants two classes and there are two others.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,20 +38,23 @@ MAX_CLASSES, LEAST_ROWS_A_CLASS = 2000, 2
 
 MOST_LABELS = 200_000
 
+Meaning = Callable[[str], Any]
+"""What labels of one class have in common."""
+
 _BLANK = ("", "nan")
 _BOOLEANS = {"false", "true"}
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """`classes`: label texts in order, None for regression. `index`: the class of every spelling in the data. `comma`:
-    whether the decimals of a regression target come behind a comma."""
+    """`classes`: label texts in order, None for regression. `index`: the class of each `meaning` that a label has. The
+    meaning of a regression target is its number."""
 
     problem_type: str
     metric: str
     classes: list[str] | None
-    index: dict[str, int]
-    comma: bool = False
+    index: dict[Any, int]
+    meaning: Meaning
 
     def targets(self, column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
         """The target of each row as float64, a class index or a value; NaN where there is none that is known."""
@@ -59,7 +64,8 @@ class Resolved:
         return values[rows]
 
     def _target(self, text: str) -> float:
-        return written.parse(text, self.comma) if self.classes is None else float(self.index.get(text, np.nan))
+        meaning = self.meaning(text)
+        return float(meaning if self.classes is None else self.index.get(meaning, np.nan))
 
 
 def labels(column: pa.ChunkedArray) -> pa.Array:
@@ -86,11 +92,11 @@ def resolve_counts(counts: Counter[str], problem_type: str | None = None, metric
         raise DataError(f"The target column has {held}. Training needs at least two different ones.")
     kind = problem_type or infer(counts)
     if kind == REGRESSION:
-        comma = _check_numbers(counts)
-        return Resolved(kind, _objective(kind, metric), None, {}, comma)
-    classes, index = _classes(counts)
+        number = partial(written.parse, comma=_check_numbers(counts))
+        return Resolved(kind, _objective(kind, metric), None, {}, number)
+    classes, index, meaning = _classes(counts)
     _check_classes(kind, classes, counts)
-    return Resolved(kind, _objective(kind, metric), classes, index)
+    return Resolved(kind, _objective(kind, metric), classes, index, meaning)
 
 
 def infer(counts: Counter[str]) -> str:
@@ -139,18 +145,29 @@ def _are_booleans(texts: Iterable[str]) -> bool:
     return all(text.lower() in _BOOLEANS for text in texts)
 
 
-def _classes(counts: Counter[str]) -> tuple[list[str], dict[str, int]]:
-    """Labels in order, and the class of each spelling; spellings of one number (1, 1.0) are one class, and so are those
-    of true and false, if there are no others."""
-    meaning: dict[str, Any] = {text: numbers.parse(text) for text in counts}
-    if any(value != value for value in meaning.values()):
-        meaning = {text: text.lower() for text in counts} if _are_booleans(counts) else {text: text for text in counts}
+def _classes(counts: Counter[str]) -> tuple[list[str], dict[Any, int], Meaning]:
+    """Labels in order, each as most rows write it; the class of each meaning; and how a label's meaning is told."""
+    meaning = _meaning(counts)
     spellings: defaultdict[Any, list[str]] = defaultdict(list)
-    for text, value in meaning.items():
-        spellings[value].append(text)
-    groups = [spellings[value] for value in sorted(spellings)]
-    commonest = [max(sorted(group), key=counts.__getitem__) for group in groups]
-    return commonest, {text: i for i, group in enumerate(groups) for text in group}
+    for text in counts:
+        spellings[meaning(text)].append(text)
+    commonest = {value: max(sorted(group), key=counts.__getitem__) for value, group in spellings.items()}
+    ordered = sorted(commonest, key=commonest.__getitem__ if meaning is _number_or_text else None)
+    return [commonest[value] for value in ordered], {value: i for i, value in enumerate(ordered)}, meaning
+
+
+def _meaning(texts: Collection[str]) -> Meaning:
+    """The number that a label is as people write it, if all are; true or false, if all are; else its plain number, or
+    its text."""
+    values, comma = written.parse_all(list(texts))
+    if all(value == value for value in values):
+        return partial(written.parse, comma=comma)
+    return str.lower if _are_booleans(texts) else _number_or_text
+
+
+def _number_or_text(text: str) -> float | str:
+    value = numbers.parse(text)
+    return value if value == value else text
 
 
 def _check_numbers(counts: Counter[str]) -> bool:
