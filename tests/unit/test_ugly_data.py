@@ -254,6 +254,8 @@ FILES: list[tuple[str, Case]] = [
     ),
 ]
 
+LEVELS = [f"k{i * 7 % 10_007}" for i in range(10_000)]
+
 COLUMNS: list[tuple[str, Case]] = [
     (
         "thousands, percent, currency",
@@ -276,6 +278,8 @@ COLUMNS: list[tuple[str, Case]] = [
         ugly("1,5", "1.234,5", "1,234", "12", "€ 2,50", kind="numeric", values={"c": [1.5, 1234.5, 1.234, 12, 2.5]}),
     ),
     ("mixed types", ugly("1", "2", "3", "red", kind="categorical")),
+    ("mixed types", ugly(*(str(i) for i in range(20)), *["tbd"] * 10, kind="categorical")),
+    ("mixed types", ugly(*(str(i) for i in range(24)), *["tbd"] * 6, kind="numeric")),
     (
         "mixed types",
         ugly(
@@ -324,6 +328,10 @@ COLUMNS: list[tuple[str, Case]] = [
         ),
     ),
     ("unix times", ugly(f"{MARCH_4:.0f}000", f"{JULY_14:.0f}000", kind="datetime", values={"c:month": [3, 7]})),
+    (
+        "unix times",
+        ugly(f"{MARCH_4:.0f}.25", f"{JULY_14:.0f}.5", kind="numeric", values={"c": [MARCH_4 + 0.25, JULY_14 + 0.5]}),
+    ),
     ("unix times", ugly("20200304", "20210714", kind="datetime", values={"c:epoch": [MARCH_4, JULY_14]})),
     (
         "unix times",
@@ -348,7 +356,7 @@ COLUMNS: list[tuple[str, Case]] = [
     (
         "ten thousand levels",
         Case(
-            [text(columns(30_000, c=[f"k{i * i % 10_007}" for i in range(10_000)])).encode()],
+            [text(columns(30_000, c=LEVELS)).encode()],
             {"x": "numeric", "c": "categorical"},
             rows=30_000,
         ),
@@ -535,8 +543,13 @@ def test_every_line_of_the_page_has_a_file() -> None:
 @pytest.mark.usefixtures("both_ways")
 def test_many_levels_have_codes_and_counts(objects: DirectoryObjects, tmp_path: Path) -> None:
     data = prepared(objects, tmp_path, dict(COLUMNS)["ten thousand levels"])
+    assert len(set(LEVELS)) == 10_000
+    assert next(column["distinct"] for column in data.facts["profile"] if column["name"] == "c") > 9_800
     assert data.features.cardinalities == [1001]
-    assert "c:count" in data.features.numeric_names
+    codes = data.features.categorical[:, 0]
+    counts = data.features.numeric[:, data.features.numeric_names.index("c:count")]
+    assert set(counts[codes > 0]) == {3}
+    assert set(counts[codes == 0]) == {1}
 
 
 REFUSED: dict[str, tuple[Case, dict[str, Sequence[bytes]], str]] = {
@@ -570,6 +583,11 @@ REFUSED: dict[str, tuple[Case, dict[str, Sequence[bytes]], str]] = {
         Case([text(columns()).encode(), text({"Y": columns()["y"], "X": columns()["x"]}).encode()]),
         {},
         "header of .* differs",
+    ),
+    "UTF-16 that nothing tells": (
+        Case([text({"ж": ["1", "2"], "y": ["a", "b"]}).encode("utf-16-le")]),
+        {},
+        "not a CSV",
     ),
     "no content at all": (Case([b"\n", gzip.compress(b"")]), {}, "is empty"),
     "a header without names": (Case([b",,\n1,2,3\n"]), {}, "names no column"),
