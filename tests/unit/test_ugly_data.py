@@ -6,12 +6,16 @@ import csv
 import datetime
 import decimal
 import gzip
+import importlib
 import io
+import os
 import re
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,11 +25,17 @@ import pytest
 
 from pilothouse.automl import tasks
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
+from pilothouse.config import Settings
 from pilothouse.data import tables
 from pilothouse.data.categories import CategoryEncoder
 from pilothouse.errors import DataError
+from pilothouse.launch.base import Exit, Program
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.problems.tabular.dataset import Dataset
+from pilothouse.store.store import Store
+from pilothouse.work.job import Job
+from pilothouse.work.kinds import KINDS
+from pilothouse.work.main import conclude
 
 PAGE = Path(__file__).parents[2] / "docs/operations/data.md"
 ROWS = 60
@@ -485,10 +495,17 @@ def put(objects: DirectoryObjects, files: Sequence[bytes], folder: str = "in") -
 
 def prepared(objects: DirectoryObjects, folder: Path, case: Case, **channels: Sequence[bytes]) -> Dataset:
     """The data set of a job whose training files are the case's."""
+    request = requested(objects, case, **channels)
+    tasks.prepare(objects, folder, request=request, min_rows=10, dataset=str(folder / "dataset"))
+    return Dataset.load(folder / "dataset")
+
+
+def requested(objects: DirectoryObjects, case: Case, **channels: Sequence[bytes]) -> dict[str, Any]:
+    """The request for a job whose training files are the case's, which are put into the store."""
     how = dict(case.how)
     problem = {"ProblemType": how.pop("ProblemType")} if "ProblemType" in how else {}
     named = {"training": case.files, **channels}
-    request = {
+    return {
         "AutoMLJobName": "ugly",
         "InputDataConfig": [
             {
@@ -504,8 +521,6 @@ def prepared(objects: DirectoryObjects, folder: Path, case: Case, **channels: Se
         "RoleArn": "arn:aws:iam::000000000000:role/R",
         **problem,
     }
-    tasks.prepare(objects, folder, request=request, min_rows=10, dataset=str(folder / "dataset"))
-    return Dataset.load(folder / "dataset")
 
 
 @pytest.mark.usefixtures("both_ways")
@@ -605,12 +620,52 @@ def test_what_cannot_be_learnt_is_refused_with_the_reason(objects: DirectoryObje
     assert [path.name for path in tmp_path.iterdir()] == ["objects"]
 
 
+@pytest.fixture
+def enormous(monkeypatch: pytest.MonkeyPatch) -> Case:
+    """Two files that the store says are of 51 GB each, and that nobody may open."""
+    walk = DirectoryObjects.walk
+    monkeypatch.setattr(
+        DirectoryObjects, "walk", lambda *given: (replace(one, size=51 * 10**9) for one in walk(*given))
+    )
+    monkeypatch.setattr(DirectoryObjects, "open", lambda *_, **__: pytest.fail("an object was opened"))
+    return Case([text(columns()).encode()] * 2)
+
+
 def test_more_than_100_gb_are_refused_before_anything_is_read(
-    objects: DirectoryObjects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    objects: DirectoryObjects, tmp_path: Path, enormous: Case
 ) -> None:
-    walk = objects.walk
-    monkeypatch.setattr(objects, "walk", lambda *given: (replace(one, size=51 * 10**9) for one in walk(*given)))
-    monkeypatch.setattr(objects, "open", lambda *_, **__: pytest.fail("an object was opened"))
-    case = Case([text(columns()).encode()] * 2)
     with pytest.raises(DataError, match=r"have 102\.0 GB, and at most 100 GB are read"):
-        prepared(objects, tmp_path, case)
+        prepared(objects, tmp_path, enormous)
+
+
+class HereLauncher:
+    """Runs programs in the test's own process, one after the other."""
+
+    def launch(self, program: Program) -> SimpleNamespace:
+        module, _, name = program.target.partition(":")
+        getattr(importlib.import_module(module), name)(**program.arguments)
+        return SimpleNamespace(pid=os.getpid(), poll=lambda: Exit(code=0), wait=lambda timeout=None: Exit(code=0))
+
+
+def test_a_job_on_more_than_100_gb_fails_for_that_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enormous: Case
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", None)
+    settings = Settings(home=tmp_path, slots=1)
+    objects = DirectoryObjects(settings.objects_root)
+    objects.create_bucket("bucket")
+    request = requested(objects, enormous) | {"AutoMLJobConfig": {"Mode": "ENSEMBLING"}}
+    with closing(Store(settings.database, region=settings.region, account=settings.account_id)) as store:
+        store.migrate()
+        store.insert("automl-job", "ugly", request, status="InProgress")
+        lease = store.leases.claim(["automl-job"], owner="test", ttl=600)
+        assert lease is not None
+        launcher: Any = HereLauncher()
+        job = Job(KINDS["automl-job"], lease, store=store, objects=objects, launcher=launcher, settings=settings)
+        conclude(job)
+        row = job.refresh()
+    assert row.status == row.state["AutoMLJobSecondaryStatus"] == "Failed"
+    assert row.state["FailureReason"] == (
+        "The data is too large: the objects of the channels have 102.0 GB, and at most 100 GB are read. "
+        "Use fewer rows or columns."
+    )
