@@ -141,6 +141,27 @@ def test_who_is_not_known_is_refused_in_the_services_own_words(
     assert message
 
 
+@pytest.mark.parametrize("service", ["sagemaker", "s3"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Date": "Fri, 31 Dec 9999 23:59:59 -1200"},
+        {"Date": "Thu, 01 Jan 99999999999999999999 00:00:00 GMT"},
+        {"X-Amz-Date": "00010101T000000Z"},
+    ],
+)
+def test_a_stranger_from_another_age_is_refused_in_the_services_own_form(
+    api: Any, service: str, headers: dict[str, str]
+) -> None:
+    credential = f"X/00010101/us-east-1/{service}/aws4_request"
+    signed = f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host;x-amz-date, Signature=0"
+    request = urllib.request.Request(api.url, b"{}", {**headers, "Authorization": signed})
+    with pytest.raises(HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=60)
+    assert caught.value.code in (400, 403)
+    assert caught.value.headers["x-amzn-RequestId"]
+
+
 def capture(client: Any, call: Callable[[Any], Any]) -> Any:
     """The request that botocore signed for `call`, kept from being sent."""
     seen: list[Any] = []

@@ -321,6 +321,35 @@ def test_no_authorization_header_brings_the_verifier_down(text: str) -> None:
         )
 
 
+UNHEARD_OF = [
+    "Fri, 31 Dec 9999 23:59:59 -1200",
+    "Thu, 01 Jan 99999999999999999999 00:00:00 GMT",
+    "Thu, 01 Jan 1970 00:00:00 +99999999999999",
+    "Thu, 99999999999 Jan 1970 00:00:00 GMT",
+]
+
+
+@pytest.mark.parametrize("date", UNHEARD_OF)
+def test_a_date_header_beyond_all_calendars_is_no_date(date: str) -> None:
+    text = f"{sigv4.ALGORITHM} Credential=X/99991231/us-east-1/sagemaker/aws4_request, SignedHeaders=host, Signature=0"
+    with pytest.raises(IncompleteSignature, match="is not a valid HTTP date"):
+        sigv4.claim(Message("POST", "/", "", (("host", "h"), ("date", date), ("authorization", text))))
+
+
+@pytest.mark.parametrize("stamp", ["00010101T000000Z", "00010101T235959Z", "99991231T235959Z"])
+def test_a_signature_of_the_first_or_the_last_day_is_out_of_time(stamp: str) -> None:
+    credential, far = f"X/{stamp[:8]}/us-east-1/s3/aws4_request", (RequestTimeSkewed, S3Error)
+    text = f"{sigv4.ALGORITHM} Credential={credential}, SignedHeaders=host, Signature=0"
+    query = f"X-Amz-Algorithm={sigv4.ALGORITHM}&X-Amz-Credential={credential}&X-Amz-Date={stamp}&X-Amz-Expires=604800"
+    headers = (("host", "h"), ("x-amz-date", stamp), ("authorization", text))
+    with pytest.raises(RequestTimeSkewed):
+        verify(Message("GET", "/", "", headers), body=None)
+    with pytest.raises(far, match=r"expired|not yet current"):
+        verify(Message("GET", "/", f"{query}&X-Amz-SignedHeaders=host&X-Amz-Signature=0", headers[:1]), body=None)
+    with pytest.raises(far, match=r"expired|not yet current"):
+        sigv4.verify_text("policy", sigv4.ALGORITHM, credential, stamp, "0", OneKey(), region=REGION)
+
+
 def test_a_request_without_a_signature_misses_authentication() -> None:
     plain = Message("GET", "/", "list-type=2", (("host", "localhost"),))
     assert not sigv4.is_signed(plain)

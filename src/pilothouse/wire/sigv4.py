@@ -256,7 +256,7 @@ def _header_stamp(message: Message) -> str:
     try:
         parsed = parsedate_to_datetime(date)
         return (parsed if parsed.tzinfo is None else parsed.astimezone(UTC)).strftime(_STAMP)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise IncompleteSignature(f"The Date header '{date[:64]}' is not a valid HTTP date.") from error
 
 
@@ -311,11 +311,11 @@ def _check_time(claimed: Claim, now: datetime) -> None:
             f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
             f"'{claimed.date}' != '{claimed.stamp[:8]}', from '{claimed.stamp}'."
         )
-    if signed_at - SKEW > now:
+    if signed_at - now > SKEW:
         raise _skewed("Signature not yet current", "still later", claimed.stamp, now, SKEW, "+")
-    if claimed.expires is None and signed_at + SKEW < now:
+    if claimed.expires is None and now - signed_at > SKEW:
         raise _skewed("Signature expired", "now earlier", claimed.stamp, now, -SKEW, "-")
-    if claimed.expires is not None and signed_at + timedelta(seconds=claimed.expires) < now:
+    if claimed.expires is not None and now - signed_at > timedelta(seconds=claimed.expires):
         raise S3Error(
             "AccessDenied",
             f"Request has expired: it was signed at {claimed.stamp} for {claimed.expires} seconds, and now is "
