@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,34 @@ def test_a_contradicting_request_is_refused_and_leaves_nothing(context: Context,
     with pytest.raises(ValidationError, match=sentence):
         automl.create_auto_ml_job(context, v1(**changes))
     assert automl.list_auto_ml_jobs(context, {})["AutoMLJobSummaries"] == []
+
+
+BLANK = {"gzip": gzip.compress(b""), "gzip of blank lines": gzip.compress(b"\n\n"), "blank lines": b"\n\r\n"}
+
+
+@pytest.mark.parametrize("blank", BLANK)
+def test_the_header_is_looked_for_behind_blank_files(context: Context, blank: str) -> None:
+    for number in range(3):
+        context.objects.put("bucket", f"data/parts/part-{number:05}.csv", BLANK[blank])
+    with_target = [channel("parts/", TargetAttributeName="churn")]
+    automl.create_auto_ml_job(context, v1("blank", InputDataConfig=with_target))  # the job tells that all are
+    context.objects.put("bucket", "data/parts/part-00003.csv", HEADER.encode())
+    automl.create_auto_ml_job(context, v1(InputDataConfig=with_target))
+    with pytest.raises(ValidationError, match=r"^Target attribute name y does not exist in header\.$"):
+        automl.create_auto_ml_job(context, v1("y", InputDataConfig=[channel("parts/", TargetAttributeName="y")]))
+
+
+def test_a_request_does_not_look_through_a_thousand_blank_files(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        context.objects.put("bucket", f"data/parts/part-{number:05}.csv", b"\n")
+    opened: list[str] = []
+    look = context.objects.open
+    monkeypatch.setattr(context.objects, "open", lambda b, key, *rest: (opened.append(key), look(b, key, *rest))[1])
+    monkeypatch.setattr("pilothouse.operations.automl_rules._MOST_BLANK", 3)
+    automl.create_auto_ml_job(context, v1(InputDataConfig=[channel("parts/", TargetAttributeName="churn")]))
+    assert len(opened) == 3
 
 
 SPECIFICATIONS: dict[str, tuple[object, str]] = {

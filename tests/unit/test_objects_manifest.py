@@ -149,6 +149,18 @@ class TestFirst:
         assert said[0] == said[1]
         assert said[0].startswith("No S3 objects found")
 
+    def test_objects_after_the_one_that_is_wanted_are_not_looked_at(
+        self, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for key in ("d/a", "d/b", "d/c"):
+            objects.put(BUCKET, key, b"x")
+        objects.put(BUCKET, "m", json.dumps([{"prefix": f"s3://{BUCKET}/d/"}, "a", "b", "c", "none"]).encode())
+        looked_at = _heads(objects, monkeypatch)
+        each = manifest.each(objects, "ManifestFile", f"s3://{BUCKET}/m")
+        assert [next(each).key, next(each).key] == looked_at == ["d/a", "d/b"]
+        with pytest.raises(ValidationError, match="which cannot be read"):
+            list(each)
+
     def test_a_manifest_whose_first_key_is_missing_is_refused(self, objects: DirectoryObjects) -> None:
         objects.put(BUCKET, "m", json.dumps([{"prefix": f"s3://{BUCKET}/d/"}, "none", "\ud800"]).encode())
         with pytest.raises(ValidationError, match="which cannot be read"):
@@ -158,7 +170,9 @@ class TestFirst:
 def header(
     objects: DirectoryObjects, content: bytes, content_type: str = CSV, declared_gzip: bool = False
 ) -> list[str]:
-    return peek.header(objects, objects.put(BUCKET, "f", content), content_type, declared_gzip)
+    found = peek.header(objects, objects.put(BUCKET, "f", content), content_type, declared_gzip)
+    assert found is not None
+    return found
 
 
 class TestHeader:
@@ -203,7 +217,6 @@ class TestHeader:
         [
             (b"\x1f\x8bnot really", "not valid gzip"),
             (b"\xff\xfea\x00b", "not UTF-8"),
-            (b"\n\n", "is empty"),
             (b"x," * (5 << 20), "no header line"),
             (gzip.compress(b"x" * (100 << 20)), "no header line"),
             (b'"' + b"x" * 200_000, "field larger"),
@@ -214,6 +227,12 @@ class TestHeader:
     ) -> None:
         with pytest.raises(DataError, match=sentence):
             header(objects, content)
+
+    @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n\r\n", b"\xef\xbb\xbf\n"])
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_blank_file_has_none(self, objects: DirectoryObjects, content: bytes, packed: bool) -> None:
+        info = objects.put(BUCKET, "f", gzip.compress(content) if packed else content)
+        assert peek.header(objects, info, CSV) is None
 
     def test_declared_gzip_must_be_gzip(self, objects: DirectoryObjects) -> None:
         with pytest.raises(DataError, match="not gzip"):

@@ -68,6 +68,14 @@ def parquet(**given: Any) -> bytes:
     return stream.getvalue()
 
 
+def twice(*targets: Sequence[Any]) -> bytes:
+    """A Parquet file with a number x, and the target y as often as there are lists of values."""
+    arrays = [pa.array([i / 7 for i in range(ROWS)]), *map(pa.array, targets)]
+    stream = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, ["x", *["y"] * len(targets)]), stream)
+    return stream.getvalue()
+
+
 def part(given: dict[str, list[Any]], start: int, stop: int) -> dict[str, list[Any]]:
     """Some of the rows."""
     return {name: values[start:stop] for name, values in given.items()}
@@ -603,6 +611,29 @@ REFUSED: dict[str, tuple[Case, dict[str, Sequence[bytes]], str]] = {
         Case([text({"ж": ["1", "2"], "y": ["a", "b"]}).encode("utf-16-le")]),
         {},
         "not a CSV",
+    ),
+    "the target twice": (
+        Case([text(columns(a=["1", "2"])).replace("x,y,a", "x,y,y").encode()]),
+        {},
+        "^Target attribute name y exists 2 times in header",
+    ),
+    "the target twice, behind a file without content": (
+        Case([gzip.compress(b""), text(columns(a=["1"], b=["2"])).replace("x,y,a,b", "y.1,y,a,y").encode()]),
+        {},
+        "^Target attribute name y exists 2 times in header",
+    ),
+    "the target twice in Parquet": (
+        Case([twice(["no", "yes"] * 30, ["a", "b"] * 30)], content_type=PARQUET),
+        {},
+        "^Target attribute name y exists 2 times in header",
+    ),
+    "the weight twice": (
+        Case(
+            [text(columns(a=["1"], b=["2"])).replace("x,y,a,b", "x,y,w,w").encode()],
+            how={"SampleWeightAttributeName": "w"},
+        ),
+        {},
+        "^Sample weight attribute name w exists 2 times in header",
     ),
     "no content at all": (Case([b"\n", gzip.compress(b"")]), {}, "is empty"),
     "a header without names": (Case([b",,\n1,2,3\n"]), {}, "names no column"),

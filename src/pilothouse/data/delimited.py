@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
+from pilothouse.data import twins
 from pilothouse.data.decompress import DataStream
 from pilothouse.data.utf8 import Utf8Stream
 from pilothouse.errors import DataError
@@ -23,9 +24,13 @@ BLOCK = 16 << 20
 class _Layout:
     """How a file is laid out: its columns in their order, what is between them, and whether it names them itself."""
 
-    names: list[str]
+    schema: pa.Schema
     delimiter: str
     header_rows: int = 1
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.schema.names)
 
 
 def blocks(
@@ -65,11 +70,11 @@ def _layout(stream: Utf8Stream, uri: str, first: _Layout | None) -> _Layout | No
         raise DataError(f"The first line of {uri} names no column. Give the file a header line.")
     if first is None or sorted(names) == sorted(first.names):
         stream.after(content[found.end :])
-        return _Layout(names, found.delimiter)
+        return _Layout(twins.schema(found.fields, [pa.string()] * len(names)), found.delimiter)
     folded, expected = _folded(names), _folded(first.names)
     if folded == expected:
         stream.after(content[found.end :])
-        return _Layout(first.names, found.delimiter)
+        return _Layout(first.schema, found.delimiter)
     if len(set(folded) & set(expected)) > len(expected) / 2:
         differing = sorted(set(names) ^ set(first.names))[0]
         raise DataError(
@@ -78,7 +83,7 @@ def _layout(stream: Utf8Stream, uri: str, first: _Layout | None) -> _Layout | No
         )
     stream.after(content)
     fits = len(names) == len(first.names)
-    return _Layout(first.names, found.delimiter if fits else first.delimiter, header_rows=0)
+    return _Layout(first.schema, found.delimiter if fits else first.delimiter, header_rows=0)
 
 
 def _folded(names: list[str]) -> list[str]:
@@ -103,7 +108,7 @@ def _rows(body: Any, uri: str, layout: _Layout) -> Iterator[pa.Table]:
         return "error"
 
     columns = [str(position) for position in range(len(names))]
-    yield pa.table({name: pa.array([], pa.string()) for name in names})
+    yield layout.schema.empty_table()
     try:
         reader = arrow_csv.open_csv(
             body,

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pilothouse.data import twins
 from pilothouse.data.ranged import RangedFile
 from pilothouse.errors import DataError
-from pilothouse.objects import header
 from pilothouse.objects.base import ObjectInfo, Objects
 
 BATCH_ROWS = 1 << 16
@@ -107,7 +107,7 @@ def _bytes_expected(metadata: Any) -> int:
 
 def _plain_table(table: pa.Table, info: ObjectInfo) -> pa.Table:
     columns = [_plain(column, name, info) for name, column in zip(table.column_names, table.columns, strict=True)]
-    return pa.Table.from_arrays(columns, names=header.names(table.column_names))
+    return pa.Table.from_arrays(columns, schema=twins.schema(table.column_names, [column.type for column in columns]))
 
 
 def _text_bytes(table: pa.Table) -> int:

@@ -45,13 +45,22 @@ def first(
     objects: Objects, data_type: str, uri: str, *, region: str | None = None, role_arn: str | None = None
 ) -> ObjectInfo:
     """The first of the objects that `expand` gives, with its errors but without looking at the objects after it."""
+    return next(each(objects, data_type, uri, region=region, role_arn=role_arn))
+
+
+def each(
+    objects: Objects, data_type: str, uri: str, *, region: str | None = None, role_arn: str | None = None
+) -> Iterator[ObjectInfo]:
+    """The objects that `expand` gives, each looked at once it is asked for, and its errors once they are met."""
+    found = False
     try:
-        info = next(_data(objects, data_type, uri, False), None)
+        for info in _data(objects, data_type, uri, False):
+            yield info
+            found = True
     except S3Error:
-        info = None
-    if info is None:
+        found = False
+    if not found:
         raise ValidationError(_nothing(uri, region, role_arn))
-    return info
 
 
 def root(objects: Objects, data_type: str, uri: str, infos: Iterable[ObjectInfo]) -> str:

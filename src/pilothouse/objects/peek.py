@@ -16,9 +16,9 @@ _GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
 
 
-def header(objects: Objects, info: ObjectInfo, content_type: str, gzip: bool = False) -> list[str]:
-    """The columns of a CSV or Parquet object as its header has them; one small read is enough unless the header is very
-    long.
+def header(objects: Objects, info: ObjectInfo, content_type: str, gzip: bool = False) -> list[str] | None:
+    """The columns of a CSV or Parquet object as its header has them, None if it is a blank text; one small read is
+    enough unless the header is very long.
 
     A CSV file may be gzipped though `gzip` does not say so: its first bytes tell. `DataError` if there is no header to
     be found in the object, whatever is wrong with it; also if `gzip` says so and it isn't.
@@ -29,10 +29,8 @@ def header(objects: Objects, info: ObjectInfo, content_type: str, gzip: bool = F
     while True:
         content, ended = _start(objects, info, size, gzip)
         found = headers.told(content, ended, info.uri)
-        if found is not None and not found.fields:
-            raise DataError(f"{info.uri} is empty. Give it a header line with the column names, and rows.")
         if found is not None:
-            return found.fields
+            return found.fields or None
         if size >= headers.LARGEST:
             raise DataError(f"{info.uri} has no header line in its first {size >> 20} MiB. Is it a CSV file?")
         size = min(size * 8, headers.LARGEST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from pilothouse.catalog import algorithms, metrics, tabular_jobs
@@ -15,6 +16,7 @@ from pilothouse.operations.context import Context
 MAX_OUTPUT_PATH = 512
 FEATURE_TYPES = ("numeric", "categorical", "text", "datetime", "sequence")
 _MAX_SPECIFICATION_BYTES = 1 << 20
+_MOST_BLANK = 200  # objects looked into for a header; a request can't wait for more
 
 
 def check(context: Context, job: TabularJob) -> None:
@@ -179,11 +181,15 @@ def _in_header(role: str, name: str, fields: list[str]) -> None:
 
 
 def _header(context: Context, channel: Channel, role_arn: str) -> list[str] | None:
-    """The header as it stands; None for content that cannot be read, on which the job fails, with a FailureReason."""
-    region = context.settings.region
-    info = manifest.first(context.objects, channel.data_type, channel.uri, region=region, role_arn=role_arn)
+    """The header as it stands, in the first object that is not blank; None if none of the first objects has one that
+    can be read. That is left to the job, which fails on such data, with a FailureReason.
+    """
+    objects, region = context.objects, context.settings.region
+    infos = manifest.each(objects, channel.data_type, channel.uri, region=region, role_arn=role_arn)
+    looked_into = islice(infos, _MOST_BLANK)
     try:
-        return peek.header(context.objects, info, channel.content_type, channel.gzip)
+        headers = (peek.header(objects, info, channel.content_type, channel.gzip) for info in looked_into)
+        return next((fields for fields in headers if fields is not None), None)
     except DataError:
         return None
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pilothouse.catalog.metrics import REGRESSION
-from pilothouse.data import duplicates, render, sample, split, spool, written
+from pilothouse.data import duplicates, render, sample, split, spool, twins, written
 from pilothouse.data.features import Features
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.markers import is_missing
@@ -107,8 +107,13 @@ def prepare(train: Table, validation: Table | None, reading: Reading, directory:
 
 def _input_columns(train: Table, reading: Reading) -> list[str]:
     for name, role in ((reading.target, "Target"), (reading.weight, "Sample weight")):
-        if name is not None and name not in train.column_names:
+        found = 1 if name is None else twins.count(train.schema, name)
+        if not found:
             raise DataError(f"{role} attribute name {name} does not exist in header.")
+        if found > 1:
+            raise DataError(
+                f"{role} attribute name {name} exists {found} times in header. Give each column its own name."
+            )
     if reading.weight == reading.target:
         raise DataError("The sample weight column is the target column. Choose another SampleWeightAttributeName.")
     inputs = [name for name in train.column_names if name not in (reading.target, reading.weight)]
