@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,34 @@ class TestHeader:
         names = [f"{n}" * 20 for n in range(20_000)]
         content = ",".join(names).encode() + b"\n" + b"1," * 400_000
         assert header(objects, gzip.compress(content) if packed else content) == names
+
+    @pytest.mark.parametrize("member", [50, 1000, 0xFF00, 1 << 17])
+    @pytest.mark.parametrize("padding", [b"", b"\0\0\0"])
+    def test_a_header_in_several_gzip_members_is_read_whole(
+        self, objects: DirectoryObjects, member: int, padding: bytes
+    ) -> None:
+        names = [f"column {n * n}" for n in range(20_000)]
+        content = ",".join(names).encode() + b"\n" + b"1," * 19_999 + b"1\n"
+        parts = [content[start : start + member] for start in range(0, len(content), member)]
+        packed = padding.join(gzip.compress(part, 1) for part in [b"", *parts, b""])
+        assert header(objects, packed) == names
+        assert header(objects, packed, declared_gzip=True) == names
+        assert header(objects, padding.join(gzip.compress(part) for part in (b"a,", b"b"))) == ["a", "b"]
+
+    def test_members_are_told_wherever_a_read_ends(
+        self, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [f"column {n}" for n in range(40)]
+        content = ",".join(names).encode() + b"\n"
+        packed = b"".join(gzip.compress(content[start : start + 30], mtime=0) for start in range(0, len(content), 30))
+        for first in range(2, len(packed)):
+            monkeypatch.setattr(peek, "_FIRST", first)
+            assert header(objects, packed) == names
+
+    def test_members_without_content_take_no_time(self, objects: DirectoryObjects) -> None:
+        started = time.perf_counter()
+        assert header(objects, gzip.compress(b"") * (4 << 20 >> 4) + gzip.compress(b"a,b\n")) == ["a", "b"]
+        assert time.perf_counter() - started < 20
 
     def test_one_small_read_is_enough(self, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch) -> None:
         info = objects.put(BUCKET, "f", b"a,b\n" + b"1,2\n" * 1_000_000)

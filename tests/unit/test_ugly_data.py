@@ -233,6 +233,7 @@ FILES: list[tuple[str, Case]] = [
         ),
     ),
     ("gzip", Case([gzip.compress(text(columns()).encode())], PLAIN)),
+    ("gzip", Case([gzip.compress(b"x,") + gzip.compress(text(columns()).encode()[2:])], PLAIN)),
     ("gzip", Case([gzip.compress(text(columns()).encode())], PLAIN, how={"CompressionType": "Gzip"})),
     (
         "Parquet types",

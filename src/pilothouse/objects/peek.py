@@ -13,6 +13,7 @@ from pilothouse.objects.encoding import Utf8
 _FIRST = 1 << 16
 _LARGEST_FOOTER = 64 << 20
 _GZIP = b"\x1f\x8b"
+_PIECE = 1 << 12  # bytes inflated at a time: what is left of them behind a member is copied
 _PARQUET = b"PAR1"
 
 
@@ -57,12 +58,26 @@ def _start(objects: Objects, info: ObjectInfo, size: int, gzip: bool) -> tuple[b
 
 
 def _inflated(raw: bytes, size: int, ended: bool, info: ObjectInfo) -> tuple[bytes, bool]:
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        content = inflater.decompress(raw, size)
-    except zlib.error:
-        raise DataError(f"{info.uri} is not valid gzip. Compress it again, or set CompressionType to None.") from None
-    return content, inflater.eof or (ended and not inflater.unconsumed_tail)
+    """The first `size` bytes of what is in `raw`, whose gzip members follow one another, and whether they are all."""
+    content, place, inflater = bytearray(), 0, _inflater()
+    while place < len(raw) and len(content) < size:
+        piece = raw[place : place + _PIECE]
+        try:
+            content += inflater.decompress(piece, size - len(content))
+        except zlib.error:
+            raise DataError(
+                f"{info.uri} is not valid gzip. Compress it again, or set CompressionType to None."
+            ) from None
+        place += len(piece) - len(inflater.unconsumed_tail or inflater.unused_data)
+        if inflater.eof:
+            inflater = _inflater()
+            while raw.startswith(b"\0", place):  # padding
+                place += 1
+    return bytes(content), ended and len(content) < size
+
+
+def _inflater() -> zlib._Decompress:
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
 
 
 def _parquet(objects: Objects, info: ObjectInfo) -> list[str]:
