@@ -147,3 +147,13 @@ def test_a_form_is_answered_in_xml(api: Any) -> None:
     assert form(api)["Datapoints"] == FOUND
     error = form(api, StartTime=at(180))["Error"]
     assert (error["Code"], error["Type"]) == ("ValidationError", "Sender")
+
+
+@pytest.mark.parametrize("period", [2**31, 10**400], ids=["33 bits", "too large for a float"])
+def test_a_period_beyond_its_type_is_refused_in_either_protocol(api: Any, period: int) -> None:
+    error = form(api, Period=period)["Error"]
+    assert (error["Code"], error["Type"]) == ("MalformedInput", "Sender")
+    assert error["Message"].endswith("can not be converted to an Integer at 'period'")
+    with pytest.raises(ClientError, match=r"MalformedInput.* can not be converted to an Integer at 'period'$"):
+        api.client("cloudwatch").get_metric_statistics(**asked(Period=period))
+    assert form(api, Period=2**31 - 1)["Datapoints"]

@@ -16,6 +16,7 @@ GET_ROLE = models.operation("iam", "GetRole")
 TAG_ROLE = models.operation("iam", "TagRole")
 SIMULATE = models.operation("iam", "SimulatePrincipalPolicy")
 CREATE_ROLE = models.operation("iam", "CreateRole")
+METRIC_DATA = models.operation("cloudwatch", "GetMetricData")
 CALLER = models.operation("sts", "GetCallerIdentity")
 
 
@@ -42,9 +43,26 @@ def test_what_botocore_writes_is_read_back(operation: Any, parameters: dict[str,
     assert roundtrip(parameters, operation) == parameters
 
 
-def test_a_wrong_type_is_named() -> None:
-    with pytest.raises(SerializationError, match="MaxItems"):
-        query.parse({"MaxItems": "many"}, SIMULATE)
+def test_all_wrong_types_are_told_at_once_as_of_json() -> None:
+    fields = {
+        "StartTime": "yesterday",
+        "MetricDataQueries.member.1.ReturnData": "perhaps",
+        "MetricDataQueries.member.2.Period": "1.5",
+        "MaxDatapoints": "9" * 50,
+    }
+    with pytest.raises(SerializationError) as caught:
+        query.parse(fields, METRIC_DATA)
+    assert caught.value.message == (
+        "STRING_VALUE can not be converted to a Boolean at 'metricDataQueries.1.member.returnData'; "
+        "STRING_VALUE can not be converted to an Integer at 'metricDataQueries.2.member.period'; "
+        "STRING_VALUE can not be converted to a time in epoch seconds or ISO 8601 at 'startTime'; "
+        "A number of more than 32 bits can not be converted to an Integer at 'maxDatapoints'"
+    )
+
+
+@pytest.mark.parametrize(("text", "number"), [("2147483647", 2**31 - 1), ("-2147483648", -(2**31)), (" 7", 7)])
+def test_whole_numbers_of_32_bits_are_read(text: str, number: int) -> None:
+    assert query.parse({"MaxItems": text}, SIMULATE) == {"MaxItems": number}
 
 
 @pytest.mark.parametrize("body", [b"\xff=1", b"&".join(b"a%d=1" % i for i in range(2000))])

@@ -36,10 +36,13 @@ def parse(body: bytes, operation: OperationModel) -> dict[str, Any]:
     document = _json(body)
     if not isinstance(document, dict):
         raise SerializationError(f"The request body must be a JSON object: {_expected('a Structure', document)}")
-    if operation.input_shape is None:
-        return {}
+    return {} if operation.input_shape is None else typed(document, operation.input_shape)
+
+
+def typed(document: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
+    """The request of this shape that a document of JSON's values is, as `parse` gives it and with its errors."""
     reader = _Reader()
-    request: dict[str, Any] = reader.read(operation.input_shape, document, "")
+    request: dict[str, Any] = reader.read(shape, document, "")
     if reader.faults:
         raise SerializationError("; ".join(reader.faults[:_LISTED]))
     return request

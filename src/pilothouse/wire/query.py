@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,12 +10,20 @@ from botocore.model import OperationModel, Shape
 
 from pilothouse import clock
 from pilothouse.errors import SerializationError
+from pilothouse.wire import json11
 from pilothouse.wire.faults import xml_text
 
 CONTENT_TYPE = "text/xml"
 
 _MAX_FIELDS = 1000
 _BOOLEANS = {"true": True, "false": False}
+_VALUES: Mapping[str, Callable[[str], Any]] = {
+    "boolean": lambda text: _BOOLEANS[text.lower()],
+    "integer": int,
+    "long": int,
+    "float": float,
+    "double": float,
+}
 
 
 def form(body: bytes) -> dict[str, str]:
@@ -28,10 +36,11 @@ def form(body: bytes) -> dict[str, str]:
 
 
 def parse(fields: Mapping[str, str], operation: OperationModel) -> dict[str, Any]:
-    """The request in a form: the members that the input shape knows. `SerializationError` for a wrong type."""
-    if operation.input_shape is None:
-        return {}
-    return _structure(operation.input_shape, "", fields)
+    """The request in a form: the members that the input shape knows. `SerializationError` naming all values that are
+    not of their member's type.
+    """
+    shape = operation.input_shape
+    return {} if shape is None else json11.typed(_structure(shape, "", fields), shape)
 
 
 def _read(shape: Shape, prefix: str, fields: Mapping[str, str]) -> Any:
@@ -43,7 +52,7 @@ def _read(shape: Shape, prefix: str, fields: Mapping[str, str]) -> Any:
         return _items(shape.member, inner, fields) or None
     if prefix not in fields:
         return None
-    return _scalar(shape, fields[prefix], prefix)
+    return _scalar(shape, fields[prefix])
 
 
 def _structure(shape: Shape, prefix: str, fields: Mapping[str, str]) -> dict[str, Any]:
@@ -58,17 +67,12 @@ def _items(shape: Shape, prefix: str, fields: Mapping[str, str]) -> list[Any]:
     return items
 
 
-def _scalar(shape: Shape, text: str, path: str) -> Any:
+def _scalar(shape: Shape, text: str) -> Any:
+    """The value that JSON has for a text; the text as it is if that is none of the shape's type."""
     try:
-        if shape.type_name == "boolean":
-            return _BOOLEANS[text.lower()]
-        if shape.type_name in ("integer", "long"):
-            return int(text)
-        if shape.type_name == "timestamp":
-            return clock.seconds(text)
-        return float(text) if shape.type_name in ("float", "double") else text
-    except (KeyError, ValueError) as error:
-        raise SerializationError(f"'{path}' must be of type {shape.type_name}, not '{text[:64]}'.") from error
+        return _VALUES.get(shape.type_name, str)(text)
+    except (KeyError, ValueError):
+        return text
 
 
 def _name(shape: Shape, name: str) -> str:
