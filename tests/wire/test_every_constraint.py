@@ -1,4 +1,4 @@
-"""Every constraint of every input shape served: each is broken in a request that is valid otherwise."""
+"""Every constraint of every input shape served but S3's: each is broken in a request that is valid otherwise."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ from typing import Any
 
 import pytest
 from botocore.model import OperationModel, Shape
+from botocore.serialize import QuerySerializer
 
 from pilothouse.errors import RequestError, SerializationError, ValidationError
 from pilothouse.operations.table import SERVED
-from pilothouse.wire import json11, models, patterns, validate
+from pilothouse.wire import json11, models, patterns, query, validate
 
 OPERATIONS = [
     *((service, name) for service, operations in SERVED.items() for name in operations),
     ("sagemaker-runtime", "InvokeEndpoint"),
     ("sagemaker-runtime", "InvokeEndpointAsync"),
 ]
-JSON = ("sagemaker", "logs")
+PROTOCOLS = {
+    "sagemaker": ["json"],
+    "logs": ["json"],
+    "cloudwatch": ["json", "query"],
+    "iam": ["query"],
+    "sts": ["query"],
+    "sagemaker-runtime": ["rest"],
+}
+SPOKEN = [(service, name, protocol) for service, name in OPERATIONS for protocol in PROTOCOLS[service]]
 LARGEST = 1 << 20  # characters or items; a limit beyond is not tried
 SHOWN = 256
 
@@ -113,24 +122,25 @@ def broken(shape: Shape, value: str) -> bool:
 
 
 @cache
-def cases(operation: OperationModel) -> list[Case]:
+def cases(operation: OperationModel, protocol: str) -> list[Case]:
     """All that one member alone can have wrong."""
     shape = operation.input_shape
     if shape is None:
         return []
     request = least(shape)
-    return [*missing(shape, (), request), *below(shape, (), request, (shape.name,))]
+    return [*missing(shape, (), request), *below(shape, (), request, (shape.name,), protocol)]
 
 
-def below(shape: Shape, path: Place, request: Any, above: tuple[str, ...]) -> Iterator[Case]:
+def below(shape: Shape, path: Place, request: Any, above: tuple[str, ...], protocol: str) -> Iterator[Case]:
     """The faults of the members of `shape`, which stands at `path` of the valid `request`."""
     for step, member in members(shape):
         if member.name in above:  # a shape within itself
             continue
         place = (*path, step)
         around = with_value(request, place, least(member, above), alone=bool(shape.metadata.get("union")))
-        yield from faults(member, place, around)
-        yield from below(member, place, around, (*above, member.name) if member.type_name == "structure" else above)
+        yield from faults(member, place, around, protocol)
+        inside = (*above, member.name) if member.type_name == "structure" else above
+        yield from below(member, place, around, inside, protocol)
 
 
 def members(shape: Shape) -> Iterator[tuple[str | int, Shape]]:
@@ -143,7 +153,7 @@ def members(shape: Shape) -> Iterator[tuple[str | int, Shape]]:
         yield Key(text(shape.key)), shape.value
 
 
-def faults(shape: Shape, path: Place, request: Any) -> Iterator[Case]:
+def faults(shape: Shape, path: Place, request: Any, protocol: str) -> Iterator[Case]:
     """What can be wrong with the value at `path` itself."""
     for value, constraint in breaking(shape):
         yield Case(request, path, value, (sentence(printed(value, shape), path, constraint),))
@@ -154,7 +164,7 @@ def faults(shape: Shape, path: Place, request: Any) -> Iterator[Case]:
     yield from missing(shape, path, request)
     if not isinstance(path[-1], str) or isinstance(path[-1], Key):
         yield Case(request, path, None, (sentence("null", path, "Member must not be null"),))
-    for value, words in WRONG_TYPES[shape.type_name]:
+    for value, words in WRONG_TYPES[protocol].get(shape.type_name, []):
         yield Case(request, path, value, (f"{words} at '{shown(path)}'",), SerializationError)
 
 
@@ -174,18 +184,33 @@ def types(name: str, tokens: str, *more: tuple[Any, str]) -> list[tuple[Any, str
     return [*((TOKENS[token], f"{token} can not be converted to {name}") for token in tokens.split()), *more]
 
 
-WRONG_TYPES: dict[str, list[tuple[Any, str]]] = {
-    "string": types("a String", "NUMBER_VALUE TRUE_VALUE FALSE_VALUE", LIST, OBJECT),
-    "integer": types("an Integer", "STRING_VALUE TRUE_VALUE FALSE_VALUE 1.5", LIST, OBJECT),
-    "long": types("a Long", "STRING_VALUE TRUE_VALUE FALSE_VALUE 1.5", LIST, OBJECT),
-    "float": types("a Float", "STRING_VALUE TRUE_VALUE FALSE_VALUE", LIST, OBJECT),
-    "double": types("a Double", "STRING_VALUE TRUE_VALUE FALSE_VALUE", LIST, OBJECT),
-    "boolean": types("a Boolean", "STRING_VALUE NUMBER_VALUE", LIST, OBJECT),
-    "timestamp": types("a time in epoch seconds", "TRUE_VALUE FALSE_VALUE", LIST, OBJECT),
-    "structure": types("a Structure", "STRING_VALUE NUMBER_VALUE TRUE_VALUE FALSE_VALUE", LIST),
-    "list": types("a List", "STRING_VALUE NUMBER_VALUE TRUE_VALUE FALSE_VALUE", OBJECT),
-    "map": types("a Map", "STRING_VALUE NUMBER_VALUE TRUE_VALUE FALSE_VALUE", LIST),
-    "blob": [],
+def large(name: str, bits: int) -> list[tuple[Any, str]]:
+    """The numbers next to those that fit."""
+    words = f"A number of more than {bits} bits can not be converted to {name}"
+    return [(2 ** (bits - 1), words), (-(2 ** (bits - 1)) - 1, words)]
+
+
+WRONG_TYPES: dict[str, dict[str, list[tuple[Any, str]]]] = {
+    "json": {
+        "string": types("a String", "NUMBER_VALUE TRUE_VALUE FALSE_VALUE", LIST, OBJECT),
+        "integer": types("an Integer", "STRING_VALUE TRUE_VALUE FALSE_VALUE 1.5", LIST, OBJECT)
+        + large("an Integer", 32),
+        "long": types("a Long", "STRING_VALUE TRUE_VALUE FALSE_VALUE 1.5", LIST, OBJECT) + large("a Long", 64),
+        "float": types("a Float", "STRING_VALUE TRUE_VALUE FALSE_VALUE", LIST, OBJECT),
+        "double": types("a Double", "STRING_VALUE TRUE_VALUE FALSE_VALUE", LIST, OBJECT),
+        "boolean": types("a Boolean", "STRING_VALUE NUMBER_VALUE", LIST, OBJECT),
+        "timestamp": types("a time in epoch seconds", "TRUE_VALUE FALSE_VALUE", LIST, OBJECT),
+        "structure": types("a Structure", "STRING_VALUE NUMBER_VALUE TRUE_VALUE FALSE_VALUE", LIST),
+        "list": types("a List", "STRING_VALUE NUMBER_VALUE TRUE_VALUE FALSE_VALUE", OBJECT),
+        "map": types("a Map", "STRING_VALUE NUMBER_VALUE TRUE_VALUE FALSE_VALUE", LIST),
+    },
+    "query": {  # where all is text
+        "integer": types("an Integer", "STRING_VALUE") + large("an Integer", 32),
+        "long": types("a Long", "STRING_VALUE") + large("a Long", 64),
+        "boolean": types("a Boolean", "STRING_VALUE"),
+        "timestamp": types("a time in epoch seconds or ISO 8601", "STRING_VALUE"),
+    },
+    "rest": {},
 }
 
 
@@ -293,26 +318,47 @@ def with_value(request: Any, path: Place, value: Any, *, alone: bool = False) ->
 # The test.
 
 
-def refusal(request: Any, service: str, operation: OperationModel) -> RequestError:
-    """What is said of a request."""
+def refusal(wrong: list[Case], operation: OperationModel, protocol: str) -> RequestError:
+    """What is said of a request in which all this is wrong, of members that differ."""
     with pytest.raises(RequestError) as caught:
-        validate.check(read(request, operation) if service in JSON else request, operation)
+        validate.check(read(wrong, operation, protocol), operation)
     return caught.value
 
 
-def read(request: Any, operation: OperationModel) -> dict[str, Any]:
-    """A request as it comes out of its bytes."""
-    return json11.parse(json.dumps(request).encode(), operation)
+def read(wrong: list[Case], operation: OperationModel, protocol: str) -> Any:
+    """The request as it comes out of its bytes, where they can carry it."""
+    request = together([case.wrong for case in wrong], wrong, operation)
+    if protocol == "json":
+        return json11.parse(json.dumps(request).encode(), operation)
+    if protocol == "query" and wrong[0].error is SerializationError:
+        return query.parse(form(wrong, operation), operation)
+    return request
 
 
-@pytest.mark.parametrize(("service", "name"), OPERATIONS)
-def test_whatever_breaks_a_constraint_is_told_in_the_services_sentence(service: str, name: str) -> None:
+def together(requests: list[Any], wrong: list[Case], operation: OperationModel) -> Any:
+    """One request of those members of `requests` that the cases are about."""
+    members = {case.path[0]: request for case, request in zip(wrong, requests, strict=True)}
+    whole = {name: value for name, value in least(operation.input_shape).items() if name not in members}
+    return whole | {name: request[name] for name, request in members.items() if name in request}
+
+
+def form(wrong: list[Case], operation: OperationModel) -> dict[str, Any]:
+    """The form that botocore makes of what is valid, with the wrong values in their fields."""
+    valid = together([case.request for case in wrong], wrong, operation)
+    fields: dict[str, Any] = QuerySerializer().serialize_to_request(valid, operation)["body"]
+    for case in wrong:
+        field = ".".join(f"member.{step + 1}" if isinstance(step, int) else step for step in case.path)
+        assert field in fields
+        fields[field] = str(case.value)
+    return fields
+
+
+@pytest.mark.parametrize(("service", "name", "protocol"), SPOKEN)
+def test_whatever_breaks_a_constraint_is_told_in_the_services_sentence(service: str, name: str, protocol: str) -> None:
     operation = models.operation(service, name)
     validate.check(least(operation.input_shape) if operation.input_shape else {}, operation)
-    for case in cases(operation):
-        if case.error is SerializationError and service not in JSON:
-            continue
-        error = refusal(case.wrong, service, operation)
+    for case in cases(operation, protocol):
+        error = refusal([case], operation, protocol)
         assert type(error) is case.error, (case.path, case.value, error.message)
         assert all(words in error.message for words in case.told), (case, error.message)
         if case.error is SerializationError:
@@ -328,26 +374,25 @@ def only_here(message: str, place: str) -> None:
     assert message.startswith(f"{found} validation error{'s' if found > 1 else ''} detected: Value "), message
 
 
-@pytest.mark.parametrize(("service", "name"), [pair for pair in OPERATIONS if pair[0] in JSON])
+@pytest.mark.parametrize(("service", "name", "protocol"), SPOKEN)
 @pytest.mark.parametrize("error", [ValidationError, SerializationError])
-def test_all_that_is_wrong_with_a_request_is_told_at_once(service: str, name: str, error: type[RequestError]) -> None:
+def test_all_that_is_wrong_with_a_request_is_told_at_once(
+    service: str, name: str, protocol: str, error: type[RequestError]
+) -> None:
     operation = models.operation(service, name)
     by_member: dict[str | int, list[Case]] = {}
-    for case in cases(operation):
+    for case in cases(operation, protocol):
         if case.error is error:
             by_member.setdefault(case.path[0], []).append(case)
-    chosen = {member: found[len(found) // 2] for member, found in by_member.items()}
-    request = {member: value for member, value in least(operation.input_shape).items() if member not in chosen}
-    for member, case in chosen.items():
-        request.update((name, value) for name, value in case.wrong.items() if name == member)
+    chosen = [found[len(found) // 2] for found in by_member.values()]
     if chosen:
-        found = refusal(request, service, operation)
+        found = refusal(chosen, operation, protocol)
         assert type(found) is error
-        assert [words for case in chosen.values() for words in case.told if words not in found.message] == []
+        assert [words for case in chosen for words in case.told if words not in found.message] == []
 
 
 def test_there_are_thousands_of_constraints() -> None:
-    found = [case for service, name in OPERATIONS for case in cases(models.operation(service, name))]
+    found = [case for service, name, protocol in SPOKEN for case in cases(models.operation(service, name), protocol)]
     assert len(found) > 5_000
     kinds = {words.split("constraint: ")[-1].split(" than ")[0][:30] for case in found for words in case.told}
     assert len(kinds) > 10
