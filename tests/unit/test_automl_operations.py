@@ -236,6 +236,15 @@ def test_a_request_does_not_look_through_a_thousand_blank_files(
 
 SPECIFICATIONS: dict[str, tuple[object, str]] = {
     "target": ({"FeatureAttributeNames": ["age", "churn"]}, "must not include the target"),
+    "target's type": ({"FeatureDataTypes": {"churn": "text"}}, "FeatureDataTypes must not include the target"),
+    "weight": (
+        {"FeatureAttributeNames": ["age", "weight"]},
+        r"^FeatureAttributeNames must not include the sample weight attribute weight\.$",
+    ),
+    "weight's type": (
+        {"FeatureDataTypes": {"weight": "numeric"}},
+        "FeatureDataTypes must not include the sample weight",
+    ),
     "unknown": ({"FeatureAttributeNames": ["age", "shoe"]}, "shoe"),
     "repeated": ({"FeatureAttributeNames": ["age", "age"]}, "unique"),
     "type": ({"FeatureDataTypes": {"age": "tensor"}}, "tensor"),
@@ -251,8 +260,9 @@ def test_a_feature_specification_must_fit_the_header(context: Context, case: str
     document, sentence = SPECIFICATIONS[case]
     context.objects.put("bucket", "features.json", json.dumps(document).encode())
     generation = {"FeatureSpecificationS3Uri": "s3://bucket/features.json"}
+    weighed = [channel("train.csv", TargetAttributeName="churn", SampleWeightAttributeName="weight")]
     with pytest.raises(ValidationError, match=sentence):
-        automl.create_auto_ml_job(context, v1(**config(CandidateGenerationConfig=generation)))
+        automl.create_auto_ml_job(context, v1(InputDataConfig=weighed, **config(CandidateGenerationConfig=generation)))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe"])

@@ -201,8 +201,8 @@ def _features(context: Context, job: TabularJob, columns: list[str]) -> None:
     names = specification.get("FeatureAttributeNames")
     types = specification.get("FeatureDataTypes", {})
     _specification_shape(names, types)
-    _known(names or [], set(columns), job.target, "FeatureAttributeNames")
-    _known(types, set(names or columns), job.target, "FeatureDataTypes")
+    _known(names or [], set(columns), job, "FeatureAttributeNames")
+    _known(types, set(names or columns), job, "FeatureDataTypes")
     wrong = {name: kind for name, kind in types.items() if kind not in FEATURE_TYPES}
     if wrong:
         raise ValidationError(f"FeatureDataTypes {wrong} are not supported. Supported: {', '.join(FEATURE_TYPES)}.")
@@ -241,10 +241,11 @@ def _specification_shape(names: object, types: object) -> None:
         raise ValidationError("FeatureDataTypes must be a JSON object from column name to type.")
 
 
-def _known(chosen: Iterable[str], columns: set[str], target: str, member: str) -> None:
+def _known(chosen: Iterable[str], columns: set[str], job: TabularJob, member: str) -> None:
     chosen = list(chosen)
-    if target in chosen:
-        raise ValidationError(f"{member} must not include the target attribute {target}.")
+    for role, name in (("target", job.target), ("sample weight", job.weight)):
+        if name in chosen:
+            raise ValidationError(f"{member} must not include the {role} attribute {name}.")
     unknown = [name for name in chosen if name not in columns]
     if unknown:
         raise ValidationError(f"{member} names columns that do not exist in header: {', '.join(unknown)}.")
