@@ -370,6 +370,27 @@ def test_a_request_that_kills_its_model_server_does_not_kill_them_all(door: Door
     assert (error["type"], error["original_status"]) == ("ModelError", 500)
 
 
+def test_a_request_that_is_cut_off_late_is_asked_of_another_replica_in_what_is_left_of_its_time(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ends when the time in which any replica must be found is over."""
+    given, post = [], runtime.Line.post
+    monkeypatch.setattr(runtime, "PATIENCE", 0.3)
+
+    async def noted(line: runtime.Line, path: str, body: bytes, headers: dict[str, str], seconds: float) -> Any:
+        given.append(seconds)
+        if len(given) == 1:
+            await asyncio.sleep(0.5)
+            raise runtime.Lost
+        return await post(line, path, body, headers, seconds)
+
+    monkeypatch.setattr(runtime.Line, "post", noted)
+    with Replica(sockets, "main", 0) as first, Replica(sockets, "main", 1) as second:
+        door.endpoint(first, second)
+        assert door.post("x")[0].text.startswith("main/1")
+    assert given[1] < given[0] - 0.4
+
+
 def test_a_request_waits_for_a_replica_that_is_being_started_again(
     door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,10 +29,10 @@ from pilothouse.operations.context import Context
 from pilothouse.store.resource import Resource
 
 TIMEOUT = 60.0
-"""How long a model may take to answer, in seconds."""
+"""How long a request may take, in seconds, whoever answers it."""
 
 PATIENCE = 5.0
-"""How long a request waits for a replica that is being started again, in seconds."""
+"""How long a request waits for a replica, in seconds: from its start, and again when it has lost one."""
 
 _POLL = 0.1
 _TRIES = 2
@@ -79,7 +79,8 @@ class Invoker:
 
     async def _invoke(self, call: Call) -> Response:
         """Tries the replicas until one answers; a prediction changes nothing, so it may be asked for twice."""
-        give_up = time.monotonic() + PATIENCE
+        began = time.monotonic()
+        give_up, late = began + PATIENCE, began + TIMEOUT
         lost: list[str] = []
         tried = False
         while time.monotonic() < give_up:
@@ -90,7 +91,7 @@ class Invoker:
             with self._admission(row.name, side, replicas):
                 for replica in self._in_turn(replicas, lost):
                     try:
-                        answer = await self._ask(replica["socket"], call)
+                        answer = await self._ask(replica["socket"], call, late - time.monotonic())
                         self._shadows.offer(row, side, call)
                         return self._answered(row, replica["variant"], call, answer)
                     except Unreachable:
@@ -99,6 +100,7 @@ class Invoker:
                         lost.append(replica["socket"])
                         if len(lost) == _TRIES:
                             raise ModelError(500, "The model server ended before it answered.", call.log) from error
+                        give_up = min(time.monotonic() + PATIENCE, late)
                         break  # what the row says of the others may be as old
                 else:
                     await asyncio.sleep(_POLL)
@@ -165,15 +167,18 @@ class Invoker:
     async def _ask_any(self, replicas: list[Document], call: Call) -> Answer:
         """The answer of the least busy replica; no other is tried."""
         for replica in self._in_turn(replicas, []):
-            return await self._ask(replica["socket"], call)
+            return await self._ask(replica["socket"], call, TIMEOUT)
         raise Unreachable("No model server of the variant answers just now.")
 
-    async def _ask(self, socket: str, call: Call) -> Answer:
-        """The replica's answer; `Lost` if there is no connection to it, or none any more."""
+    async def _ask(self, socket: str, call: Call, seconds: float) -> Answer:
+        """The replica's answer; `Lost` if there is no connection to it, or none any more.
+
+        `ModelError` if it takes more than `seconds`, what is left of the request's time.
+        """
         line = self._lines.get(socket) or self._open(socket)
         self._in_flight[socket] += 1
         try:
-            return await line.post("/invocations", call.body, call.headers, TIMEOUT)
+            return await line.post("/invocations", call.body, call.headers, seconds)
         except TimeoutError as error:
             message = f"Your invocation timed out: the model server did not answer within {TIMEOUT:g} seconds."
             raise ModelError(0, message, call.log) from error
