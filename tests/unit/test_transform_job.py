@@ -103,3 +103,36 @@ def test_a_stop_is_too_late_for_answers_that_are_made_again(attempts: Any) -> No
         transform._go_on()
     attempts.steps["answered"] = {}
     transform._go_on()
+
+
+class QuickWorker:
+    """Answers at once, with what it was asked; somebody asks for a stop while it has the third request."""
+
+    def __init__(self, job: Any) -> None:
+        self.job, self.asked, self.closed = job, 0, False
+
+    def ask(self, body: bytes) -> bytes:
+        self.asked += 1
+        self.job.stop_requested = self.asked >= 3
+        return body
+
+    def follow(self) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_stop_is_seen_between_quick_batches_of_an_object(attempts: Any) -> None:
+    attempts.request = {
+        **REQUEST,
+        "TransformInput": {**REQUEST["TransformInput"], "SplitType": "Line"},
+        "BatchStrategy": "SingleRecord",
+    }
+    attempts.stored.put("bucket", "in/a", b"1\n" * 200)
+    transform, worker = story.Transform(attempts), QuickWorker(attempts)
+    transform._staged.mkdir(parents=True)
+    with pytest.raises(StopRequested):
+        transform._object(0, transform._list()["objects"][0], worker)
+    assert worker.asked < 10
+    assert worker.closed
+    assert not transform._made(0).exists()

@@ -194,9 +194,10 @@ class Transform:
         return self._processing.answer(batch, worker.ask(self._processing.request(batch)))
 
     def _awaited(self, future: Future[bytes], worker: Worker) -> bytes:
+        self._go_on()
         while not wait([future], _POLL).done:
-            self._go_on()
             worker.follow()
+            self._go_on()
         return future.result()
 
     def _store(self, found: list[dict[str, str]]) -> dict[str, int]:
