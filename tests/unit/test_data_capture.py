@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +87,19 @@ def lines(objects: DirectoryObjects) -> Iterable[Any]:
     return [json.loads(one) for info in objects.walk("bucket") for one in objects.read("bucket", info.key).splitlines()]
 
 
-def test_what_waits_is_bounded_and_hours_have_files_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recording, "MOST_HELD", 40)
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Context]:
     settings = Settings(home=tmp_path)
     store = Store(settings.database, region=settings.region, account=settings.account_id)
     objects = Slow(settings.objects_root)
     objects.create_bucket("bucket")
-    recorder = Recorder(Context(settings, store, objects))
+    yield Context(settings, store, objects)
+    store.close()
+
+
+def test_what_waits_is_bounded_and_hours_have_files_of_their_own(slow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "MOST_HELD", 40)
+    recorder, objects = Recorder(slow), slow.objects
     keyed = capture(KmsKeyId="alias/ours")
     recorder.offer(keyed, exchange(b'"0123456789"'))
     assert objects.begun.wait(30)
@@ -106,4 +110,17 @@ def test_what_waits_is_bounded_and_hours_have_files_of_their_own(
     told = {record["captureData"]["endpointInput"]["data"] for record in lines(objects)}
     assert told == {'"0123456789"', '"012345678"', '"112345678"'}
     assert [info.encryption for info in objects.walk("bucket")] == [Encryption("aws:kms", "alias/ours")] * 3
-    store.close()
+
+
+def test_each_record_is_stored_under_the_key_that_was_configured_when_it_was_made(slow: Any) -> None:
+    """An update gives the endpoint a key, and then another, all within the time in which records share a file."""
+    recorder, objects = Recorder(slow), slow.objects
+    for number, kms_key in enumerate((None, "alias/ours", "alias/theirs", "alias/ours")):
+        recorder.offer(capture(KmsKeyId=kms_key), exchange(f'"{number}"'.encode()))
+    objects.may_go_on.set()
+    recorder.close()
+    stored = {
+        info.encryption and info.encryption.kms_key: objects.read("bucket", info.key).count(b"eventId")
+        for info in objects.walk("bucket")
+    }
+    assert stored == {None: 1, "alias/ours": 2, "alias/theirs": 1}

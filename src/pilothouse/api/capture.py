@@ -25,7 +25,7 @@ _Waiting = list[tuple[Capture, Exchange]]
 
 
 class Recorder:
-    """Stores exchanges from a thread of its own, which starts with the first. Those of one hour share files."""
+    """Stores exchanges from a thread of its own, which starts with the first. Those of one hour and key share files."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -72,14 +72,15 @@ class Recorder:
                 self._held -= sum(exchange.size for _, exchange in taken)
 
     def _store(self, taken: _Waiting) -> None:
-        files: defaultdict[tuple[str, str, str], _Waiting] = defaultdict(list)
+        files: defaultdict[tuple[str, str, str | None, str], _Waiting] = defaultdict(list)
         for capture, exchange in taken:
-            files[exchange.endpoint, capture.destination, data_capture.folder(exchange)].append((capture, exchange))
-        for (endpoint, destination, folder), records in files.items():
+            folder = data_capture.folder(exchange)
+            files[exchange.endpoint, capture.destination, capture.kms_key, folder].append((capture, exchange))
+        for (endpoint, destination, kms_key, folder), records in files.items():
             try:
                 target = uri.parse(destination).join(folder, data_capture.file_name(records[0][1].at))
                 lines = (capture.line(exchange) for capture, exchange in records)
-                objects = self._context.objects.keyed(records[0][0].kms_key)
+                objects = self._context.objects.keyed(kms_key)
                 objects.put(target.bucket, target.key, lines, content_type="application/jsonlines")
             except PilothouseError as error:
                 self._tell(endpoint, f"{len(records)} records could not be stored at {destination}: {error.message}")
