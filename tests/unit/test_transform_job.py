@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ class Attempts:
     def __init__(self, folder: Path) -> None:
         self.request, self.name, self.directory = REQUEST, "job", folder / "work"
         self.settings = SimpleNamespace(region="us-east-1")
-        self.resource = SimpleNamespace(state={"TransformStartTime": 1.0})
+        self.resource = SimpleNamespace(state={"TransformStartTime": 1.0, "_containers": [{}]})
         self.stored = DirectoryObjects(folder / "objects")
         self.stored.create_bucket("bucket")
         for name in ("a", "b"):
@@ -120,6 +121,19 @@ class QuickWorker:
 
     def close(self) -> None:
         self.closed = True
+
+
+def test_a_cell_may_be_as_long_as_a_text(attempts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own limit is 131,072 characters."""
+    attempts.request = {**REQUEST, "DataProcessing": {"InputFilter": "$[1:]"}}
+    text, asked, limit = b"x" * 200_000, [], csv.field_size_limit()
+    record = b"id-1," + text
+    monkeypatch.setattr(story.Transform, "run", lambda it: asked.append(it._processing.request([record])))
+    try:
+        story.run(attempts)
+    finally:
+        csv.field_size_limit(limit)
+    assert asked == [text + b"\n"]
 
 
 def test_a_stop_is_seen_between_quick_batches_of_an_object(attempts: Any) -> None:

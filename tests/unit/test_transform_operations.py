@@ -141,6 +141,14 @@ def test_a_created_transform_job_pins_its_model(context: Context) -> None:
             {"DataProcessing": {"JoinSource": "Input"}, "source": LINES, "target": {"Accept": "application/jsonlines"}},
             "the same format in ContentType and Accept",
         ),
+        (
+            {
+                "DataProcessing": {"JoinSource": "Input"},
+                "source": LINES,
+                "Environment": {"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "application/jsonlines"},
+            },
+            "the same format in ContentType and Accept, or as the container's default.",
+        ),
     ],
 )
 def test_a_transform_job_that_could_not_be_done_is_refused_at_once(

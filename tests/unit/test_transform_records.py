@@ -125,7 +125,7 @@ def job(content_type: str = "text/csv", *, with_ids: bool = False, **members: st
         "DataProcessing": members,
         "DataCaptureConfig": {"DestinationS3Uri": "s3://b/captured", "GenerateInferenceId": with_ids},
     }
-    return TransformJob.of(request)
+    return TransformJob.of(request, [{}])
 
 
 def test_without_filters_nothing_is_touched() -> None:
@@ -198,6 +198,51 @@ def test_a_json_document_is_joined_as_a_whole() -> None:
     assert json.loads(joined.answer([document], answer)) == expected
     picked = processing("application/json", InputFilter="$.instances").request([document])
     assert json.loads(picked) == [[1]]
+
+
+@pytest.mark.parametrize("rows", ["text/csv", "application/jsonlines"])
+def test_input_in_a_declared_charset_is_joined_as_utf8_and_asked_for_in_its_own(rows: str) -> None:
+    joined = processing(f"{rows}; charset=Latin-1", InputFilter="$[1:]", JoinSource="Input", OutputFilter="$")
+    record = "id-1,é\n" if rows == "text/csv" else '["id-1", "é"]\n'
+    asked, answer = joined.request([record.encode("latin-1")]), '"å"\n'.encode()
+    found = joined.answer([record.encode("latin-1")], answer).decode()
+    if rows == "text/csv":
+        assert (asked.decode("latin-1"), found) == ("é\n", "id-1,é,å\n")
+    else:
+        assert (json.loads(asked.decode("latin-1")), json.loads(found)) == (
+            ["é"],
+            {"SageMakerInput": ["id-1", "é"], "SageMakerOutput": "å"},
+        )
+
+
+@pytest.mark.parametrize("charset", ["ascii", "no-such", "hex"])
+def test_input_that_is_not_in_its_charset_is_the_datas_fault(charset: str) -> None:
+    with pytest.raises(DataError, match="A record is not text/csv: "):
+        processing(f"text/csv; charset={charset}", InputFilter="$[1:]").request([b"1,\xe9\n"])
+
+
+def test_half_of_a_surrogate_pair_goes_through_in_the_form_that_json_has_for_it() -> None:
+    joined = processing("application/jsonlines", InputFilter="$.a", JoinSource="Input")
+    record = b'{"a": "\\ud800", "b": "\xc3\xa5"}\n'
+    assert joined.request([record]) == b'"\\ud800"\n'
+    assert joined.answer([record], b"1\n") == record[:-2] + b', "SageMakerOutput": 1}\n'
+
+
+@pytest.mark.parametrize("place", ["container", "job"])
+def test_without_accept_the_format_is_what_the_last_container_answers_in(place: str) -> None:
+    asked = {"Environment": {"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": "application/jsonlines"}}
+    request = {
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://b/k"}},
+            "ContentType": "application/jsonlines",
+        },
+        "TransformOutput": {"S3OutputPath": "s3://b/out"},
+        "DataProcessing": {"JoinSource": "Input"},
+        **(asked if place == "job" else {}),
+    }
+    containers = [{}, asked if place == "container" else {}]
+    joined = Processing(TransformJob.of(request, containers)).answer([b'{"id": 1}'], b'{"score": 5, "of": 6}\n')
+    assert json.loads(joined) == {"id": 1, "SageMakerOutput": {"score": 5, "of": 6}}
 
 
 def test_lines_that_cannot_be_filtered_or_joined_are_the_datas_fault() -> None:

@@ -98,7 +98,7 @@ class House:
             "TransformOutput": {"S3OutputPath": "s3://b/out", "Accept": "application/jsonlines"},
             "ModelClientConfig": client,
         }
-        job = TransformJob.of(request)
+        job = TransformJob.of(request, [{}])
         return Worker("j", [], job, (self.folder, self.folder), start=self.start, ship=self.ship, go_on=lambda: None)
 
     def start(self, program: Program) -> Replica:

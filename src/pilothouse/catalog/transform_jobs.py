@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +45,9 @@ class Capture:
 class TransformJob:
     """A transform job as asked for, with the service's defaults.
 
-    `payload` is the most bytes of a request; `rows_in` and `rows_out` are CSV, JSON_LINES, JSON for one document, or
-    None for what is not taken apart.
+    `payload` is the most bytes of a request, `answers` the format of the model's answers: `accept`, or what the last
+    container gives unasked. `rows_in` and `rows_out` are CSV, JSON_LINES, JSON for one document, or None for what is
+    not taken apart.
     """
 
     data_type: str
@@ -56,6 +58,7 @@ class TransformJob:
     single: bool
     output_path: str
     accept: str | None
+    answers: str
     lines: bool
     concurrency: int
     payload: int
@@ -68,11 +71,12 @@ class TransformJob:
     capture: Capture | None
 
     @classmethod
-    def of(cls, request: Document) -> TransformJob:
-        """Reads a request whose shape has been checked."""
+    def of(cls, request: Document, containers: Sequence[Document]) -> TransformJob:
+        """Reads a request whose shape has been checked, for a model of these container definitions."""
         source, target = request["TransformInput"], request["TransformOutput"]
         processing, client = request.get("DataProcessing", {}), request.get("ModelClientConfig", {})
         data = source["DataSource"]["S3DataSource"]
+        environment = {**containers[-1].get("Environment", {}), **request.get("Environment", {})}
         return cls(
             data_type=data["S3DataType"],
             uri=data["S3Uri"],
@@ -82,6 +86,7 @@ class TransformJob:
             single=request.get("BatchStrategy") == "SingleRecord",
             output_path=target["S3OutputPath"].rstrip("/"),
             accept=target.get("Accept"),
+            answers=target.get("Accept") or environment.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "").strip() or CSV,
             lines=target.get("AssembleWith") == "Line",
             concurrency=request.get("MaxConcurrentTransforms") or 1,
             payload=(request.get("MaxPayloadInMB", DEFAULT_PAYLOAD_MB) or _WITHOUT_LIMIT_MB) * _MEGABYTE,
@@ -109,16 +114,16 @@ class TransformJob:
     @property
     def rows_in(self) -> str | None:
         """What a line of the input is, or all of it."""
-        return _rows(self.content_type)
+        return _rows(self.content_type or CSV)
 
     @property
     def rows_out(self) -> str | None:
         """What a line of an answer is, or all of it."""
-        return _rows(self.accept)
+        return _rows(self.answers)
 
 
-def _rows(media_type: str | None) -> str | None:
-    name = (media_type or CSV).partition(";")[0].strip().lower()
+def _rows(media_type: str) -> str | None:
+    name = media_type.partition(";")[0].strip().lower()
     if name in _JSON_LINES:
         return JSON_LINES
     return name if name in (CSV, JSON) else None

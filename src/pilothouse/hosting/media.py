@@ -12,6 +12,7 @@ from pilothouse.errors import ConfigurationError, PilothouseError
 from pilothouse.objects.encoding import Utf8
 
 CSV, JSON, JSON_LINES, RECORDIO = "text/csv", "application/json", "application/jsonlines", recordio.MEDIA_TYPE
+_LARGEST_CELL = 1 << 30
 _ALIASES = {"application/x-jsonlines": JSON_LINES, "application/x-ndjson": JSON_LINES, "application/x-json": JSON}
 
 
@@ -71,11 +72,21 @@ def as_text(body: bytes, parameters: Mapping[str, str]) -> str:
     """A request's text, by its charset; if it says none, as the files are read that models are trained on; else 400."""
     charset = parameters.get("charset")
     try:
-        if charset is None:
-            return Utf8()(body, final=True).decode()
-        return body.decode("utf-8-sig" if charset.lower() in ("utf-8", "utf8") else charset)
+        return decoded(body, charset)
     except (UnicodeError, LookupError) as error:
         raise CodecError(400, f"The request is not {charset or 'utf-8'} text: {error}.") from error
+
+
+def decoded(content: bytes, charset: str | None) -> str:
+    """The text that is declared to be in `charset`; `UnicodeError` if it isn't, `LookupError` if there is none such."""
+    if charset is None:
+        return Utf8()(content, final=True).decode()
+    return content.decode("utf-8-sig" if charset.lower() in ("utf-8", "utf8") else charset)
+
+
+def allow_long_cells() -> None:
+    """Lets cells of CSV be as long as requests may be, in all of this process; Python's own limit is 131,072."""
+    csv.field_size_limit(_LARGEST_CELL)
 
 
 def csv_rows(text: str, delimiter: str = ",") -> list[list[str]]:

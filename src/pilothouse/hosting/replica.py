@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from starlette.routing import Route
 from threadpoolctl import threadpool_limits
 
 from pilothouse.errors import ConfigurationError, PilothouseError
-from pilothouse.hosting import containers
+from pilothouse.hosting import containers, media
 from pilothouse.hosting.media import CodecError
 from pilothouse.hosting.pipeline import ContainerFailed, Pipeline
 from pilothouse.problems.base import InputError
@@ -31,7 +30,6 @@ DRAIN_SECONDS = 8
 TARGET = "x-amzn-sagemaker-target-container-hostname"
 """The header of a request to one container among several that are called directly."""
 
-_LARGEST_FIELD = 1 << 30
 _SMALL = 4096  # bytes; some rows
 _KEEP_ALIVE = 75  # seconds; longer than the caller's, which is the one to close idle connections
 
@@ -43,7 +41,7 @@ def serve(containers: list[dict[str, Any]], socket: str, direct: bool = False) -
     series, or, if `direct`, the one that a request names. What cannot be loaded ends the process with the reason as the
     last line of its output.
     """
-    csv.field_size_limit(_LARGEST_FIELD)
+    media.allow_long_cells()
     try:
         server = ModelServer.load(containers, direct)
     except Exception as error:

@@ -23,7 +23,7 @@ _WIDE = ("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2")
 
 def check(context: Context, request: Document, model: Document) -> None:
     """Raises ValidationError for the first rule that the request breaks; `model` is the CreateModel request."""
-    job = TransformJob.of(request)
+    job = TransformJob.of(request, hosting.containers(model))
     if hosting.is_direct(model):
         raise ValidationError("A transform job needs a model that answers by itself, and this one's Mode is Direct.")
     _sizes(request)
@@ -88,7 +88,9 @@ def _processing(job: TransformJob) -> None:
             "Accept, or SplitType None and application/json as both."
         )
     if job.join and job.rows_in != job.rows_out:
-        raise ValidationError("JoinSource Input needs the same format in ContentType and Accept.")
+        raise ValidationError(
+            "JoinSource Input needs the same format in ContentType and Accept, or as the container's default."
+        )
     for path, rows in filters:
         if rows == CSV and not path.places_only:
             raise ValidationError(f"The filter {path.text!r} names members; rows of CSV have places only, as in $[1:].")

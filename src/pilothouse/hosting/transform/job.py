@@ -20,6 +20,7 @@ from pilothouse.catalog.transform_jobs import LOG_GROUP, TransformJob
 from pilothouse.data.decompress import DataStream
 from pilothouse.data.utf8 import Utf8Stream
 from pilothouse.errors import DataError, JobFailed, S3Error, ValidationError
+from pilothouse.hosting import media
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.sockets import runtime_folder
 from pilothouse.hosting.transform import capture
@@ -41,6 +42,7 @@ _POLL = 0.2
 
 def run(job: Job) -> None:
     """Runs a transform job to its end; `JobFailed` says why it has no or not all of its output."""
+    media.allow_long_cells()
     try:
         Transform(job).run()
     except StopRequested:
@@ -54,7 +56,7 @@ class Transform:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._spec = TransformJob.of(job.request)
+        self._spec = TransformJob.of(job.request, job.resource.state["_containers"])
         self._started: float = job.resource.state.get("TransformStartTime") or clock.now()
         self._processing = Processing(self._spec, self._started)
         self._staged = job.directory / "output"

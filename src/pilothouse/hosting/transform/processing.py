@@ -15,8 +15,10 @@ from typing import Any
 from pilothouse.catalog.json_path import JsonPath
 from pilothouse.catalog.transform_jobs import CSV, JSON, TransformJob
 from pilothouse.errors import DataError
+from pilothouse.hosting import media
 
 _INPUT, _OUTPUT = "SageMakerInput", "SageMakerOutput"
+_UTF8 = "utf-8"
 _ID, _TIME = "SageMakerInferenceId", "SageMakerInferenceTime"
 
 
@@ -29,6 +31,7 @@ class Processing:
     def __init__(self, job: TransformJob, started: float = 0.0) -> None:
         self._input, self._output = JsonPath.parse(job.input_filter), JsonPath.parse(job.output_filter)
         self._rows_in, self._rows_out = job.rows_in, job.rows_out
+        self._charset = job.charset
         self._join = job.join
         self._with_ids = job.with_ids
         self._started = f"{datetime.fromtimestamp(started, UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -37,8 +40,8 @@ class Processing:
         """The body that the model gets for `records`."""
         if self._input.everything:
             return b"".join(records)
-        found = (_found(self._input, _parsed(record, self._rows_in)) for record in records)
-        return b"".join(_written(document, self._rows_in) for document in found)
+        found = (_found(self._input, self._asked(record)) for record in records)
+        return b"".join(_written(document, self._rows_in, self._charset or _UTF8) for document in found)
 
     def answer(self, records: Sequence[bytes], answer: bytes) -> bytes:
         """What is kept of the model's `answer` to `records`; `DataError` if it has not a line for each of them."""
@@ -82,10 +85,13 @@ class Processing:
         given = _parsed(line, self._rows_out)
         if not self._join:
             return given
-        asked = _parsed(record, self._rows_in)
+        asked = self._asked(record)
         if self._rows_in == CSV:
             return [*asked, *given]
         return {**asked, _OUTPUT: given} if isinstance(asked, dict) else {_INPUT: asked, _OUTPUT: given}
+
+    def _asked(self, record: bytes) -> Any:
+        return _parsed(record, self._rows_in, self._charset)
 
 
 def _found(path: JsonPath, document: Any) -> Any:
@@ -95,18 +101,19 @@ def _found(path: JsonPath, document: Any) -> Any:
         raise DataError(f"A record does not have what a filter asks for: {error}.") from error
 
 
-def _parsed(line: bytes, rows: str | None) -> Any:
+def _parsed(line: bytes, rows: str | None, charset: str | None = _UTF8) -> Any:
     try:
-        text = line.decode("utf-8-sig")
+        text = media.decoded(line, charset)
         return next(csv.reader([text], strict=True)) if rows == CSV else json.loads(text)
-    except (ValueError, csv.Error, RecursionError) as error:
+    except (ValueError, LookupError, csv.Error, RecursionError) as error:
         advice = "" if rows == JSON else " A record must not go over several lines."
         raise DataError(f"A record is not {rows}: {error}.{advice}") from error
 
 
-def _written(document: Any, rows: str | None) -> bytes:
+def _written(document: Any, rows: str | None, charset: str = _UTF8) -> bytes:
     if rows != CSV:
-        return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+        escaped = charset != _UTF8  # else only halves of surrogate pairs are, in the form that JSON has for them
+        return f"{json.dumps(document, ensure_ascii=escaped)}\n".encode(charset, "backslashreplace")
     stream = io.StringIO(newline="")
     csv.writer(stream, lineterminator="\n").writerow(document if isinstance(document, list) else [document])
-    return stream.getvalue().encode()
+    return stream.getvalue().encode(charset)
