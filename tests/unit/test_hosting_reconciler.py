@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pilothouse.catalog import hosting, images
-from pilothouse.errors import LaunchFailed
+from pilothouse.errors import LaunchFailed, ServiceUnavailable
 from pilothouse.hosting import keeper
 from pilothouse.hosting.sockets import runtime_folder
 from pilothouse.launch.base import NURSERY_ENDED, Exit
@@ -102,6 +102,46 @@ def test_what_this_machine_lacks_is_waited_for_and_no_failure_of_the_model(house
     house.deploy()
     assert "FailureReason" not in house.until_status("InService").state
     assert house.launcher.hindrances == []
+
+
+def test_an_object_store_that_is_away_is_waited_for_and_no_failure_of_the_model(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away, head = itertools.repeat(True, 4), house.objects.head
+
+    def sometimes(bucket: str, key: str) -> Any:
+        if next(away, False):
+            raise ServiceUnavailable
+        return head(bucket, key)
+
+    monkeypatch.setattr(keeper, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(house.objects, "head", sometimes)
+    house.deploy()
+    assert "FailureReason" not in house.until_status("InService").state
+    assert next(away, False) is False
+
+
+def test_a_replica_that_dies_while_the_object_store_is_away_is_started_with_what_it_had(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica of an update waits: what it is to serve may have been stored since."""
+
+    def away(*_: Any) -> Any:
+        raise ServiceUnavailable
+
+    house.deploy()
+    house.until_status("InService")
+    monkeypatch.setattr(house.objects, "head", away)
+    (first,) = house.launcher.alive
+    first.crash()
+    house.until(lambda: bool(house.replicas()) and len(house.launcher.started) == 2)
+    assert house.launcher.alive[0].models == first.models
+    house.deploy("second")
+    for _ in range(20):
+        house.reconciler.tick()
+        time.sleep(0.01)
+    assert (house.row("second") or first).status == "Creating"
+    assert len(house.launcher.started) == 2
 
 
 def test_a_killed_nursery_is_no_failure_of_the_model(house: Installation) -> None:

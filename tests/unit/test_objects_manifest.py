@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pilothouse.errors import DataError, ValidationError
+from pilothouse.errors import DataError, ServiceUnavailable, ValidationError
 from pilothouse.objects import manifest, peek
 from pilothouse.objects.directory import DirectoryObjects
+from pilothouse.objects.refusals import DamagedError
 
 BUCKET = "a-bucket"
 CSV = "text/csv;header=present"
@@ -47,6 +48,18 @@ class TestPrefix:
         assert error.value.message.startswith(f'No S3 objects found under S3 URL "{uri}" given in input data source.')
         assert "(us-east-1)" in error.value.message
         assert role in error.value.message
+
+    @pytest.mark.parametrize("error", [ServiceUnavailable(), DamagedError("x")])
+    def test_a_store_that_fails_does_not_mean_that_there_is_nothing(
+        self, objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def away(*_: Any) -> Any:
+            raise error
+
+        monkeypatch.setattr(objects, "walk", away)
+        for look in (manifest.expand, manifest.first):
+            with pytest.raises(type(error)):
+                look(objects, "S3Prefix", f"s3://{BUCKET}/x")
 
     def test_other_data_types_are_refused(self, objects: DirectoryObjects) -> None:
         with pytest.raises(ValidationError, match="AugmentedManifestFile"):

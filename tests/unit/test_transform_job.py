@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pilothouse.errors import JobFailed, ServiceUnavailable, StoreAway
 from pilothouse.hosting.transform import job as story
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.training.task import StopRequested
@@ -134,6 +135,33 @@ def test_a_cell_may_be_as_long_as_a_text(attempts: Any, monkeypatch: pytest.Monk
     finally:
         csv.field_size_limit(limit)
     assert asked == [text + b"\n"]
+
+
+def test_an_object_that_breaks_off_while_it_is_read_fails_the_job_in_words(
+    attempts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ServiceUnavailable("The object store broke off within an object.")
+
+    monkeypatch.setattr(attempts.stored, "open", broken)
+    transform = story.Transform(attempts)
+    transform._staged.mkdir(parents=True)
+    with pytest.raises(JobFailed, match=r"InternalServerError: s3://bucket/in/a: The object store broke off"):
+        transform._object(0, transform._list()["objects"][0], QuickWorker(attempts))
+
+
+def test_a_metadata_store_that_is_away_is_no_failure_of_the_object(
+    attempts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: Any) -> None:
+        raise StoreAway
+
+    transform = story.Transform(attempts)
+    transform._staged.mkdir(parents=True)
+    found = transform._list()["objects"]
+    monkeypatch.setattr(story.Transform, "_go_on", away)
+    with pytest.raises(StoreAway):
+        transform._object(0, found[0], QuickWorker(attempts))
 
 
 def test_a_stop_is_seen_between_quick_batches_of_an_object(attempts: Any) -> None:

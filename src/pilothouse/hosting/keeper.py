@@ -14,7 +14,7 @@ import structlog
 from pilothouse import names
 from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import ConfigurationError, LaunchFailed, PilothouseError
+from pilothouse.errors import ConfigurationError, LaunchFailed, PilothouseError, ServiceUnavailable
 from pilothouse.hosting import connection
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.tail import Tail
@@ -85,6 +85,7 @@ class Keeper:
         self.reason = ""
         self._hindrances = 0
         self._shop = shop
+        self._definitions: list[Document] | None = None
         self._starting: Future[_Run] | None = None
         self._run: _Run | None = None
         self._began = 0.0
@@ -130,7 +131,11 @@ class Keeper:
         place, token = self.place, names.token()
         archives = self._shop.keyed() if place.keyed else self._shop.archives
         try:
-            definitions = archives.fetched(place.containers)
+            definitions = self._definitions = archives.fetched(place.containers)
+        except ServiceUnavailable:  # what this replica ran is here; another might need what was stored since
+            if self._definitions is None:
+                raise
+            definitions = self._definitions
         except OSError as error:
             if place.keyed and error.errno == errno.ENOSPC:  # a disk may get room, such a folder does not
                 raise ConfigurationError(_NO_ROOM) from error
@@ -154,7 +159,7 @@ class Keeper:
         self._starting = None
         try:
             self._run = starting.result()
-        except (OSError, LaunchFailed) as error:
+        except (OSError, LaunchFailed, ServiceUnavailable) as error:
             self._hindered(str(error))
             return
         except Exception as error:
@@ -202,7 +207,7 @@ class Keeper:
         self._pause(self.failures)
 
     def _hindered(self, why: str) -> None:
-        """Waits: this machine lacks something for a start (disk space, descriptors), and the model is not to blame."""
+        """Waits: something for a start is lacking (disk space, the object store), and the model is not to blame."""
         self._hindrances += 1
         self._pause(self._hindrances)
         place = self.place

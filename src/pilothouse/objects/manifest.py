@@ -34,7 +34,9 @@ def expand(
     """
     try:
         infos = list(_data(objects, data_type, uri, empty))
-    except S3Error:
+    except S3Error as error:
+        if not error.refused:
+            raise
         infos = []
     if not infos:
         raise ValidationError(_nothing(uri, region, role_arn))
@@ -57,7 +59,9 @@ def each(
         for info in _data(objects, data_type, uri, False):
             yield info
             found = True
-    except S3Error:
+    except S3Error as error:
+        if not error.refused:
+            raise
         found = False
     if not found:
         raise ValidationError(_nothing(uri, region, role_arn))

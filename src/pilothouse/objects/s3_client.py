@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 from pilothouse.errors import S3Error, ServiceUnavailable
@@ -36,7 +37,9 @@ class S3Client:
         return view
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
-        """The answer. `S3Error` with the endpoint's code and status; `ServiceUnavailable` if it can't be reached."""
+        """The answer. `S3Error` with the endpoint's code and status; `ServiceUnavailable` if it can't be reached, or
+        fails.
+        """
         from botocore.exceptions import BotoCoreError, ClientError
 
         if operation in _MAKING:
@@ -44,11 +47,9 @@ class S3Client:
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(**request)
         except ClientError as error:
-            raise _translated(error.response) from error
+            raise self._translated(error.response) from error
         except BotoCoreError as error:
-            raise ServiceUnavailable(
-                f"The object store at {self._endpoint or 'AWS'} cannot be used: {error}"
-            ) from error
+            raise self._away(error) from error
         return answer
 
     def pages(self, operation: str, **request: Any) -> Iterator[dict[str, Any]]:
@@ -58,11 +59,22 @@ class S3Client:
         try:
             yield from self._client.get_paginator(operation).paginate(**request)
         except ClientError as error:
-            raise _translated(error.response) from error
+            raise self._translated(error.response) from error
         except BotoCoreError as error:
-            raise ServiceUnavailable(
-                f"The object store at {self._endpoint or 'AWS'} cannot be used: {error}"
-            ) from error
+            raise self._away(error) from error
+
+    def _translated(self, response: dict[str, Any]) -> S3Error | ServiceUnavailable:
+        error = response.get("Error", {})
+        code = str(error.get("Code", "InternalError"))
+        status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+        message = str(error.get("Message") or "The object store refused the request.")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.NOT_IMPLEMENTED:
+            return self._away(f"{code} ({status}): {message}")
+        told = {name: str(error[name]) for name in _MEMBERS if name in error}
+        return S3Error(_CODES.get(code, code), message, status, **told)
+
+    def _away(self, why: object) -> ServiceUnavailable:
+        return ServiceUnavailable(f"The object store at {self._endpoint or 'AWS'} cannot be used: {why}")
 
     @cached_property
     def _client(self) -> Any:
@@ -92,12 +104,3 @@ def _members(encryption: Encryption) -> dict[str, Any]:
         "BucketKeyEnabled": encryption.bucket_key,
     }
     return {name: value for name, value in asked.items() if value}
-
-
-def _translated(response: dict[str, Any]) -> S3Error:
-    error = response.get("Error", {})
-    code = str(error.get("Code", "InternalError"))
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
-    message = str(error.get("Message") or "The object store refused the request.")
-    told = {name: str(error[name]) for name in _MEMBERS if name in error}
-    return S3Error(_CODES.get(code, code), message, status, **told)

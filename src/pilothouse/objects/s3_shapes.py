@@ -8,6 +8,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from pilothouse.errors import ServiceUnavailable
 from pilothouse.objects.base import Attributes, Encryption, ObjectInfo, Part, Upload
 from pilothouse.objects.checksums import KINDS
 
@@ -20,7 +21,7 @@ _HEADERS = {
 
 
 class ResponseStream(io.RawIOBase):
-    """A response's body as a raw stream, for `io.BufferedReader`."""
+    """A response's body as a raw stream, for `io.BufferedReader`. `ServiceUnavailable` where it breaks off."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -31,7 +32,12 @@ class ResponseStream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer` as far as there is something."""
-        content = self._body.read(len(buffer))
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            content = self._body.read(len(buffer))
+        except BotoCoreError as error:
+            raise ServiceUnavailable(f"The object store broke off within an object: {error}") from error
         buffer[: len(content)] = content
         return len(content)
 

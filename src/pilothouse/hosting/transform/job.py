@@ -19,7 +19,7 @@ from pilothouse import clock
 from pilothouse.catalog.transform_jobs import LOG_GROUP, TransformJob
 from pilothouse.data.decompress import DataStream
 from pilothouse.data.utf8 import Utf8Stream
-from pilothouse.errors import DataError, JobFailed, S3Error, ValidationError
+from pilothouse.errors import DataError, JobFailed, S3Error, ServiceUnavailable, StoreAway, ValidationError
 from pilothouse.hosting import media
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.sockets import runtime_folder
@@ -162,6 +162,10 @@ class Transform:
                 os.fsync(target.fileno())
         except S3Error as error:
             raise DataError(f"{_address(source)}: {error.message}") from error
+        except StoreAway:
+            raise
+        except ServiceUnavailable as error:
+            raise JobFailed(f"InternalServerError: {_address(source)}: {error.message}") from error
         except JobFailed as error:
             raise type(error)(f"{_address(source)}: {error.message}") from error
         partial.rename(made)
