@@ -135,6 +135,35 @@ def test_weights_share_the_requests_out_and_a_target_overrules_them(door: Door, 
     assert "no variant c. It has a, b." in missed[0].json()["message"]
 
 
+def test_a_variant_of_weight_0_does_not_stand_in_for_one_that_is_being_started_again(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Replica(sockets, "a") as a, Replica(sockets, "b") as b:
+        door.endpoint(b, weights={"a": 1.0, "b": 0.0})
+        monkeypatch.setattr(runtime, "PATIENCE", 0.2)
+        assert door.post("x")[0].json()["type"] == "ServiceUnavailable"
+        assert door.post("x", x_amzn_sagemaker_target_variant="b")[0].text.startswith("b/0")
+        monkeypatch.setattr(runtime, "PATIENCE", 30)
+        back = {"_replicas": [a.address, b.address]}
+        threading.Timer(0.3, door.store.update, (hosting.ENDPOINT, "live"), {"state": back}).start()
+        assert door.post("x")[0].text.startswith("a/0")
+
+
+def test_variants_that_all_have_weight_0_share_the_requests(door: Door, sockets: Path) -> None:
+    with Replica(sockets, "a") as a, Replica(sockets, "b") as b:
+        door.endpoint(a, b, weights={"a": 0.0, "b": 0.0})
+        assert {answer.text[0] for answer in door.post(*["x"] * 40)} == {"a", "b"}
+
+
+def test_a_side_of_an_update_without_a_weighted_replica_is_passed_over(door: Door, sockets: Path) -> None:
+    with Replica(sockets, "a") as a, Replica(sockets, "b") as b:
+        door.endpoint(a, weights={"a": 1.0}, status="Updating")
+        variants = [{"VariantName": name, "InitialVariantWeight": weight} for name, weight in (("a", 1.0), ("b", 0.0))]
+        shift = {"step": 0, "share": 1.0, "until": 0.0, "variants": variants, "replicas": [b.address]}
+        door.store.update(hosting.ENDPOINT, "live", state={endpoint_updates.SHIFT: shift})
+        assert door.post("x")[0].text.startswith("a/0")
+
+
 @pytest.mark.parametrize(("status", "share"), [("Updating", 0.0), ("Updating", 1.0), ("UpdateRollbackFailed", 0.25)])
 def test_while_an_update_moves_traffic_new_replicas_get_their_share(
     door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, status: str, share: float

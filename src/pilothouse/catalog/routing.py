@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +56,21 @@ def living(side: Document, target: str | None = None) -> list[Document]:
     for replica in side["replicas"]:
         if replica["variant"] in variants:
             replicas.setdefault(replica["variant"], []).append(replica)
-    if target is None and replicas:
-        shares = [variants[name]["InitialVariantWeight"] for name in replicas]
-        target = random.choices(list(replicas), shares if any(shares) else None)[0]
+    if target is None and (names := _drawn(variants, replicas)):
+        shares = [variants[name]["InitialVariantWeight"] for name in names]
+        target = random.choices(names, shares if any(shares) else None)[0]
     return replicas.get(target or "", [])
 
 
+def _drawn(variants: dict[str, Document], living: Iterable[str]) -> list[str]:
+    """The names among `living` that are drawn: without those of weight 0, unless all variants have it."""
+    if not any(variant["InitialVariantWeight"] for variant in variants.values()):
+        return list(living)
+    return [name for name in living if variants[name]["InitialVariantWeight"]]
+
+
 def _can_answer(side: Document, target: str | None) -> bool:
-    """Whether a side has replicas, and the variant that a request names."""
+    """Whether a side has replicas that a request may be drawn to; or, for a named variant, has it, and replicas."""
     variants = production(side)
-    return any(replica["variant"] in variants for replica in side["replicas"]) and target in (None, *variants)
+    living = {replica["variant"] for replica in side["replicas"]} & variants.keys()
+    return bool(_drawn(variants, living)) if target is None else bool(living) and target in variants
