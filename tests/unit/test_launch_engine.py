@@ -51,6 +51,13 @@ def test_gpus_are_passed_on_as_each_engine_wants_them(tmp_path: Path, engine: st
     assert [*words[:place], *words[place + 2 :]] == without
 
 
+def test_docker_is_told_of_the_priority_that_podman_hands_down(tmp_path: Path) -> None:
+    """Podman without a right to the processor's control group would refuse to run."""
+    words = replace(ENGINE, name="docker").running(box(tmp_path), (), ("train",))
+    assert words[words.index("--cpu-shares") + 1] == "335"
+    assert "--cpu-shares" not in ENGINE.running(box(tmp_path), (), ("train",))
+
+
 def test_without_a_network_it_has_none(tmp_path: Path) -> None:
     words = ENGINE.running(replace(box(tmp_path), network=False), (), ("train",))
     assert words[words.index("--network") + 1] == "none"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pilothouse.catalog.training_jobs import ROOT
 from pilothouse.errors import LaunchFailed
+from pilothouse.launch.base import AT_WORK
 
 _ENGINES = ("docker", "podman")
 _PROBE_SECONDS = 20
@@ -19,6 +20,9 @@ _OWN = ("PATH", "HOME", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS",
 _OWN_PREFIXES = ("DOCKER_", "CONTAINER_", "CONTAINERS_", "REGISTRY_")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _SEALED = ("--read-only", *(word for path in ("/tmp", "/var/tmp", "/run") for word in ("--tmpfs", f"{path}:exec")))  # noqa: S108
+_SHARES = int(1024 / 1.25**AT_WORK)
+"""What the kernel gives a process of that niceness where one of none has 1024."""
+
 _UNLIKE_EVERYWHERE = ('"', "'", "`", " ", "\t")
 """What a value in a file of variables may begin or end with that engines do not read alike."""
 
@@ -47,15 +51,17 @@ class Engine:
 
     def running(self, box: Box, entry: Sequence[str], words: Sequence[str]) -> list[str]:
         """The command that runs the image of `box`: its own entry point unless `entry` gives one, with `words`."""
-        user = []
-        if self.name == "docker" and os.getuid() != 0:  # else what it writes would be root's
-            user = ["--user", f"{os.getuid()}:{os.getgid()}"]
+        by_daemon = []
+        if self.name == "docker":  # which does not hand down the niceness of its command, as Podman does
+            by_daemon = ["--cpu-shares", str(_SHARES)]
+            if os.getuid() != 0:  # else what it writes would be root's
+                by_daemon += ["--user", f"{os.getuid()}:{os.getgid()}"]
         return [
             *(self.program, "run", "--rm", "--name", box.container),
             *("--mount", f"type=bind,src={box.base},dst={ROOT}", "--network", "host" if box.network else "none"),
             *("--security-opt", "no-new-privileges", "--log-driver", "none"),
             *("--pids-limit", str(box.processes), "--memory", str(box.memory)),
-            *user,
+            *by_daemon,
             *(self._gpus if box.gpus else ()),
             *(_SEALED if box.sealed else ()),
             *box.named(),
