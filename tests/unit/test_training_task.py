@@ -10,7 +10,7 @@ import pytest
 from pilothouse.config import Settings
 from pilothouse.errors import JobFailed
 from pilothouse.hosting.tail import Tail
-from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.base import AT_WORK, Exit, Program
 from pilothouse.training import task
 from pilothouse.work.job import OUT_OF_TIME
 
@@ -50,10 +50,12 @@ class PretendedJob:
         self.ended = ended
         self.words = words
         self.trials = 0
+        self.niceness: list[int] = []
 
     def trial(self, program: Program, **_until: Any) -> Exit:
         assert program.log is not None
         self.trials += 1
+        self.niceness.append(program.nice)
         program.log.write_text(self.words)
         return self.ended
 
@@ -93,6 +95,16 @@ def test_a_line_that_the_reading_cut_is_not_quoted(tmp_path: Path) -> None:
 
 def test_a_task_that_a_job_cannot_do_without_says_what_to_do_when_it_is_late(tmp_path: Path) -> None:
     assert reason(tmp_path, Exit(signal=9, reason=OUT_OF_TIME)) == "Too late. Allow more time."
+
+
+def test_trials_and_what_prepares_them_come_behind_the_server(tmp_path: Path) -> None:
+    """An AutoML job does all of its work by one of the two; who is begun anew is no quicker for it."""
+    job = PretendedJob(Exit(signal=9))
+    task.attempt(cast("Job", job), "a:b", tmp_path / "trial", {})
+    with pytest.raises(JobFailed):
+        task.run(cast("Job", job), "a:b", tmp_path / "prepare", {}, late="")
+    assert job.niceness == [AT_WORK] * (1 + task.TRIES)
+    assert AT_WORK > 0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from pilothouse.catalog.transform_jobs import TransformJob
 from pilothouse.errors import DataError, JobFailed
 from pilothouse.hosting.transform.worker import Worker
-from pilothouse.launch.base import Exit, Program
+from pilothouse.launch.base import AT_WORK, Exit, Program
 
 
 class Model(BaseHTTPRequestHandler):
@@ -48,7 +48,7 @@ class Model(BaseHTTPRequestHandler):
 class Replica:
     def __init__(self, program: Program, script: list[Any], fails: bool, killed: bool) -> None:
         assert program.log is not None
-        self.log, self.script = program.log, script
+        self.log, self.script, self.nice = program.log, script, program.nice
         self.killed = threading.Event()
         self.end: Exit | None = None
         self.log.write_text("starting\n")
@@ -121,6 +121,7 @@ def test_a_request_carries_its_types_and_comes_back_with_its_answer(house: House
         worker.follow()
         assert house.lines == ["starting"]
     assert [replica.end for replica in house.started] == [Exit(signal=9)]
+    assert [replica.nice for replica in house.started] == [AT_WORK]  # the server comes first
     assert not list(house.folder.glob("*.log"))
 
 
