@@ -131,11 +131,53 @@ def test_a_document_of_a_million_nothings_is_refused_soon(api: Api, s3: Any, ins
         b"<Delete></Delete>",
         b"\x00",
         b"<Delete><Object></Object></Delete>",
+        b"<Foo><Object><Key>a</Key></Object></Foo>",
+        b"",
     ],
 )
 def test_a_document_that_is_none_is_refused(api: Api, s3: Any, document: bytes) -> None:
     assert s3
     answer = said(api, signed(api, "POST", f"/{BUCKET}?delete=", {"Content-MD5": md5(document)}, document))
+    assert code(answer) == "400 MalformedXML"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"<Foo/>",
+        b"<Tagging/>",
+        b"<Foo><TagSet/></Foo>",
+        b"<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
+    ],
+)
+def test_a_document_without_tags_takes_none_away(api: Api, s3: Any, document: bytes) -> None:
+    tags = [{"Key": "a", "Value": "b"}]
+    s3.put_object_tagging(Bucket=BUCKET, Key=KEY, Tagging={"TagSet": tags})
+    answer = said(api, signed(api, "PUT", f"/{BUCKET}/{KEY}?tagging=", {"Content-MD5": md5(document)}, document))
+    assert code(answer) == "400 MalformedXML"
+    assert s3.get_object_tagging(Bucket=BUCKET, Key=KEY)["TagSet"] == tags
+    s3.put_object_tagging(Bucket=BUCKET, Key=KEY, Tagging={"TagSet": []})
+    assert s3.get_object_tagging(Bucket=BUCKET, Key=KEY)["TagSet"] == []
+
+
+def documented() -> list[str]:
+    """The operations served whose requests carry a document."""
+    payloads = {name: models.operation("s3", name).input_shape for name in bucket.SERVED}
+    return [
+        name
+        for name, shape in payloads.items()
+        if (payload := shape.serialization.get("payload")) and shape.members[payload].type_name == "structure"
+    ]
+
+
+@pytest.mark.parametrize("name", documented())
+def test_a_document_with_another_root_is_refused(api: Api, s3: Any, name: str) -> None:
+    assert s3
+    model = models.operation("s3", name)
+    path = model.http["requestUri"].replace("{Bucket}", BUCKET).replace("{Key+}", KEY)
+    where = f"{path}?uploadId=u" if name == "CompleteMultipartUpload" else path
+    answer = said(api, signed(api, model.http["method"], where, {"Content-MD5": md5(b"<Foo/>")}, b"<Foo/>"))
     assert code(answer) == "400 MalformedXML"
 
 

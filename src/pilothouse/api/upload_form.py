@@ -92,11 +92,10 @@ def _headers(fields: Mapping[str, str]) -> dict[str, str]:
         for name, value in named.items()
         if name in _HEADERS or name.startswith("x-amz-")
     }
-    if "tagging" in fields:
+    if fields.get("tagging"):
         model, nowhere = models.operation("s3", "PutObjectTagging"), restxml.Incoming("PUT", "", "", {}, {})
-        read = restxml.parse(model, nowhere, fields["tagging"].encode())
-        tags = read.get("Tagging", {}).get("TagSet", [])
-        headers["x-amz-tagging"] = urlencode([(tag.get("Key", ""), tag.get("Value", "")) for tag in tags])
+        tags = restxml.parse(model, nowhere, fields["tagging"].encode())["Tagging"]["TagSet"]
+        headers["x-amz-tagging"] = urlencode([(tag["Key"], tag["Value"]) for tag in tags])
     return headers
 
 

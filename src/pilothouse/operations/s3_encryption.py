@@ -54,9 +54,9 @@ def get_bucket_encryption(context: Context, request: dict[str, Any]) -> dict[str
 
 def put_bucket_encryption(context: Context, request: dict[str, Any]) -> None:
     """Have objects encrypted whose writers don't say how, from now on."""
-    rules = request.get("ServerSideEncryptionConfiguration", {}).get("Rules", [])
-    if len(rules) != 1 or "SSEAlgorithm" not in rules[0].get("ApplyServerSideEncryptionByDefault", {}):
-        raise S3Error("MalformedXML", "Give one rule that applies encryption by default, and its SSEAlgorithm.", 400)
+    rules = request["ServerSideEncryptionConfiguration"]["Rules"]
+    if len(rules) != 1 or "ApplyServerSideEncryptionByDefault" not in rules[0]:
+        raise S3Error("MalformedXML", "Give one rule that applies encryption by default.", 400)
     default = rules[0]["ApplyServerSideEncryptionByDefault"]
     algorithm, key = default["SSEAlgorithm"], default.get("KMSMasterKeyID")
     if key is not None and algorithm != _KMS:

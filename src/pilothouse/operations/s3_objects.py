@@ -83,9 +83,9 @@ def delete_object(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def delete_objects(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Remove up to 1000 objects; what could not be removed is told, not raised."""
-    wanted = request.get("Delete", {}).get("Objects", [])
-    if not 1 <= len(wanted) <= _MOST_DELETED or any("Key" not in item for item in wanted):
-        raise S3Error("MalformedXML", f"Name between 1 and {_MOST_DELETED} objects to delete.", 400)
+    wanted = request["Delete"]["Objects"]
+    if len(wanted) > _MOST_DELETED:
+        raise S3Error("MalformedXML", f"Name at most {_MOST_DELETED} objects to delete.", 400)
     s3_buckets.require(context, request["Bucket"])
     outcomes = [(item["Key"], _deleted(context, request["Bucket"], item)) for item in wanted]
     quiet = request["Delete"].get("Quiet", False)

@@ -20,10 +20,7 @@ def get_object_tagging(context: Context, request: dict[str, Any]) -> dict[str, A
 
 def put_object_tagging(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Set an object's tags, all of them."""
-    rows = request.get("Tagging", {}).get("TagSet", [])
-    if any("Key" not in row or "Value" not in row for row in rows):
-        raise S3Error("MalformedXML", "Every tag needs its Key and Value.", 400)
-    tags = _checked((row["Key"], row["Value"]) for row in rows)
+    tags = _checked((row["Key"], row["Value"]) for row in request["Tagging"]["TagSet"])
     context.objects.set_tags(request["Bucket"], request["Key"], tags)
     return {}
 

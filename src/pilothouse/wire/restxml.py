@@ -125,11 +125,17 @@ def operation(request: Incoming) -> OperationModel:
 
 
 def parse(model: OperationModel, request: Incoming, body: bytes = b"") -> dict[str, Any]:
-    """The members of a request, by botocore's names; `body` is the XML, if the operation has any."""
-    members: dict[str, Any] = _outside_body(model.input_shape, request) if model.input_shape else {}
-    payload = model.input_shape.serialization.get("payload") if model.input_shape else None
-    if payload and body and model.input_shape.members[payload].type_name == "structure":
-        members[payload] = _value(model.input_shape.members[payload], read(body))
+    """The members of a request, by botocore's names; `body` is the XML, if the operation has any.
+
+    MalformedXML for a document that lacks what the model requires, has another root, or is required and not there.
+    """
+    shape = model.input_shape
+    if shape is None:
+        return {}
+    members = _outside_body(shape, request)
+    payload = shape.serialization.get("payload")
+    if payload and (body or payload in shape.required_members) and shape.members[payload].type_name == "structure":
+        members[payload] = _document(shape.members[payload], read(body))
     return members
 
 
@@ -284,16 +290,27 @@ def _given(member: Shape, text: str) -> Any:
     return [item.strip() for item in text.split(",")] if member.type_name == "list" else _scalar(member, text)
 
 
+def _document(shape: Shape, root: Element) -> Any:
+    if root.name != shape.serialization["name"]:
+        raise _malformed()
+    return _value(shape, root)
+
+
 def _value(shape: Shape, element: Element) -> Any:
     if shape.type_name != "structure":
         return _scalar(shape, element.text)
     members: dict[str, Any] = {}
+    required = shape.required_members
     for name, member in shape.members.items():
-        found = element.all(member.serialization.get("name", name))
-        if member.type_name == "list":
-            items = found if member.serialization.get("flattened") else [c for e in found for c in e.children]
+        where = member.serialization
+        found = element.all(where.get("name", name))
+        if not found:
+            if name in required and not where.get("xmlAttribute"):  # attributes are not read
+                raise _malformed()
+        elif member.type_name == "list":
+            items = found if where.get("flattened") else [c for e in found for c in e.children]
             members[name] = [_value(member.member, item) for item in items]
-        elif found:
+        else:
             members[name] = _value(member, found[0])
     return members
 
