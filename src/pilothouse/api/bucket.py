@@ -79,7 +79,11 @@ SERVED: Mapping[str, Operation] = {
 """Every operation of this door, by its name in botocore's model."""
 
 _LONG = ("CompleteMultipartUpload", "CopyObject", "UploadPartCopy")
-"""Operations that move an object's bytes while their client waits."""
+"""Operations that move an object's bytes while their client waits, and looks for an error in an answer of status 200.
+
+Of tags that are set, which moves them too, clients take any 200 for done, and a document without a root for a failure;
+those taken away are answered by a 204, which has no body.
+"""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SMALL, _LARGEST_XML = 64 << 10, 8 << 20
