@@ -163,6 +163,17 @@ class TestParts:
             assert [row["Key"] for page in pages for row in page.get("Uploads", [])] == ["a", "e"]
             assert [row["Prefix"] for page in pages for row in page.get("CommonPrefixes", [])] == ["d/"]
 
+    def test_uploads_that_end_between_pages_hide_no_others(self, s3: Any, bucket: str) -> None:
+        begun = {s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"] for key in ("a", "k", "k", "k", "l")}
+        listed = []
+        for page in s3.get_paginator("list_multipart_uploads").paginate(
+            Bucket=bucket, PaginationConfig={"PageSize": 1}
+        ):
+            (row,) = page["Uploads"]
+            listed.append(row["UploadId"])
+            s3.abort_multipart_upload(Bucket=bucket, Key=row["Key"], UploadId=row["UploadId"])
+        assert (len(listed), set(listed)) == (5, begun)
+
 
 class TestTags:
     def test_tags_travel_with_puts_and_copies(self, s3: Any, bucket: str) -> None:

@@ -174,11 +174,12 @@ def _rolled(uploads: list[Upload], request: dict[str, Any]) -> list[Upload | str
 
 
 def _after_marker(uploads: list[Upload], request: dict[str, Any]) -> list[Upload]:
-    key, upload_id = request.get("KeyMarker", ""), request.get("UploadIdMarker", "")
+    """What follows the marker; if its upload has ended, and nothing tells its place any more, all others of its key."""
+    key, upload_id = request.get("KeyMarker", "").encode(), request.get("UploadIdMarker", "")
     at = next((i for i, upload in enumerate(uploads) if upload_id and upload.upload_id == upload_id), None)
     if at is not None:
         return uploads[at + 1 :]
-    return [upload for upload in uploads if upload.key.encode() > key.encode()]
+    return [upload for upload in uploads if upload.key.encode() > key or (upload_id and upload.key.encode() == key)]
 
 
 def _upload_row(context: Context, request: dict[str, Any], upload: Upload) -> dict[str, Any]:
