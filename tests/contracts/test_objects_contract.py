@@ -54,6 +54,7 @@ AWKWARD = [
     "ö" * 300,
     "日本語/ключ/🙂",
     "new\nline\ttab",
+    "re\rturn\r\n",
     "UPPER",
     "upper",
     "a?b#c&d=e",

@@ -92,7 +92,7 @@ def test_an_xml_body_is_read_by_the_model() -> None:
 
 def test_botocore_reads_back_what_is_answered() -> None:
     model = models.operation("s3", "ListObjectsV2")
-    row = {"Key": "a<&>", "Size": 3, "ETag": '"e"', "LastModified": 1.5, "ChecksumAlgorithm": ["CRC32"]}
+    row = {"Key": "a<&>\rb\r\nc", "Size": 3, "ETag": '"e"', "LastModified": 1.5, "ChecksumAlgorithm": ["CRC32"]}
     result = {"IsTruncated": False, "Contents": [row], "CommonPrefixes": [{"Prefix": "p/"}], "Delimiter": None}
     sent = restxml.answer(model, result)
     parsed = create_parser("rest-xml").parse(

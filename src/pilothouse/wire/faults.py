@@ -21,7 +21,7 @@ _QUERY: Mapping[Door, str] = {"sts": "sts", "iam": "iam", "cloudwatch-query": "c
 
 _IN_XML = "\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff"
 _NOT_IN_XML = re.compile(f"[^{_IN_XML}]")
-_NOT_AS_IT_IS = re.compile(f"[&<>]|[^{_IN_XML}]")
+_NOT_AS_IT_IS = re.compile(f"[&<>\r]|[^{_IN_XML}]")
 
 INTERNAL = "We encountered an internal error. Please try again; the server's log tells more under request id {}."
 
@@ -272,7 +272,10 @@ def _elements(members: Mapping[str, str | int]) -> str:
 
 
 def xml_text(text: str) -> str:
-    """`text` escaped for XML 1.0; characters that no XML document may hold become U+FFFD."""
+    """`text` escaped for XML 1.0; characters that no XML document may hold become U+FFFD.
+
+    A carriage return is written by its number, as parsers take one that stands there itself for the end of a line.
+    """
     if _NOT_AS_IT_IS.search(text) is None:  # most texts, and a listing has thousands
         return text
-    return escape(_NOT_IN_XML.sub("�", text), quote=False)
+    return escape(_NOT_IN_XML.sub("�", text), quote=False).replace("\r", "&#13;")
