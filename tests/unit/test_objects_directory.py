@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,20 @@ def test_empty_folders_that_a_crash_left_do_not_keep_a_bucket(objects: Directory
     assert objects.list(BUCKET, delimiter="/").prefixes == []
     objects.delete_bucket(BUCKET)
     assert objects.buckets() == []
+
+
+def test_a_bucket_that_is_deleted_while_buckets_are_listed_is_left_out(
+    objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects.create_bucket("gone")
+
+    def then_deleted(found: Iterator[Path]) -> Iterator[Path]:
+        yield from found
+        objects.delete_bucket("gone")
+
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda *arguments: then_deleted(glob(*arguments)))
+    assert [bucket.name for bucket in objects.buckets()] == [BUCKET]
 
 
 def test_a_file_that_is_no_object_is_not_listed_and_not_read(objects: DirectoryObjects, tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ class DirectoryObjects:
 
     def buckets(self) -> list[Bucket]:
         found = sorted(path for path in self._root.glob("*/keys") if not path.parent.name.startswith("."))
-        return [Bucket(path.parent.name, _created(path)) for path in found]
+        made = ((path.parent.name, _created(path)) for path in found)
+        return [Bucket(name, created) for name, created in made if created is not None]
 
     def bucket_encryption(self, bucket: str) -> Encryption | None:
         return defaults.read(str(self._keys(bucket).parent))
@@ -464,6 +465,10 @@ def _raw(text: str) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-def _created(folder: Path) -> float:
-    created: float = json.loads((folder.parent / _ABOUT).read_bytes())["created"]
+def _created(folder: Path) -> float | None:
+    """When the bucket with that folder of keys was made; None if it has just been deleted."""
+    try:
+        created: float = json.loads((folder.parent / _ABOUT).read_bytes())["created"]
+    except FileNotFoundError:
+        return None
     return created
