@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -103,6 +103,27 @@ def test_of_threads_that_take_one_name_one_gets_it(store: Store) -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert Counter(outcomes) == {"taken": 1, "ResourceInUse": 7}
+
+
+def test_tags_are_checked_with_those_that_others_add_at_the_same_time(store: Store) -> None:
+    arn, both = store.insert(KIND, "job", {}).arn, threading.Barrier(2)
+
+    def at_most_three(tags: dict[str, str]) -> None:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)  # if both can look before one has written, they do
+        if len(tags) > 3:
+            raise ValueError(tags)
+
+    def add(number: int) -> None:
+        with suppress(ValueError):
+            store.add_tags(arn, {f"{number}-a": "", f"{number}-b": ""}, check=at_most_three)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(store.tags(arn)) == 2
 
 
 WRITE_FOR_EVER = """

@@ -8,7 +8,9 @@ import re
 import socket
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -395,6 +397,27 @@ def test_tags_are_added_listed_and_deleted(api: Any) -> None:
     assert list(client.get_paginator("list_tags").paginate(ResourceArn=arn).search("Tags")) == [
         {"Key": "b", "Value": "2"}
     ]
+
+
+def test_tags_that_two_add_at_the_same_time_are_no_more_than_50(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    arn, client = api.context.store.insert("model", "popular", {}).arn, api.client("sagemaker")
+    both, really = Barrier(2), api.context.store.add_tags
+
+    def together(*arguments: Any, **options: Any) -> Any:
+        both.wait(60)
+        return really(*arguments, **options)
+
+    def add(letter: str) -> str:
+        try:
+            client.add_tags(ResourceArn=arn, Tags=[{"Key": f"{letter}-{i}", "Value": ""} for i in range(30)])
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return "added"
+
+    monkeypatch.setattr(api.context.store, "add_tags", together)
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(add, "ab")) == ["ValidationException", "added"]
+    assert len(api.context.store.tags(arn)) == 30
 
 
 def test_tags_that_cannot_be_are_refused(api: Any) -> None:

@@ -18,9 +18,7 @@ def add_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     arn = _existing(context, request["ResourceArn"])
     new = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
     _check_keys(new)
-    if len({**context.store.tags(arn), **new}) > _MOST:
-        raise ValidationError(f"A resource can have {_MOST} tags. Delete some with DeleteTags before adding others.")
-    return {"Tags": _pairs(context.store.add_tags(arn, new))}
+    return {"Tags": _pairs(context.store.add_tags(arn, new, check=_check_count))}
 
 
 def list_tags(context: Context, request: dict[str, Any]) -> dict[str, Any]:
@@ -51,6 +49,11 @@ def _existing(context: Context, arn: str) -> str:
     if context.store.by_arn(arn) is None:
         raise ValidationError(f'Could not find resource "{arn}".')
     return arn
+
+
+def _check_count(tags: dict[str, str]) -> None:
+    if len(tags) > _MOST:
+        raise ValidationError(f"A resource can have {_MOST} tags. Delete some with DeleteTags before adding others.")
 
 
 def _check_keys(keys: Iterable[str]) -> None:

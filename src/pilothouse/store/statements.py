@@ -71,6 +71,11 @@ def with_arn(arn: str) -> Select[Any]:
     return select(resources).where(resources.c.arn == arn.lower())
 
 
+def locked_by_arn(arn: str) -> Select[Any]:
+    """The same, locked as `locked` does, so that its tags change one transaction after another."""
+    return with_arn(arn).with_for_update(key_share=True)
+
+
 def with_names(kind: str, names: Collection[str]) -> Select[Any]:
     """The resources with these names, in the order of their inserts."""
     keys = [name_key(name) for name in names]

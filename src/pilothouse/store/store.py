@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack, overload
 
@@ -263,10 +263,16 @@ class Store:
             owner = connection.execute(statements.with_arn(arn)).one_or_none()
             return {} if owner is None else _tags(connection, owner.seq)
 
-    def add_tags(self, arn: str, tags: Tags) -> dict[str, str]:
-        """Set tags, in place of those with equal keys. Returns all; `ResourceNotFound` if there is no such resource."""
+    def add_tags(
+        self, arn: str, tags: Tags, *, check: Callable[[dict[str, str]], None] = lambda _: None
+    ) -> dict[str, str]:
+        """Set tags, in place of those with equal keys. Returns all; `ResourceNotFound` if there is no such resource.
+
+        `check` sees all before, while no other transaction can change them, and may raise.
+        """
         with self.database.write() as connection:
             owner = _owner(connection, arn)
+            check(_tags(connection, owner.seq) | tag_pairs(tags))
             if rows := _tag_rows(owner.seq, tags):
                 connection.execute(statements.tagged(self.database.insert_or(tags_table)), rows)
             return _tags(connection, owner.seq)
@@ -334,7 +340,7 @@ def _parent(connection: Connection, parent: Parent) -> Row[Any]:
 
 
 def _owner(connection: Connection, arn: str) -> Row[Any]:
-    row = connection.execute(statements.with_arn(arn)).one_or_none()
+    row = connection.execute(statements.locked_by_arn(arn)).one_or_none()
     if row is None:
         raise ResourceNotFound(f"There is no resource {arn}.")
     return row
