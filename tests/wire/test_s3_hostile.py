@@ -294,6 +294,42 @@ def test_keys_that_look_like_paths_are_keys(s3: Any, api: Api, key: str) -> None
     assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == b"0123456789"
 
 
+@pytest.mark.parametrize(
+    ("method", "where", "header", "refusal"),
+    [
+        ("PUT", "/word", "x-amz-storage-class", "InvalidStorageClass"),
+        ("POST", "/word?uploads=", "x-amz-storage-class", "InvalidStorageClass"),
+        ("POST", "/word?uploads=", "x-amz-checksum-type", "InvalidRequest"),
+        ("PUT", "/copy", "x-amz-storage-class", "InvalidStorageClass"),
+        ("PUT", "/copy", "x-amz-metadata-directive", "InvalidArgument"),
+        ("PUT", "/copy", "x-amz-tagging-directive", "InvalidArgument"),
+        ("GET", f"/{KEY}", "x-amz-checksum-mode", "InvalidArgument"),
+        ("GET", "?list-type=2&encoding-type=BOGUS", "x-amz-nothing", "InvalidArgument"),
+    ],
+)
+def test_a_word_that_s3_does_not_know_is_refused(
+    api: Api, s3: Any, method: str, where: str, header: str, refusal: str
+) -> None:
+    headers = {header: "BOGUS"}
+    if where == "/copy":
+        headers["x-amz-copy-source"] = f"{BUCKET}/{KEY}"
+    assert code(said(api, signed(api, method, f"/{BUCKET}{where}", headers))) == f"400 {refusal}"
+    assert {row["Key"] for row in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}.isdisjoint({"word", "copy"})
+
+
+def test_a_checksum_of_parts_is_asked_for_by_its_name_and_no_other(api: Api, s3: Any) -> None:
+    assert s3
+    asked = {"x-amz-checksum-algorithm": "crc32"}
+    assert code(said(api, signed(api, "POST", f"/{BUCKET}/sums?uploads=", asked))) == "400 InvalidRequest"
+
+
+@pytest.mark.parametrize("name", ["STANDARD", "STANDARD_IA", "GLACIER"])
+def test_any_storage_class_of_s3_is_taken(s3: Any, name: str) -> None:
+    s3.put_object(Bucket=BUCKET, Key="stored", Body=b"x", StorageClass=name)
+    s3.copy_object(Bucket=BUCKET, Key="stored", CopySource=f"{BUCKET}/stored", StorageClass=name)
+    assert s3.get_object(Bucket=BUCKET, Key="stored")["Body"].read() == b"x"
+
+
 ODD = ("", DIGITS, "\xe9\xff", "-1", "9999-12-31T23:59:59-23:59", "a=b&a=c")
 DOCUMENTS = {
     "CompleteMultipartUpload": b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>x</ETag></Part>"

@@ -125,7 +125,7 @@ def _type(algorithm: str | None, asked: str | None) -> ChecksumType:
             raise S3Error("InvalidRequest", "A checksum type needs a checksum algorithm beside it.", 400)
         return "COMPOSITE"
     whole = asked == "FULL_OBJECT" or algorithm == "CRC64NVME"
-    if asked not in (None, "FULL_OBJECT", "COMPOSITE") or (whole and asked == "COMPOSITE"):
+    if whole and asked == "COMPOSITE":
         raise S3Error("InvalidRequest", f"{asked} checksums cannot be of the kind {algorithm}.", 400)
     if whole and not is_linear(algorithm):
         raise S3Error(

@@ -53,6 +53,16 @@ _ROOTS = {
 }
 """Root elements as the real service writes them, where the model does not tell."""
 
+_UNKNOWN_WORDS = {
+    "x-amz-checksum-algorithm": "InvalidRequest",
+    "x-amz-checksum-type": "InvalidRequest",
+    "x-amz-storage-class": "InvalidStorageClass",
+}
+"""S3's codes for a word that the model's enum has not got, by header; of all others it is InvalidArgument."""
+
+_FREE_WORDS = ("x-amz-acl", "x-amz-sdk-checksum-algorithm", "x-amz-server-side-encryption")
+"""Headers whose words are judged where they are read: S3 takes more than the enum has, or has a code for each fault."""
+
 
 @dataclass(frozen=True)
 class Incoming:
@@ -287,7 +297,19 @@ def _places(shape: Shape) -> _Places:
 
 
 def _given(member: Shape, text: str) -> Any:
-    return [item.strip() for item in text.split(",")] if member.type_name == "list" else _scalar(member, text)
+    if member.type_name == "list":
+        return [item.strip() for item in text.split(",")]
+    if member.type_name == "string" and member.enum and text not in member.enum:
+        _check_free(member, text)
+    return _scalar(member, text)
+
+
+def _check_free(member: Shape, text: str) -> None:
+    name = member.serialization["name"]
+    if name not in _FREE_WORDS:
+        known = ", ".join(member.enum)
+        message = f'"{text[:64]}" is not a valid value for {name}. Use one of: {known}.'
+        raise S3Error(_UNKNOWN_WORDS.get(name, "InvalidArgument"), message, 400)
 
 
 def _document(shape: Shape, root: Element) -> Any:
