@@ -90,6 +90,20 @@ class TestConditions:
         getattr(s3, call)(Bucket=bucket, ExpectedBucketOwner="000000000000")
         assert refused(getattr(s3, call), Bucket=bucket, ExpectedBucketOwner="111111111111")[1] == 403
 
+    def test_objects_of_another_owner_than_the_expected_one_are_left_alone(self, s3: Any, bucket: str) -> None:
+        ours, theirs, denied = "000000000000", "111111111111", ("AccessDenied", 403)
+        here, copy = {"Bucket": bucket, "Key": "k"}, {"Bucket": bucket, "Key": "copy"}
+        s3.put_object(**here, Body=b"x", ExpectedBucketOwner=ours)
+        assert refused(s3.put_object, **here, Body=b"y", ExpectedBucketOwner=theirs) == denied
+        assert s3.get_object(**here, ExpectedBucketOwner=ours)["Body"].read() == b"x"
+        assert refused(s3.get_object, **here, ExpectedBucketOwner=theirs) == denied
+        for pair in ((ours, theirs), (theirs, ours)):
+            owners = dict(zip(("ExpectedBucketOwner", "ExpectedSourceBucketOwner"), pair, strict=True))
+            assert refused(s3.copy_object, **copy, CopySource=here, **owners) == denied
+        assert refused(s3.head_object, **copy)[1] == 404
+        s3.copy_object(**copy, CopySource=here, ExpectedBucketOwner=ours, ExpectedSourceBucketOwner=ours)
+        assert s3.get_object(**copy)["Body"].read() == b"x"
+
 
 class TestParts:
     @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])

@@ -19,11 +19,10 @@ from botocore.model import OperationModel, Shape
 
 from pilothouse.api import bucket, content, pace
 from pilothouse.wire import models
-from tests.wire.conftest import KEY_ID, SECRET, Api
+from tests.wire.conftest import IN_CHUNKS, KEY_ID, SECRET, Api, code, said, signed
 
 BUCKET, KEY = "hostile", "key"
 DIGITS = "9" * 5000
-IN_CHUNKS = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -33,37 +32,6 @@ def s3(api: Api) -> Any:
     client.create_bucket(Bucket=BUCKET)
     client.put_object(Bucket=BUCKET, Key=KEY, Body=b"0123456789")
     return client
-
-
-def said(api: Api, raw: bytes) -> bytes:
-    """What the server answers to these bytes, until it says no more."""
-    host, _, port = api.url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port))) as client:
-        client.settimeout(60)
-        client.sendall(raw)
-        answer = b""
-        while piece := client.recv(65536):
-            answer += piece
-    return answer
-
-
-def signed(api: Api, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
-    """A request to an S3 whose connection ends with the answer."""
-    request = AWSRequest(method, f"{api.url}{path}", {"Connection": "close", **headers}, body)
-    if headers.get("x-amz-content-sha256") == IN_CHUNKS:
-        request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}  # has botocore say so
-    S3SigV4Auth(Credentials(KEY_ID, SECRET), "s3", "us-east-1").add_auth(request)
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {api.url.removeprefix('http://')}"]
-    lines += [f"{name}: {value}" for name, value in request.headers.items() if name.lower() != "host"]
-    if "content-length" not in {name.lower() for name in headers}:
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def code(answer: bytes) -> str:
-    """The status and the code of an error."""
-    status = answer.partition(b" ")[2][:3].decode()
-    return f"{status} {answer.partition(b'<Code>')[2].partition(b'</Code>')[0].decode()}"
 
 
 @pytest.mark.parametrize(
