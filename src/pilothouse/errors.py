@@ -100,11 +100,12 @@ class ModelError(RequestError):
     """
 
     def __init__(self, original_status: int, original_message: str, log_stream_arn: str = "") -> None:
-        side = "client" if 400 <= original_status < 500 else "server"
-        super().__init__(
-            f'Received {side} error ({original_status}) from model with message "{original_message}". '
+        said = (
+            f'({original_status}) from model with message "{original_message}". '
             f"See {log_stream_arn or 'the endpoint log'} for more information."
         )
+        refused = 400 <= original_status < 500
+        super().__init__(f"Received client error {said}" if refused else f"Received server error {said}")
         self.original_status = original_status
         self.original_message = original_message
         self.log_stream_arn = log_stream_arn

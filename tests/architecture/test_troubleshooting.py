@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pilothouse.errors import ModelError
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/troubleshooting.md"
 ROW = re.compile(r"^\| (`.+?) \| (.+) \| (.+) \|$", re.MULTILINE)
@@ -19,8 +21,12 @@ def _generator_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fragments() -> dict[str, re.Pattern[str]]:
     """What the first cells of the page quote, and what finds it in a message; "…" is anything."""
-    quoted = [text for row in ROW.findall(PAGE.read_text()) for text in re.findall(r"`([^`]+)`", row[0])]
-    return {text: re.compile(".*".join(re.escape(part) for part in text.split("…")), re.DOTALL) for text in quoted}
+    return {text: pattern for row in ROW.findall(PAGE.read_text()) for text, pattern in quoted(row[0]).items()}
+
+
+def quoted(cell: str) -> dict[str, re.Pattern[str]]:
+    texts = re.findall(r"`([^`]+)`", cell)
+    return {text: re.compile(".*".join(re.escape(part) for part in text.split("…")), re.DOTALL) for text in texts}
 
 
 def test_every_message_has_an_entry() -> None:
@@ -37,6 +43,23 @@ def test_every_entry_has_a_message() -> None:
     texts = [message.text for message in messages()]
     stale = [text for text, pattern in fragments().items() if not any(pattern.search(text) for text in texts)]
     assert not stale, "No message of the code is like these in docs/troubleshooting.md:\n" + "\n".join(stale)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        ModelError(400, "Received data of unknown size.").message,
+        ModelError(406, "Accept type 'image/png' is not supported.").message,
+        "ClientError: s3://bucket/key: The model answered 400: Row 1 has 2 columns instead of 3.",
+    ],
+)
+def test_a_call_that_a_model_refuses_is_not_taken_for_one_that_was_too_slow(refusal: str) -> None:
+    cures = [
+        cure
+        for cell, meaning, cure in ROW.findall(PAGE.read_text())
+        if "slow" in meaning and any(pattern.search(refusal) for pattern in quoted(cell).values())
+    ]
+    assert cures == []
 
 
 def test_no_entry_takes_everything() -> None:

@@ -89,19 +89,19 @@ class Worker:
             try:
                 status, answer = self._post(socket, body)
             except TimeoutError:
-                why = f"did not answer within {self._job.timeout} seconds"
+                why = f"The model did not answer within {self._job.timeout} seconds."
                 self._end(serving)
                 continue
             except (OSError, http.client.HTTPException):
-                why = f"ended before it answered. {self._last_words()}".rstrip(". ")
+                why = f"The model ended before it answered. {self._last_words()}".strip(". ") + "."
                 self._end(serving)
                 continue
             if status == http.client.OK:
                 return answer
-            why = f"answered {status}: {answer[:_LONGEST_ANSWER].decode(errors='replace')}".rstrip(". ")
+            why = f"The model answered {status}: {answer[:_LONGEST_ANSWER].decode(errors='replace')}".strip(". ") + "."
             if status < http.client.INTERNAL_SERVER_ERROR:
-                raise DataError(f"The model {why}.")
-        raise JobFailed(f"The model {why}.")
+                raise DataError(why)
+        raise JobFailed(why)
 
     def _post(self, socket: Path, body: bytes) -> tuple[int, bytes]:
         line = UnixConnection(socket, self._job.timeout)
@@ -161,8 +161,8 @@ class Worker:
             if end is not None:
                 return end
             if time.monotonic() > give_up:
-                why = f"did not answer within {START_SECONDS:g} seconds"
-                raise JobFailed(f"The model server {why}. {self._last_words()}".strip())
+                late = f"The model server did not answer within {START_SECONDS:g} seconds. {self._last_words()}"
+                raise JobFailed(late.strip())
         return None
 
     def _finish_log(self) -> None:
