@@ -6,10 +6,13 @@ import http.client
 import json
 import re
 import socket
+import tempfile
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 from threading import Barrier
 from typing import Any
 from urllib.error import HTTPError
@@ -25,7 +28,9 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from pilothouse.api import gateway
+from pilothouse.catalog import hosting
 from pilothouse.operations.table import SERVED
+from tests.unit.echo import Replica
 
 pytestmark = pytest.mark.slow
 
@@ -338,6 +343,19 @@ def test_a_body_that_cannot_be_read_is_a_serialization_exception(api: Any, body:
 def test_a_body_that_is_too_large_is_refused(api: Any, mebibytes: int) -> None:
     status, answer, _ = post(api, b" " * (mebibytes << 20), "SageMaker.ListAutoMLJobs")
     assert (status, answer["__type"]) == (413, "RequestEntityTooLargeException")
+
+
+def test_an_endpoint_takes_6_mib_and_not_a_byte_more(api: Any) -> None:
+    with tempfile.TemporaryDirectory(prefix="ph") as sockets, Replica(Path(sockets), "main") as replica:
+        variants = [{"VariantName": "main", "InitialVariantWeight": 1.0}]
+        state = {"_variants": variants, "_replicas": [replica.address]}
+        api.context.store.insert(hosting.ENDPOINT, "large", {}, status="InService", state=state)
+        ask = partial(api.client("sagemaker-runtime").invoke_endpoint, EndpointName="large", ContentType="text/csv")
+        largest = b"1" * (6 << 20)
+        assert ask(Body=largest)["Body"].read().endswith(b" " + largest)
+        code, status, message = refusal(lambda: ask(Body=largest + b"1"))
+    assert (code, status) == ("RequestEntityTooLargeException", 413)
+    assert "larger than 6291456 bytes" in message
 
 
 def test_a_body_of_unknown_length_is_counted(api: Any) -> None:
