@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from botocore.exceptions import ClientError
 from sagemaker import Session
 from sagemaker.automl.automl import AutoML
 from sagemaker.automl.candidate_estimator import CandidateEstimator
@@ -32,14 +33,30 @@ automl = AutoML(
     base_job_name="sdk-v2",
     sagemaker_session=session,
 )
+uri = session.upload_data(train, key_prefix="sdk-v2/cells")
+proposal = AutoML(
+    target_attribute_name=target,
+    generate_candidate_definitions_only=True,
+    base_job_name="proposal",
+    sagemaker_session=session,
+)
+proposal.fit(uri, wait=False)  # looks at the data and describes candidates, trains nothing
 automl.fit(train)  # uploads the file, waits for the end of the job
+resolved = session.wait_for_auto_ml_job(proposal.current_job_name, poll=1)["ResolvedAttributes"]
+print(resolved)
 
 candidates = automl.list_candidates(sort_by="FinalObjectiveMetricValue", sort_order="Descending")
 for candidate in candidates:
     print(candidate["CandidateName"], candidate["FinalAutoMLJobObjectiveMetric"]["Value"])
 
 best = automl.best_candidate()
-steps = CandidateEstimator(best, sagemaker_session=session).get_steps()
+estimator = CandidateEstimator(best, sagemaker_session=session)
+steps = estimator.get_steps()
+try:
+    refusal = str(estimator.fit(uri))
+except ClientError as error:  # the steps' images are the AutoML job's own
+    refusal = error.response["Error"]["Message"]
+print(refusal)
 
 keys = ["predicted_label", "probability"]
 predictor = automl.deploy(
@@ -67,7 +84,7 @@ transformer = model.transformer(
     accept="text/csv",
 )
 uploaded = session.upload_data(score, key_prefix=f"{automl.current_job_name}/score")
-transformer.transform(uploaded, content_type="text/csv", split_type="Line", logs=False)
+transformer.transform(uploaded, content_type="text/csv", split_type="Line")  # prints the job's log
 scored = S3Downloader.read_file(f"{transformer.output_path}/{Path(score).name}.out", sagemaker_session=session)
 
 predictor.delete_model()
@@ -77,9 +94,11 @@ transformer.delete_model()
 summary = {
     "job": automl.describe_auto_ml_job()["AutoMLJobStatus"],
     "candidates": [candidate["CandidateName"] for candidate in candidates],
+    "resolved": resolved["ProblemType"],
     "best": best["CandidateName"],
     "containers": len(best["InferenceContainers"]),
     "steps": [step.type for step in steps],
+    "refusal": refusal,
     "answers": answers,
     "scored": scored.splitlines(),
     "tags": attached.tags,

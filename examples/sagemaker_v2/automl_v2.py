@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sagemaker import Session
 from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
-from sagemaker.automl.automlv2 import AutoMLDataChannel, AutoMLTabularConfig, AutoMLV2
+from sagemaker.automl.automlv2 import AutoMLDataChannel, AutoMLTabularConfig, AutoMLV2, LocalAutoMLDataChannel
 from sagemaker.deserializers import CSVDeserializer
 from sagemaker.exceptions import AsyncInferenceModelError
 from sagemaker.model import Model
@@ -40,10 +40,17 @@ automl = AutoMLV2(
     sagemaker_session=session,
 )
 automl.fit(AutoMLDataChannel(s3_data_type="S3Prefix", s3_uri=uri, channel_type="training"), wait=False)
+proposal = AutoMLV2(
+    problem_config=AutoMLTabularConfig(target_attribute_name=target, generate_candidate_definitions_only=True),
+    base_job_name="proposal",
+    sagemaker_session=session,
+)
+proposal.fit(LocalAutoMLDataChannel(data_type="S3Prefix", path=train), wait=False)  # uploads the file, trains nothing
 while (job := automl.describe_auto_ml_job())["AutoMLJobStatus"] == "InProgress":
     print(job["AutoMLJobSecondaryStatus"])
     time.sleep(2)
 
+proposed = session.wait_for_auto_ml_job(proposal.current_job_name, poll=1)
 candidates = automl.list_candidates(sort_by="FinalObjectiveMetricValue", sort_order="Ascending")
 for candidate in candidates:
     print(candidate["CandidateName"], candidate["FinalAutoMLJobObjectiveMetric"]["Value"])
@@ -59,8 +66,16 @@ answers = predictor.predict(Path(score).read_text())
 print(answers)
 
 attached = AutoMLV2.attach(automl.current_job_name, sagemaker_session=session)
-model = attached.create_model(name=f"{automl.current_job_name}-again", candidate=candidates[0])
-model.create(instance_type="ml.m5.large")
+again = attached.deploy(
+    1,
+    "ml.m5.large",
+    serializer=CSVSerializer(),
+    deserializer=CSVDeserializer(),
+    predictor_cls=Predictor,
+    wait=False,
+)
+session.wait_for_endpoint(again.endpoint_name, poll=1)
+answered_again = again.predict(Path(score).read_text())
 
 container = candidates[0]["InferenceContainers"][0]
 same = Model(
@@ -79,7 +94,7 @@ later = same.deploy(
     wait=False,
 )
 session.wait_for_endpoint(later.endpoint_name, poll=1)
-waiter = WaiterConfig(delay=1)
+waiter = WaiterConfig(max_attempts=20, delay=1)  # a thread of the SDK's uses them up, though the answer is there
 response = later.predict_async(input_path=session.upload_data(score, key_prefix="sdk-v2/score"))
 answered_later = [later.predict(Path(score).read_text(), waiter_config=waiter), response.get_result(waiter)]
 print(answered_later)
@@ -90,18 +105,20 @@ except AsyncInferenceModelError as error:
 later.delete_model()
 later.delete_endpoint()
 
-predictor.delete_model()
-predictor.delete_endpoint()
-model.delete_model()
+for one in (predictor, again):
+    one.delete_model()
+    one.delete_endpoint()
 
 summary = {
     "job": job["AutoMLJobStatus"],
     "candidates": [candidate["CandidateName"] for candidate in candidates],
     "best": automl.best_candidate()["CandidateName"],
     "answers": answers,
+    "answered_again": answered_again,
     "answered_later": answered_later,
     "failure": failure,
     "problem": attached.problem_config.to_request_dict(),
+    "proposed": proposed["AutoMLJobSecondaryStatus"],
     "channels": [channel.to_request_dict() for channel in attached.inputs],
 }
 print(json.dumps(summary))

@@ -15,6 +15,7 @@ from pathlib import Path
 import boto3
 from sagemaker.core.resources import AutoMLJob, AutoMLJobV2, Endpoint, EndpointConfig, Model
 from sagemaker.core.shapes import (
+    AutoMLChannel,
     AutoMLDataSource,
     AutoMLJobChannel,
     AutoMLJobCompletionCriteria,
@@ -59,8 +60,18 @@ job = AutoMLJobV2.create(
     role_arn=role,
     tags=[Tag(key="team", value="prices")],
 )
+proposal = AutoMLJob.create(  # the API's first version; this job trains nothing
+    auto_ml_job_name=name.replace("sdk", "proposal"),
+    input_data_config=[
+        AutoMLChannel(data_source=AutoMLDataSource(s3_data_source=source), target_attribute_name=target)
+    ],
+    generate_candidate_definitions_only=True,
+    output_data_config=AutoMLOutputDataConfig(s3_output_path=f"s3://{bucket}/output"),
+    role_arn=role,
+)
+proposal.wait(poll=1)
 job.wait(poll=1)
-job.refresh()
+job = AutoMLJobV2.get(auto_ml_job_name=name)  # as another session would
 
 # Only the resource of the API's first version lists candidates and jobs; it describes jobs of either version.
 first_version = AutoMLJob.get(auto_ml_job_name=name)
@@ -111,6 +122,7 @@ summary = {
     "candidates": [candidate.candidate_name for candidate in candidates],
     "best": job.best_candidate.candidate_name,
     "first_version": [first_version.auto_ml_job_status, first_version.input_data_config[0].target_attribute_name],
+    "proposal": [proposal.auto_ml_job_status, proposal.resolved_attributes.problem_type],
     "variant": answer.invoked_production_variant,
     "answers": answers,
     "listed": listed,

@@ -17,8 +17,10 @@ def test_automl_trains_from_a_local_file_deploys_predicts_scores_and_cleans_up(s
     assert len(done["candidates"]) == 2
     assert done["best"] == done["attached"]
     assert done["best"] in done["candidates"]
+    assert done["resolved"] == "BinaryClassification"
     assert done["containers"] == 3
     assert done["steps"] == ["TrainingJob", "TransformJob", "TrainingJob"]
+    assert "cannot run here" in done["refusal"]
     assert [label for label, _ in done["answers"]] == [row.split(",")[0] for row in done["scored"][:3]]
     assert {label for label, _ in done["answers"]} <= {"benign", "malignant"}
     assert all(0 <= float(probability) <= 1 for _, probability in done["answers"])
@@ -32,10 +34,12 @@ def test_automl_v2_trains_from_s3_deploys_itself_and_is_attached_to(station: Any
     assert len(done["candidates"]) == 3
     assert done["best"] in done["candidates"]
     assert len([float(answer) for [answer] in done["answers"]]) == 20
+    assert done["answered_again"] == done["answers"]
     assert done["answered_later"] == [done["answers"]] * 2
     assert "Received data of unknown size" in done["failure"]
     assert done["problem"]["TabularJobConfig"]["TargetAttributeName"] == "price"
     assert done["problem"]["TabularJobConfig"]["Mode"] == "ENSEMBLING"
+    assert done["proposed"] == "CandidateDefinitionsGenerated"
     assert [channel["ChannelType"] for channel in done["channels"]] == ["training"]
 
 

@@ -18,6 +18,7 @@ def test_an_automl_job_its_model_and_its_endpoint_are_resources(station: Any, fi
     assert len(done["candidates"]) == 2
     assert done["best"] in done["candidates"]
     assert done["first_version"] == ["Completed", "price"]
+    assert done["proposal"] == ["Completed", "Regression"]
     assert done["variant"] == "main"
     assert len([float(answer) for answer in done["answers"]]) == 20
     kinds = ["AutoMLJob", "Model", "EndpointConfig", "Endpoint"]
