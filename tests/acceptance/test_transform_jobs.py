@@ -7,8 +7,10 @@ import csv
 import gzip
 import io
 import json
+import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,31 @@ def test_rows_are_filtered_joined_and_filtered(batch: Any) -> None:
     assert told["SSEKMSKeyId"] == "arn:aws:kms:us-east-1:000000000000:alias/ours"
     expected = labels(output(batch, "plain")["joined.out"])
     assert output(batch, "joined")["joined.out"] == "".join(f"id-{n},{label}\n" for n, label in enumerate(expected))
+
+
+def peak(user: Any, server: Any, name: str) -> int:
+    """The most memory that a process of a job has had by the end of the job, in MiB."""
+    most = 0
+    while user.sagemaker.describe_transform_job(TransformJobName=name)["TransformJobStatus"] == "InProgress":
+        for pid in re.findall(rf"name={name} attempt=\d+ pid=(\d+)", server.log.read_text()):
+            with suppress(OSError):  # this one has ended
+                known = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+                most = max([most, *(int(kib) >> 10 for kib in known)])
+        time.sleep(0.05)
+    return most
+
+
+def test_an_object_of_100_mb_needs_hardly_more_memory_than_a_line(batch: Any, server: Any) -> None:
+    """Neither it nor its answers, which are as large, are in the job's process as a whole."""
+    line = b"0.5," + b"red " * 25_000 + b"\n"
+    put(batch, little=line, large=line * 1000)
+    peaks = {}
+    for name in ("little", "large"):
+        start(batch, name, name, DataProcessing={"JoinSource": "Input"}, MaxPayloadInMB=1)
+        peaks[name] = peak(batch, server, name)
+        assert ended(batch, name)["TransformJobStatus"] == "Completed"
+    assert batch.s3.head_object(Bucket=BUCKET, Key="out/large/large.out")["ContentLength"] > len(line) * 1000
+    assert 0 < peaks["large"] < peaks["little"] + 40
 
 
 def test_gzip_goes_in_and_json_comes_out(batch: Any) -> None:
