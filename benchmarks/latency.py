@@ -53,7 +53,7 @@ def models(split: Split, folder: Path) -> dict[str, Path]:
             (ensemble / "members" / str(i)).symlink_to(folder / name / "model" / "members" / "0")
             members.append(Member(f"members/{i}", name, 1 / len(engines.ENGINES)))
         cut = TabularPredictor.load(folder / "lightgbm" / "model").threshold
-        write_manifest(ensemble, data.facts, members, threshold=cut, objective=data.metric)
+        write_manifest(ensemble, data.facts, members, threshold=cut, objective=data.metric, metrics={})
     return {name: folder / name / "model" for name in [*engines.ENGINES, ENSEMBLE]}
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,15 @@ def archive(folder: Path, table: pa.Table, y: Any, task: Task, classes: list[str
         (folder / part).mkdir(parents=True)
     pipeline.save(folder / "pipeline")
     model.save(folder / "members" / "0")
-    dataset = {"problem_type": task.problem_type, "target": "y", "classes": classes, "columns": table.column_names}
-    threshold = 0.5 if classes else None
-    write_manifest(folder, dataset, [Member("members/0", "lightgbm", 1.0)], threshold=threshold, objective=task.metric)
+    dataset = {
+        "problem_type": task.problem_type,
+        "target": "y",
+        "classes": classes,
+        "columns": table.column_names,
+        "profile": [asdict(column) for column in pipeline.columns],
+    }
+    threshold, members = 0.5 if classes else None, [Member("members/0", "lightgbm", 1.0)]
+    write_manifest(folder, dataset, members, threshold=threshold, objective=task.metric, metrics={})
     target = folder.with_suffix(".tar.gz")
     pack(folder, target)
     return target

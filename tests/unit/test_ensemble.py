@@ -71,6 +71,22 @@ class TestCombine:
         files = {str(p.relative_to(model)) for p in model.rglob("*") if p.is_file()} - {"manifest.json"}
         assert set(manifest["files"]) == files
 
+    @pytest.mark.parametrize("name", ["one", "both"])
+    def test_the_manifest_has_the_metrics_and_the_columns_types(
+        self, combined: tuple[Path, dict[str, object]], name: str
+    ) -> None:
+        folder, result = combined
+        measured: Any = result if name == "both" else json.loads((folder / name / "result.json").read_text())
+        manifest = json.loads((folder / name / "model" / "manifest.json").read_text())
+        latency = {"InferenceLatency": measured["metrics"]["Validation"]["InferenceLatency"]}
+        validation = manifest["metrics"]["Validation"] | latency
+        assert {"Train": manifest["metrics"]["Train"], "Validation": validation} == measured["metrics"]
+        assert manifest["metrics"]["Train"]["AUC"] > 0.7
+        assert dict(zip(manifest["columns"], manifest["column_types"], strict=True)) == {
+            "a": "numeric",
+            "b": "categorical",
+        }
+
 
 def trial(name: str, oof: Array, validation: Array, *fed_by: str) -> Finished:
     inputs = [Path(one) for one in fed_by]

@@ -94,10 +94,15 @@ def _archive(folder: Path, kind: str, names: tuple[str, ...], **more: Any) -> Pa
         engines.engine(name).fit(x, y, None, TASKS[kind], PARAMS.get(name, {})).save(folder / f"members/{i}")
         own = more.get("calibrations", {}).get(name)
         members.append(Member(f"members/{i}", name, (i + 1) / len(names), inputs, own))
-    facts = {"problem_type": kind, "target": "y", "classes": CLASSES[kind], "columns": list(KINDS)}
-    cut = 0.37 if kind == BINARY else None
-    write_manifest(folder, facts, members, threshold=cut, objective="F1", calibration=more.get("calibration"))
+    _sign(folder, kind, members, more.get("calibration"))
     return folder
+
+
+def _sign(folder: Path, kind: str, members: list[Member], calibration: dict[str, Any] | None = None) -> None:
+    profile = [{"name": name, "type": type_} for name, type_ in KINDS.items()]
+    facts = {"problem_type": kind, "target": "y", "classes": CLASSES[kind], "columns": list(KINDS), "profile": profile}
+    cut = 0.37 if kind == BINARY else None
+    write_manifest(folder, facts, members, threshold=cut, objective="F1", metrics={}, calibration=calibration)
 
 
 def _questions() -> list[list[str]]:
@@ -203,7 +208,7 @@ def test_inputs_are_the_columns_that_are_used(tmp_path: Path) -> None:
 def test_a_column_without_a_form_in_onnx_is_named(kind: ColumnType, tmp_path: Path) -> None:
     folder = _archive(tmp_path, BINARY, ("linear-learner",))
     _pipeline(_table(), town=kind).save(folder / "pipeline")
-    _sign(folder)
+    _sign(folder, BINARY, [Member("members/0", "linear-learner", 1.0)])
     with pytest.raises(CannotExport, match=f"column 'town' is read as {kind}"):
         export(folder)
 
@@ -221,12 +226,6 @@ def test_a_member_of_another_engine_is_named(tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text().replace('"lightgbm"', '"nn-torch"', 1))
     with pytest.raises(CannotExport, match="members/0 is a nn-torch model"):
         export(folder)
-
-
-def _sign(folder: Path) -> None:
-    facts = {"problem_type": BINARY, "target": "y", "classes": CLASSES[BINARY], "columns": list(KINDS)}
-    member = Member("members/0", "linear-learner", 1.0)
-    write_manifest(folder, facts, [member], threshold=0.5, objective="F1")
 
 
 def test_the_command_writes_folders_and_archives(tmp_path: Path) -> None:

@@ -73,6 +73,9 @@ def test_the_metrics_are_those_of_rows_that_the_models_had_not_seen(
         held = np.load(tmp_path / "validation.npy").astype(np.float64)
         expected = evaluate(problem, data.y[data.rows(VALIDATION)], held, threshold=result["threshold"])
         assert result["metrics"]["Validation"] == pytest.approx(expected, rel=1e-4)
+    assert json.loads((tmp_path / "model" / "manifest.json").read_text())["metrics"] == result["metrics"]
+    types = json.loads((first / "manifest.json").read_text())["column_types"]
+    assert types == ["numeric", "numeric", "categorical"]
     stage = AlgorithmStage.load(tmp_path / "model")
     assert (stage.problem_type, stage.threshold) == (problem, result["threshold"])
     predicted = stage.predict(FeatureStage.load(first).transform([["0.5", "-1", "red"]] * 2))

@@ -14,6 +14,7 @@ from pilothouse.engines.base import Model
 from pilothouse.problems.base import FIRST_VERSION, FORMAT, MANIFEST, SECOND_VERSION, VERSION, digest
 from pilothouse.problems.tabular.calibration import Calibration
 from pilothouse.problems.tabular.dataset import Dataset
+from pilothouse.problems.tabular.verdict import Verdict
 
 _LIBRARIES = {
     "lightgbm": "lightgbm",
@@ -92,17 +93,18 @@ class Assembly:
             self._weigh(model, weight, voting)
         return self._placed[model]
 
-    def finish(self, data: Dataset, threshold: float | None, objective: str, calibration: Calibration | None) -> Path:
-        """Adds the pipeline of `data` and the manifest; the folder with it all."""
+    def finish(self, data: Dataset, reached: Verdict, objective: str) -> Path:
+        """Adds the pipeline of `data` and the manifest, with what was reached; the folder with it all."""
         shutil.copytree(data.directory / "pipeline", self._partial / "pipeline")
         return self.close(
             lambda folder, members: write_manifest(
                 folder,
                 data.facts,
                 members,
-                threshold=threshold,
+                threshold=reached.threshold,
                 objective=objective,
-                calibration=None if calibration is None else calibration.document(),
+                metrics=reached.metrics,
+                calibration=None if reached.calibration is None else reached.calibration.document(),
             )
         )
 
@@ -136,9 +138,12 @@ def write_manifest(
     *,
     threshold: float | None,
     objective: str,
+    metrics: dict[str, dict[str, float]],
     calibration: dict[str, Any] | None = None,
 ) -> None:
     """Describes the finished content of `directory` in its manifest.json; `dataset` is the content of dataset.json.
+
+    `metrics` are the model's, by Set.
 
     The version is the lowest whose readers answer as this model does: one that knows no second layer and no
     calibration must not read a model that has them (the second version), nor one that knows no members' calibrations a
@@ -157,14 +162,21 @@ def write_manifest(
         "target": dataset["target"],
         "classes": dataset["classes"],
         "columns": dataset["columns"],
+        "column_types": column_types(dataset),
         "threshold": threshold,
         **({} if calibration is None else {"calibration": calibration}),
         "objective": objective,
+        "metrics": metrics,
         "members": [member.document() for member in members],
         "libraries": versions([member.engine for member in members]),
         "files": digests(directory),
     }
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
+
+
+def column_types(dataset: dict[str, Any]) -> list[str]:
+    """How each of the columns in dataset.json was read, in their order."""
+    return [column["type"] for column in dataset["profile"]]
 
 
 def digests(directory: Path) -> dict[str, str]:

@@ -181,7 +181,7 @@ def compose(
     assembly = Assembly(target)
     for one, weight in voters:
         assembly.add_trial(one.directory / "model", weight, [path / "model" for path in one.inputs], one.applied)
-    return assembly.finish(data, reached.threshold, metric, reached.calibration)
+    return assembly.finish(data, reached, metric)
 
 
 def _halfway(deadline: float | None) -> float | None:

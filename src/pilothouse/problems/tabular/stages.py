@@ -21,7 +21,7 @@ from pilothouse.engines.base import Model
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.base import FORMAT, MANIFEST, SECOND_VERSION, InputError, verified_manifest
 from pilothouse.problems.tabular import voting
-from pilothouse.problems.tabular.archive import Assembly, Member, digests, versions
+from pilothouse.problems.tabular.archive import Assembly, Member, column_types, digests, versions
 from pilothouse.problems.tabular.calibration import Calibration
 from pilothouse.problems.tabular.dataset import Dataset
 from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline
@@ -129,7 +129,12 @@ def save_features(directory: Path, data: Dataset, pipeline: DataPipeline) -> Pat
     partial = _begun(directory)
     shutil.copytree(data.directory / "pipeline", partial / "features")
     pipeline.save(partial / "blocks")
-    facts = {"columns": data.columns, "names": pipeline.names, "description": pipeline.spec.describe()}
+    facts = {
+        "columns": data.columns,
+        "column_types": column_types(data.facts),
+        "names": pipeline.names,
+        "description": pipeline.spec.describe(),
+    }
     return _ended(partial, directory, FEATURES, facts)
 
 
@@ -146,6 +151,7 @@ def save_algorithm(
         "width": data.features.numeric.shape[1],
         "threshold": reached.threshold,
         "objective": objective,
+        "metrics": reached.metrics,
         "libraries": versions([engine]),
     }
     if reached.calibration is not None:

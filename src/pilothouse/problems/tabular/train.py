@@ -179,7 +179,7 @@ def save_model(
     fed = [assembly.add_trial(one.directory / "model") for one in feeders]
     for model in models:
         assembly.add(model, trial.algorithm, 1.0 / len(models), fed or None)
-    return assembly.finish(data, reached.threshold, trial.metric, reached.calibration)
+    return assembly.finish(data, reached, trial.metric)
 
 
 def one_row_latency(archive: Path, row: list[str]) -> float:
