@@ -19,6 +19,7 @@ from pilothouse.problems.tabular import train as training
 from pilothouse.problems.tabular.bag import Bag, others_choose
 from pilothouse.problems.tabular.dataset import TRAIN, VALIDATION, Dataset
 from pilothouse.problems.tabular.finished import Finished
+from pilothouse.problems.tabular.held_out import HeldOut
 from pilothouse.problems.tabular.predictor import TabularPredictor
 from pilothouse.problems.tabular.read import Reading, prepare
 from pilothouse.problems.tabular.train import train
@@ -136,6 +137,23 @@ def test_a_refit_has_more_rounds_by_the_root_of_the_growth_in_rows() -> None:
     assert bag.refit_rounds(160) == 200
     assert bag.refit_rounds(40) == 100
     assert Bag([], [None, None], [None, None], bag.oof, bag.numbers, []).refit_rounds(160) is None
+
+
+def test_of_capped_rows_a_refit_has_more_rounds_only_as_far_as_it_learns_from_more() -> None:
+    bag = Bag([], [90, 110], [None, None], np.zeros(80), np.arange(80) % 2, [])
+    assert bag.refit_rounds(160, most=40) == 100
+    assert bag.refit_rounds(160, most=10) == 100
+    assert bag.refit_rounds(250, most=160) == 200
+    split = HeldOut([], [90], [90], np.zeros(10), np.zeros(10), [], learnt=40)
+    assert (split.refit_rounds(160), split.refit_rounds(160, most=40)) == (180, 90)
+
+
+@pytest.mark.parametrize("cap", [{}, {"max_rows": 150}])
+def test_a_capped_refit_has_the_rounds_of_its_folds(tmp_path: Path, cap: dict[str, int]) -> None:
+    data = dataset(tmp_path, "Regression")
+    result = run(tmp_path, data, params={"max_rounds": 20, "patience": 100, **cap}, folds=2)
+    mean = round(sum(result["fold_rounds"]) / 2)
+    assert (result["rounds"] == mean) if cap else (result["rounds"] > mean)
 
 
 @pytest.mark.parametrize(

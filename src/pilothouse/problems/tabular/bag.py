@@ -81,12 +81,19 @@ class Bag:
         total = sum(model.predict(x, rounds) for model, rounds in zip(self.models, self.chosen, strict=True))
         return np.asarray(total / len(self.models))
 
-    def refit_rounds(self, rows: int) -> int | None:
-        """Rounds for a model on `rows` rows: the mean of what the folds needed, times the root of the rows' growth."""
+    def refit_rounds(self, rows: int, most: float = math.inf) -> int | None:
+        """Rounds for a model on `rows` rows: the mean of what the folds needed, times the root of the rows' growth.
+
+        `most`: as many of its rows any model learns from at most.
+        """
         known = [rounds for rounds in self.best if rounds is not None]
-        k = len(self.best)
-        growth = rows / (len(self.numbers) * (k - 1) / k)
+        growth = min(rows, most) / min(self.fold_rows(), most)
         return max(1, round(float(np.mean(known)) * math.sqrt(max(1.0, growth)))) if known else None
+
+    def fold_rows(self) -> float:
+        """The rows that a fold's model was given."""
+        k = len(self.best)
+        return len(self.numbers) * (k - 1) / k
 
     def standing(self) -> list[Model]:
         """The folds' models, each set to the rounds that it was judged with."""

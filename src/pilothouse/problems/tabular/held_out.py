@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,14 +26,12 @@ _JUDGES, _SEED = 5, 0
 
 @dataclass
 class HeldOut(Bag):
-    """A bag of one model, which has learnt from `learnt` rows."""
+    """A bag of one model, which was given `learnt` rows."""
 
     learnt: int = 0
 
-    def refit_rounds(self, rows: int) -> int | None:
-        """Rounds for a model on `rows` rows: those that were best, times the root of the rows' growth."""
-        best = self.best[0]
-        return None if best is None else max(1, round(best * math.sqrt(max(1.0, rows / self.learnt))))
+    def fold_rows(self) -> float:
+        return self.learnt
 
 
 def fit(trial: Trial, data: Dataset, budget: TimeBudget) -> tuple[HeldOut, Dataset]:

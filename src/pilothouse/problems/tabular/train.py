@@ -6,6 +6,7 @@ The refit ships together with the folds' models where those are small.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -150,7 +151,7 @@ def refit(trial: Trial, data: Dataset, bag: Bag, budget: TimeBudget) -> Model | 
     `TrialTimeout` if there is no time to begin it.
     """
     deadline = budget.deadline(1.0, _REFIT_ENDS, "before the refit on all rows")
-    begun, rounds = time.monotonic(), bag.refit_rounds(len(data))
+    begun, rounds = time.monotonic(), bag.refit_rounds(len(data), trial.params.get("max_rows", math.inf))
     x, y, w = taken(data, None, trial)
     model = engines.engine(trial.algorithm).fit(
         x,
