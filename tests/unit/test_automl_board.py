@@ -141,6 +141,19 @@ def test_of_candidates_within_noise_the_ensemble_is_the_best_but_not_beyond(job:
     assert job.store.get("automl-job", "Churn").state["_best"] == "better"
 
 
+@pytest.mark.parametrize(("layer", "best"), [(1, "Churn-ensemble"), (2, "stacked"), (None, "stacked")])
+def test_a_stacked_candidate_is_not_the_best_where_the_ensemble_kept_to_the_first_layer(
+    job: Any, layer: int | None, best: str
+) -> None:
+    leaderboard = board(job)
+    ensemble = {} if layer is None else {"Churn-ensemble": (0.81, layer)}
+    for name, (value, of) in ({"single": (0.80, 1), "stacked": (0.90, 2)} | ensemble).items():
+        begin(leaderboard, name)
+        leaderboard.complete(name, {**result(value, noise=0.02), "layer": of})
+    assert job.store.get("automl-job", "Churn").state["_best"] == best
+    assert job.store.get("candidate", "stacked").state["FinalAutoMLJobObjectiveMetric"]["Value"] == 0.90
+
+
 def test_in_regression_too_the_ensemble_is_the_best_of_those_within_noise(job: Any) -> None:
     leaderboard = board(job, "RMSE", "Regression")
     for name, value in (("single", 10.0), ("Churn-ensemble", 10.1), ("other", 12.0)):

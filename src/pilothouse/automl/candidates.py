@@ -82,6 +82,7 @@ class Board:
             "_noise": result["noise"],
             "_score": result["score"],
             "_latency": result["latency"],
+            "_layer": result.get("layer", 1),
             **(also or {}),
         }
         self._end(name, "Completed", state)
@@ -103,9 +104,13 @@ class Board:
         The first of many is that by luck in part. So of the candidates that are within its noise of the first the
         ensemble is the best, since nested weights have no such luck, else the one with the best score, which in
         regression is the objective. Scores tie that differ by at most a thousandth of the distance between the best and
-        the median candidate: then the lowest latency decides.
+        the median candidate: then the lowest latency decides. Candidates of the second layer look better than they are:
+        where the ensemble, which judges that, is of the first layer alone, so is the best.
         """
         done = [row for row in self.rows() if row.status == "Completed"]
+        ensembles = [row for row in done if row.name == self.name_of(ENSEMBLE)]
+        if any(_layer(row) == 1 for row in ensembles):
+            done = [row for row in done if _layer(row) == 1]
         if not done:
             return None
         sign = 1 if METRICS[self.metric].direction == "Maximize" else -1
@@ -113,7 +118,7 @@ class Board:
         first = max(done, key=lambda row: values[row.name])
         slack = max(first.state["_noise"], _tie(list(values.values())))
         near = [row for row in done if values[row.name] >= values[first.name] - slack]
-        mixed = [row for row in near if row.name == self.name_of(ENSEMBLE)]
+        mixed = [row for row in ensembles if row in near]
         if mixed and first.state["_noise"] > 0:
             return mixed[0]
         top = max(row.state["_score"] for row in near)
@@ -169,6 +174,11 @@ def _standing(row: Resource) -> float:
     """What the candidate is chosen by; rows of earlier releases have only the objective."""
     standing = row.state.get("_standing")
     return float(row.state["FinalAutoMLJobObjectiveMetric"]["Value"] if standing is None else standing)
+
+
+def _layer(row: Resource) -> int:
+    """2 if the candidate's models, or an ensemble's members, build on others; rows of earlier releases don't say."""
+    return int(row.state.get("_layer", 1))
 
 
 def _metric_data(metrics: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
