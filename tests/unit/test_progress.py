@@ -13,15 +13,19 @@ from pilothouse.problems.tabular.progress import Progress
 class Rows:
     """A data set as far as `Progress` looks at it."""
 
-    def __init__(self, y: np.ndarray, problem_type: str) -> None:
-        self.y, self.problem_type = y, problem_type
+    metric = "any"
+
+    def __init__(self, y: np.ndarray, problem_type: str, w: np.ndarray | None) -> None:
+        self.y, self.problem_type, self.w = y, problem_type, w
 
     def rows(self, _part: int) -> np.ndarray:
         return np.arange(len(self.y))
 
 
-def progress(monkeypatch: pytest.MonkeyPatch, y: np.ndarray, problem_type: str) -> Progress:
-    monkeypatch.setattr("pilothouse.problems.tabular.dataset.Dataset.load", lambda _folder: Rows(y, problem_type))
+def progress(
+    monkeypatch: pytest.MonkeyPatch, y: np.ndarray, problem_type: str, w: np.ndarray | None = None
+) -> Progress:
+    monkeypatch.setattr("pilothouse.problems.tabular.dataset.Dataset.load", lambda _folder: Rows(y, problem_type, w))
     return Progress(Path("dataset"))
 
 
@@ -55,6 +59,20 @@ def test_the_better_classifier_has_the_weight(tmp_path: Path, monkeypatch: pytes
     seen.add("good", folder(tmp_path, "good", right))
     assert seen.weights() == {"bad": 0.0, "good": 1.0}
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("problem_type", ["Regression", "BinaryClassification"])
+def test_the_weight_goes_to_who_is_right_about_the_rows_that_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem_type: str
+) -> None:
+    y = np.arange(9000) % 2
+    few = np.arange(9000) % 9 < 2
+    seen = progress(monkeypatch, y, problem_type, np.where(few, 1000.0, 0.001))
+    for name, rows in (("of few", few), ("of many", ~few)):
+        p = np.where(rows, 0.05 + 0.9 * y, 0.5)
+        oof = p if problem_type == "Regression" else np.column_stack([1 - p, p])
+        seen.add(name, folder(tmp_path, name, oof))
+    assert seen.weights() == {"of few": 1.0, "of many": 0.0}
 
 
 def test_nothing_finished_has_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:

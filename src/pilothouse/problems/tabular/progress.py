@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.problems.tabular.dataset import TRAIN, Dataset
+from pilothouse.problems.tabular.judge import Judge
 
 Array = npt.NDArray[Any]
 
@@ -19,7 +20,8 @@ _LEAST_PROBABILITY = 1e-7
 
 
 class Progress:
-    """The blend of what is finished, by log loss or squared error on some of the training rows. Not thread-safe.
+    """The blend of what is finished, by log loss or squared error on some of the training rows, each by its weight. Not
+    thread-safe.
 
     Cheap enough for a coordinator: of a classifier it keeps only the probability of each row's true class, which is
     all that the log loss of a blend needs.
@@ -29,7 +31,10 @@ class Progress:
         data = Dataset.load(dataset)
         rows = data.rows(TRAIN)
         self._chosen = np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).astype(np.int64)
-        self._y = np.asarray(data.y[rows[self._chosen]])
+        seen = rows[self._chosen]
+        self._y = np.asarray(data.y[seen])
+        w = None if data.w is None else data.w[seen]
+        self._shares = Judge(data.problem_type, data.metric, self._y, w).weights()
         self._regression = data.problem_type == REGRESSION
         self._names: list[str] = []
         self._predictions: list[Array] = []
@@ -83,5 +88,5 @@ class Progress:
 
     def _losses(self, blends: Array) -> Array:
         if self._regression:
-            return np.asarray(((blends - self._y) ** 2).mean(axis=1))
-        return np.asarray(-np.log(np.maximum(blends, _LEAST_PROBABILITY)).mean(axis=1))
+            return np.asarray((blends - self._y) ** 2 @ self._shares)
+        return np.asarray(-np.log(np.maximum(blends, _LEAST_PROBABILITY)) @ self._shares)
