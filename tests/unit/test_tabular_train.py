@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
-from pilothouse.errors import TrialTimeout
+from pilothouse.errors import JobFailed, TrialTimeout
 from pilothouse.problems.evaluate import evaluate
 from pilothouse.problems.tabular import bag, stack, threshold
 from pilothouse.problems.tabular import train as training
@@ -96,6 +97,31 @@ def test_a_forest_whose_refit_has_no_time_ships_the_folds_forests(tmp_path: Path
     assert len(list((tmp_path / "trial" / "model" / "members").iterdir())) == 3
     prediction = TabularPredictor.load(tmp_path / "trial" / "model").predict([["0.5", "-1", "red", "1"]])
     assert np.isfinite(prediction.values).all()
+
+
+def test_a_refit_that_predicts_no_numbers_ships_the_folds_models(tmp_path: Path, monkeypatch: Any) -> None:
+    refit = training.refit
+
+    def diverged(*given: Any) -> Any:
+        model = refit(*given)
+        model._intercept = np.full_like(model._intercept, np.nan)
+        return model
+
+    monkeypatch.setattr(training, "refit", diverged)
+    result = run(tmp_path, dataset(tmp_path, "BinaryClassification"), algorithm="linear-learner")
+    assert not result["refitted"]
+    assert len(list((tmp_path / "trial" / "model" / "members").iterdir())) == 5
+    prediction = TabularPredictor.load(tmp_path / "trial" / "model").predict([["0.5", "-1", "red", "1"]])
+    assert np.isfinite(prediction.probabilities).all()
+
+
+def test_an_archive_that_answers_with_no_number_fails_its_candidate(tmp_path: Path) -> None:
+    run(tmp_path, dataset(tmp_path, "Regression"), algorithm="linear-learner")
+    model = tmp_path / "trial" / "model"
+    arrays = load_file(model / "members" / "0" / "linear.safetensors")
+    save_file(arrays | {"intercept": arrays["intercept"] * np.nan}, model / "members" / "0" / "linear.safetensors")
+    with pytest.raises(JobFailed, match="not finite numbers"):
+        training.one_row_latency(model, ["0.5", "-1", "red", "1"])
 
 
 def test_metrics_are_those_of_the_predictions_that_were_kept(tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ _LEAST_BAG = 4
 _LARGEST_IN_BAG = 2 << 20
 """Bytes of a model up to which its bag ships: larger ones would make an archive, and its answers, heavy."""
 
+_CHECKED_ROWS = 500
+"""On so many rows a refit must predict finite numbers. The folds' models do on all."""
+
 _WHOLE = 0.7
 """The share of its rounds, or of the time a fold took, from which on a refit is taken for whole."""
 
@@ -115,28 +118,37 @@ def run(trial: Trial, data: Dataset, directory: Path) -> dict[str, Any]:
 
 def check_finite(*predictions: Array) -> None:
     """`JobFailed` unless all predictions are finite numbers."""
-    if not all(np.isfinite(prediction).all() for prediction in predictions):
+    if not _are_finite(*predictions):
         raise JobFailed(
             "The model's predictions are not finite numbers. Leave out this algorithm, or scale the target column."
         )
+
+
+def _are_finite(*predictions: Array) -> bool:
+    return all(bool(np.isfinite(prediction).all()) for prediction in predictions)
 
 
 def shipped(trial: Trial, data: Dataset, bag: Bag, budget: TimeBudget, directory: Path) -> tuple[bool, list[Model]]:
     """Whether there is a model on all rows, and the models that vote: it and the folds' models.
 
     It alone of large ones, of those that are bags themselves, and where the folds are few; where the time is too short
-    for one as good, the folds' models.
+    for one as good, or what it predicts is not finite, the folds' models.
     """
     try:
         model = refit(trial, data, bag, budget)
     except TrialTimeout:
         model = None
-    if model is None:
+    if model is None or not _are_finite(predicted(model.predict, data.features, _spread(len(data)))):
         return False, bag.standing()
     few = len(bag.models) < _LEAST_BAG
     if few or trial.algorithm not in _BAGGED or _bytes(model, directory) > _LARGEST_IN_BAG:
         return True, [model]
     return True, [model, *bag.standing()]
+
+
+def _spread(rows: int) -> Array:
+    """Some of so many rows."""
+    return np.unique(np.linspace(0, rows - 1, _CHECKED_ROWS).astype(np.int64))
 
 
 def _bytes(model: Model, directory: Path) -> int:
@@ -184,8 +196,9 @@ def save_model(
 
 
 def one_row_latency(archive: Path, row: list[str]) -> float:
-    """Seconds from the texts of one row to its prediction by the saved model."""
+    """Seconds from the texts of one row to its prediction by the saved model; `JobFailed` if that is not finite."""
     predictor = TabularPredictor.load(archive)
+    check_finite(predictor.vote(predictor.pipeline.transform_rows([row])))
     return latency(lambda: predictor.predict([row]))
 
 

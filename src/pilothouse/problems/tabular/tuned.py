@@ -101,6 +101,7 @@ def _comparable(trial: Trial, data: Dataset) -> Callable[[float], float]:
 
 
 def _one_row_latency(first: Path, second: Path, row: list[str]) -> float:
-    """Seconds from the texts of one row to its prediction by the saved stages."""
+    """Seconds from the texts of one row to its prediction by the saved stages; `JobFailed` if that is not finite."""
     features, algorithm = FeatureStage.load(first), AlgorithmStage.load(second)
+    check_finite(algorithm.predict(features.transform([row])))
     return latency(lambda: algorithm.predict(features.transform([row])))
