@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from pilothouse.automl.line import Line, Ticket
-from pilothouse.catalog.metrics import BINARY
+from pilothouse.catalog.metrics import BINARY, MULTICLASS
 from pilothouse.config import Settings
 from pilothouse.launch import slots
 from pilothouse.problems.tabular import memory
@@ -50,6 +50,24 @@ def test_one_hot_columns_and_n_grams_need_memory_in_linear_models_alone() -> Non
     smaller = memory.fitted(linear, wide, 1 << 30)
     assert smaller is not None
     assert memory.peak(smaller, wide) <= 1 << 30
+
+
+def test_what_the_first_layer_predicts_needs_memory_in_the_second() -> None:
+    facts = {classes: Facts(100_000, 10, MULTICLASS, classes) for classes in (3, 100)}
+    for plan in (BOOSTER, OTHER, CandidatePlan("linear-learner-1", "linear-learner")):
+        stacked = replace(plan, layer=2)
+        for classes, own in facts.items():
+            assert memory.peak(stacked, own) - memory.peak(plan, own) > 100_000 * 8 * classes * 4
+        room = memory.peak(stacked, facts[3]) - (8 << 20)
+        fewer = memory.fitted(stacked, facts[3], room)
+        assert fewer is not None
+        assert memory.peak(fewer, facts[3]) <= room
+
+
+def test_more_candidates_need_little_more_memory_in_an_ensemble() -> None:
+    many = Facts(500_000, 10, MULTICLASS, 100)
+    assert memory.combining(many, 2) > 500_000 * 100 * 70
+    assert memory.combining(many, 2) < memory.combining(many, 24) < 3 * memory.combining(many, 2)
 
 
 def test_a_linear_model_has_no_more_than_some_rows_in_memory_at_once() -> None:

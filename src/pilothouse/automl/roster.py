@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pilothouse.problems.tabular import plan as planning
+from pilothouse.problems.tabular.costs import MOST_FEEDERS
 from pilothouse.problems.tabular.plan import CandidatePlan
 
 if TYPE_CHECKING:
     from pilothouse.problems.tabular.progress import Progress
     from pilothouse.work.job import Job
-
-MOST_FEEDERS = 8
 
 _PATIENCE, _LEAST_GAIN = 8, 0.0005
 """No further candidates once the last 8 together lowered the blend's loss by less than this share."""

@@ -19,6 +19,7 @@ from pilothouse.catalog import algorithms
 from pilothouse.catalog.tabular_jobs import TabularJob
 from pilothouse.launch.slots import memory_room, memory_share
 from pilothouse.objects import uri
+from pilothouse.problems.tabular import memory
 from pilothouse.problems.tabular import plan as planning
 from pilothouse.problems.tabular.costs import combining_seconds
 from pilothouse.problems.tabular.plan import CandidatePlan
@@ -254,7 +255,12 @@ class Trials:
         self._open(name)
         begun, deadline = time.monotonic(), self._budget.combining_deadline()
         outcome = task.attempt(
-            self._job, "pilothouse.automl.tasks:combine", self._folder(plan), arguments, deadline=deadline
+            self._job,
+            "pilothouse.automl.tasks:combine",
+            self._folder(plan),
+            arguments,
+            deadline=deadline,
+            memory=max(memory_share(self._job.settings), 2 * memory.combining(self._facts, len(finished))),
         )
         self._settle(name, outcome, outcome.reason)
         if outcome.result is None:

@@ -93,6 +93,8 @@ _SECONDS_PER_CELL = {
 _FIXED_SECONDS = {"nn-torch": 2.0, "fastai": 1.0}
 _FIXED_SECONDS_OF_OTHERS = 0.3
 _VALIDATION_SHARE = 0.2
+MOST_FEEDERS = 8
+"""So many candidates of the first layer feed one of the second."""
 _STACKED = 1.2
 """What a candidate of the second layer costs more, for its further columns."""
 _CROSSED_SHARE = 0.4

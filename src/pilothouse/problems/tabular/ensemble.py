@@ -140,17 +140,16 @@ def select(judge: Judge, finished: Sequence[Finished], folds: Array, deadline: f
     """
     predictions = [one.expected for one in finished]
     latencies = [one.latency for one in finished]
-    tried: list[tuple[float, str, Array, Array]] = []
+    kept: list[tuple[float, str, Array, Array]] = []
     for method in METHODS if len(finished) > 1 else ["best"]:
         begun = time.monotonic()
         mixed, honest = nested(method, judge, predictions, folds, latencies, [one.oof for one in finished])
-        tried.append((judge.score(mixed), method, mixed, honest))
+        kept = [max([*kept, (judge.score(mixed), method, mixed, honest)], key=lambda one: one[0])]
         took = time.monotonic() - begun
         if deadline is not None and time.monotonic() + _SLOWER * took > deadline:
             break
-    everyone = np.arange(len(judge.y))
-    score, method, mixed, honest = max(tried, key=lambda one: one[0])
-    weights = _weighed(method, judge, predictions, latencies, everyone)
+    [(score, method, mixed, honest)] = kept
+    weights = _weighed(method, judge, predictions, latencies, np.arange(len(judge.y)))
     return Selection(list(finished), method, weights, honest, mixed, score)
 
 
@@ -165,12 +164,15 @@ def nested(
     """The mixtures of each row, of `predictions` and of `others_too`, weighted as the other folds' rows select by the
     former.
     """
-    mixed, also = np.empty_like(predictions[0]), np.empty_like(predictions[0])
+    mixed = np.empty(predictions[0].shape)
+    same = all(one is other for one, other in zip(predictions, others_too, strict=True))
+    also = mixed if same else np.empty(mixed.shape)
     for fold in np.unique(folds):
         mine, others = folds == fold, np.flatnonzero(folds != fold)
         found = _weighed(method, judge, predictions, latencies, others)
-        mixed[mine] = mixture(found, [prediction[mine] for prediction in predictions])
-        also[mine] = mixture(found, [prediction[mine] for prediction in others_too])
+        mixed[mine] = mixture(found, (prediction[mine] for prediction in predictions))
+        if not same:
+            also[mine] = mixture(found, (prediction[mine] for prediction in others_too))
     return mixed, also
 
 
@@ -193,4 +195,5 @@ def _weighed(
 ) -> list[float]:
     """The weights that a sample of the rows `among` selects."""
     rows = among[sampled_rows(len(among), predictions[0].shape[1] if predictions[0].ndim > 1 else 1)]
-    return weights.chosen(method, judge.on(rows), [prediction[rows] for prediction in predictions], latencies)
+    looked_at = [np.asarray(prediction[rows], np.float64) for prediction in predictions]
+    return weights.chosen(method, judge.on(rows), looked_at, latencies)

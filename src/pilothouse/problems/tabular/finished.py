@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pilothouse.data.features import load_array
 from pilothouse.problems.tabular.calibration import Calibration
 
 Array = npt.NDArray[Any]
@@ -22,7 +23,8 @@ class Finished:
     """A finished trial: its folder, its engine, and its predictions for the training and the validation rows.
 
     The predictions are the models' own, before any calibration, unless `calibrated` has made others of them; `applied`
-    is the map that did. Trials on the same k folds have the same `folds`.
+    is the map that did. They are mapped from the files that were saved: values float64, probabilities float32.
+    Trials on the same k folds have the same `folds`.
     `familiar`, for data with copies of rows: the training rows as later rows like them will be met, those that have
     copies predicted by a model that saw one. In the second layer that model meets it with what
     its feeders, too, predict of a row they know. No metric is computed on it.
@@ -76,8 +78,8 @@ class Finished:
         return replace(
             self,
             oof=predictions(self.directory, "calibrated"),
-            validation=self.calibration(self.validation),
-            familiar=None if self.familiar is None else self.calibration(self.familiar),
+            validation=_mapped(self.calibration, self.validation),
+            familiar=None if self.familiar is None else _mapped(self.calibration, self.familiar),
             applied=self.calibration,
         )
 
@@ -102,8 +104,12 @@ def save_predictions(
 
 
 def predictions(directory: Path, part: str) -> Array:
-    """The float64 predictions that `save_predictions` wrote for `part`: the name of its file."""
-    return np.asarray(np.load(directory / f"{part}.npy", allow_pickle=False), dtype=np.float64)
+    """A read-only map of what `save_predictions` wrote for `part`: the name of its file."""
+    return load_array(directory / f"{part}.npy")
+
+
+def _mapped(calibration: Calibration, probabilities: Array) -> Array:
+    return calibration(probabilities.astype(np.float64)).astype(np.float32)
 
 
 def _calibration(document: dict[str, Any] | None) -> Calibration | None:

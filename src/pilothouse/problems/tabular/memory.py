@@ -10,7 +10,8 @@ from pilothouse.engines.design import most_products
 from pilothouse.engines.linear import rows_in_memory
 from pilothouse.engines.nets.streamed import learnt_rows
 from pilothouse.engines.xgboost_blocks import PAGED
-from pilothouse.problems.tabular.costs import CandidatePlan, Facts, crossed
+from pilothouse.problems.tabular.costs import MOST_FEEDERS, CandidatePlan, Facts, crossed
+from pilothouse.problems.tabular.stack import width
 
 _PROCESS = 200 << 20
 _COPIES = 10
@@ -41,6 +42,9 @@ _BYTES_PER_PRODUCT = 8
 _BYTES_PER_SPARSE_VALUE = 40
 """Linear-learner's: value and index of 8 bytes, mapped, taken for a fold and for fewer rows, scaled and squared."""
 
+_BYTES_PER_STACKED_CELL = 5
+"""The features of the second layer are no map of a file: float32, of all rows, and those of validation beside them."""
+
 _STREAMED = {"xgboost": 8, "linear-learner": 0, "nn-torch": 0, "mlp": 0}
 """What stays in memory for each row and column of rows that are read block by block: XGBoost's bins."""
 _PAGED = 1
@@ -49,12 +53,29 @@ _BLOCKS = 300 << 20
 _FEWER_ROWS = 200_000
 """As many are trained on in memory where all of them don't fit even block by block."""
 
+_BYTES_PER_MIXED_OUTPUT, _BYTES_PER_COMBINED_OUTPUT = 100, 6
+"""An ensemble's, for each row and class: mixtures and their verdict, and for each candidate what is calibrated of the
+validation rows and, in data with copies, of all. Measured without copies: 70 and 1.
+"""
+
 _FOREST = 300 << 20
 _LEAST_ROWS = 5_000
 
 
 def peak(candidate: CandidatePlan, facts: Facts) -> int:
     """The bytes that the candidate's trial is expected to need at most."""
+    met = _met(candidate, facts)
+    return _peak(candidate, met) + (met.cells * _BYTES_PER_STACKED_CELL if candidate.layer > 1 else 0)
+
+
+def _met(candidate: CandidatePlan, facts: Facts) -> Facts:
+    """The facts of what the candidate sees: in the second layer also what the first predicts."""
+    if candidate.layer == 1:
+        return facts
+    return replace(facts, columns=facts.columns + MOST_FEEDERS * width(facts.n_classes))
+
+
+def _peak(candidate: CandidatePlan, facts: Facts) -> int:
     rows = _trained(candidate, facts)
     trees = _FOREST if candidate.algorithm in ("extra-trees", "randomforest") else 0
     outputs = facts.rows * max(facts.n_classes, 1) * _BYTES_PER_OUTPUT
@@ -99,15 +120,16 @@ def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan |
     """
     if peak(candidate, facts) <= room:
         return candidate
-    if _is_streamed(candidate, facts, facts.rows):
+    met = _met(candidate, facts)
+    if _is_streamed(candidate, met, facts.rows):
         paged = replace(candidate, params={**candidate.params, PAGED: True})
         if candidate.algorithm == "xgboost" and peak(paged, facts) <= room:
             return paged
         candidate = _on(candidate, min(_trained(candidate, facts), _FEWER_ROWS))
     if candidate.algorithm == "linear-learner":
-        candidate = _on(candidate, min(_trained(candidate, facts), _learnt(candidate, facts)))
+        candidate = _on(candidate, min(_trained(candidate, facts), _learnt(candidate, met)))
     over = max(0, peak(candidate, facts) - room)
-    fewer = _trained(candidate, facts) - -(-over // _bytes_per_row(candidate, facts))
+    fewer = _trained(candidate, facts) - -(-over // _bytes_per_row(candidate, met))
     return None if fewer < _LEAST_ROWS else _on(candidate, fewer)
 
 
@@ -125,3 +147,9 @@ def _trained(candidate: CandidatePlan, facts: Facts) -> int:
 
 def _on(candidate: CandidatePlan, rows: int) -> CandidatePlan:
     return replace(candidate, params={**candidate.params, "max_rows": rows})
+
+
+def combining(facts: Facts, candidates: int) -> int:
+    """The bytes that the ensemble of so many candidates is expected to need at most."""
+    outputs = facts.rows * max(facts.n_classes, 1)
+    return _PROCESS + outputs * (_BYTES_PER_MIXED_OUTPUT + candidates * _BYTES_PER_COMBINED_OUTPUT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,9 +72,9 @@ def chosen(method: str, judge: Judge, predictions: Sequence[Array], latencies: S
     return [float(weight) for weight in _pruned(judge, predictions, weights, latencies)]
 
 
-def mixture(weights: Sequence[float] | Array, predictions: Sequence[Array]) -> Array:
-    """The weighted sum of the predictions."""
-    return np.asarray(sum(w * p for w, p in zip(weights, predictions, strict=True) if w > 0))
+def mixture(weights: Sequence[float] | Array, predictions: Iterable[Array]) -> Array:
+    """The weighted float64 sum of the predictions, one of which is looked at at a time."""
+    return np.asarray(sum(w * np.asarray(p, np.float64) for w, p in zip(weights, predictions, strict=True) if w > 0))
 
 
 def _least_log_loss(judge: Judge, predictions: Sequence[Array]) -> Array:
