@@ -21,6 +21,7 @@ from pilothouse.data.profile import Column, ColumnType
 from pilothouse.engines.base import Task
 from pilothouse.engines.crosses import Crosses
 from pilothouse.engines.statistics import TargetStatistics
+from pilothouse.problems.tabular import portfolio
 from pilothouse.problems.tabular.archive import Member, write_manifest
 from pilothouse.problems.tabular.onnx.export import export
 from pilothouse.problems.tabular.onnx.graph import CannotExport
@@ -217,6 +218,33 @@ def test_target_statistics_of_catboost_are_refused_by_member(tmp_path: Path, mon
     monkeypatch.setitem(PARAMS, "catboost", {"max_rounds": 25, "one_hot_max_size": 2})
     folder = _archive(tmp_path, BINARY, ("lightgbm", "catboost"))
     with pytest.raises(CannotExport, match=r"member members/1 \(catboost\).*target statistics"):
+        export(folder)
+
+
+@pytest.mark.parametrize("policy", ["Lossguide", "Depthwise"])
+def test_catboosts_trees_that_are_not_symmetric_are_refused_and_another_candidate_is_named(
+    policy: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setitem(PARAMS, "catboost", {"max_rounds": 25, "grow_policy": policy})
+    folder = _archive(tmp_path, BINARY, ("catboost",))
+    with pytest.raises(CannotExport, match=r"members/0 \(catboost\).*not symmetric.*list-candidates.*-lightgbm-1\."):
+        export(folder)
+
+
+@pytest.mark.parametrize(("numeric", "number"), [(10, 3), (2, 3), (1, 2)])
+def test_the_candidate_whose_trees_are_not_symmetric_has_the_name_that_is_documented(numeric: int, number: int) -> None:
+    for rows, classes in ((1_000, 2), (1_000, 3), (200_000, 0)):
+        rounds = portfolio.rounds(rows, 10, classes, list(engines.ENGINES), numeric)
+        assert [(name, at) for name, at, params in rounds if "grow_policy" in params] == [("catboost", number)]
+
+
+def test_numbers_as_people_write_them_are_named_as_such(tmp_path: Path) -> None:
+    folder = _archive(tmp_path, BINARY, ("linear-learner",))
+    table = _table()
+    prices = pa.array([f"${1000 + i:,}" for i in range(ROWS)])
+    _pipeline(table.set_column(1, "weight", prices)).save(folder / "pipeline")
+    _sign(folder, BINARY, [Member("members/0", "linear-learner", 1.0)])
+    with pytest.raises(CannotExport, match=r"'weight' holds numbers as people write them.*\$1,234"):
         export(folder)
 
 

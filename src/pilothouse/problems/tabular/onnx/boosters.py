@@ -15,6 +15,8 @@ from pilothouse.problems.tabular.onnx.trees import GT, LEQ, LT, MEMBER, Fork, Le
 
 Tree = Fork | Leaf
 
+_ANOTHER = "Export another of the job's candidates, which list-candidates-for-auto-ml-job names, such as -lightgbm-1."
+
 
 def lightgbm(booster: Any, rounds: int | None, targets: int) -> Trees:
     """The trees of a booster on numbers and then category codes (0: unknown); several targets take turns."""
@@ -84,7 +86,7 @@ def catboost(booster: Any, rounds: int, targets: int, cardinalities: list[int]) 
     """
     model = _catboost_document(booster)
     if "oblivious_trees" not in model:
-        raise CannotExport("CatBoost's trees are not symmetric. Train with grow_policy SymmetricTree.")
+        raise CannotExport(f"CatBoost's trees are not symmetric here, and only symmetric ones are exported. {_ANOTHER}")
     numbers = len(model["features_info"].get("float_features", []))
     scale, bias = model["scale_and_bias"]
     codes = _catboost_codes(booster, model, cardinalities)
@@ -133,7 +135,7 @@ def _catboost_split(
     if split["split_type"] == "OneHotFeature":
         feature = split["cat_feature_index"]
         return numbers + feature, MEMBER, 0.0, False, (codes.get((feature, split["value"]), -1),)
-    raise CannotExport("CatBoost uses target statistics of categories, which ONNX's trees cannot compute.")
+    raise CannotExport(f"CatBoost uses target statistics of categories, which ONNX's trees cannot compute. {_ANOTHER}")
 
 
 def _symmetric(splits: list[Question], values: Iterable[float], target: int) -> Tree:

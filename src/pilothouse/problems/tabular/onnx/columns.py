@@ -10,6 +10,7 @@ from pilothouse.data.categories import CategoryEncoder
 from pilothouse.data.featurise import FeaturePipeline
 from pilothouse.data.markers import MISSING
 from pilothouse.data.numbers import NumberEncoder
+from pilothouse.data.written import WrittenNumberEncoder
 from pilothouse.problems.tabular.onnx.graph import CannotExport, Graph
 
 OUTPUTS = ("label", "probabilities", "value")
@@ -43,6 +44,11 @@ def columns(graph: Graph, pipeline: FeaturePipeline) -> Columns:
             cardinalities.append(encoder.cardinality)
             if encoder.counted:
                 numbers.append(_count(graph, codes[-1], encoder))
+        elif type(encoder) is WrittenNumberEncoder:
+            raise CannotExport(
+                f"The column {name!r} holds numbers as people write them, like $1,234 or 12%, which have no form in "
+                "ONNX. Make plain numbers of them, such as 1234, and train again."
+            )
         else:
             raise CannotExport(
                 f"The column {name!r} is read as {kind}, which has no form in ONNX. "
