@@ -14,6 +14,7 @@ from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capp
 from pilothouse.engines.xgboost_blocks import PAGED, page_folder, streamed
 from pilothouse.engines.xgboost_file import Trees
 from pilothouse.engines.xgboost_row import OneRow
+from pilothouse.engines.xgboost_trees import check
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -118,10 +119,10 @@ class XGBoost:
         import xgboost
 
         facts = json.loads((directory / "model.json").read_text())
+        learner = check(xgboost_file.read(directory / "model.ubj"), facts["n_classes"])
         booster = xgboost.Booster(model_file=directory / "model.ubj")
         booster.set_param({"nthread": 1})
-        trees = xgboost_file.read(directory / "model.ubj")
-        return XGBoostModel(booster, facts["n_classes"], booster.num_boosted_rounds(), trees)
+        return XGBoostModel(booster, facts["n_classes"], booster.num_boosted_rounds(), xgboost_file.trees(learner))
 
 
 def _settings(task: Task, params: dict[str, Any], seed: int, threads: int, x: Features) -> dict[str, Any]:

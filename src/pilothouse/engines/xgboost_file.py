@@ -20,7 +20,6 @@ _KINDS = {b"i": ">i1", b"U": ">u1", b"I": ">i2", b"l": ">i4", b"L": ">i8", b"d":
 _CONSTANTS = {b"T": True, b"F": False, b"Z": None}
 _OBJECTIVES = ("reg:squarederror", "reg:absoluteerror", "binary:logistic", "multi:softprob")
 _CATEGORICAL = 1
-_MOST_CODES = 1000
 
 
 @dataclass(frozen=True)
@@ -46,12 +45,20 @@ class Trees:
     of: Array
 
 
-def read(path: Path) -> Trees | None:
-    """The trees in a file; None if it is not as XGBoost writes it, or of another kind of booster."""
+def read(path: Path) -> dict[str, Any] | None:
+    """The learner in a file, whose parts have XGBoost's names; None if it is no such file."""
+    try:
+        return dict(_Document(path.read_bytes()).value()["learner"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def trees(learner: dict[str, Any]) -> Trees | None:
+    """The trees of a learner that `xgboost_trees.check` lets pass; None if it is of another kind of booster."""
     try:
         with np.errstate(all="ignore"):
-            return _trees(_Document(path.read_bytes()).value()["learner"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return _trees(learner)
+    except (ValueError, LookupError):
         return None
 
 
@@ -65,7 +72,10 @@ class _Document:
         """The next value; arrays of numbers as NumPy's."""
         mark = self._taken(1)
         if mark == b"{":
-            return dict(self._members())
+            pairs = list(self._members())
+            if len(found := dict(pairs)) < len(pairs):
+                raise ValueError("a name comes twice")  # the library would take the other value
+            return found
         if mark == b"[":
             return self._array()
         if mark == b"S":
@@ -140,8 +150,6 @@ def _trees(learner: dict[str, Any]) -> Trees:
     first, second = (np.where(falls_left == side, left, right) + start for side in (True, False))
     order, place, depth = _by_level(inner, first, second, roots)
     child = np.where(inner, place[first % len(place)], place)[order]
-    if (column[inner] >= columns).any() or (column[inner] < 0).any():
-        raise ValueError("a node asks for a column that isn't there")
     narrow = np.int16 if 2 * columns + 1 + len(sets) < 1 << 15 else np.int32
     return Trees(
         columns,
@@ -160,12 +168,9 @@ def _trees(learner: dict[str, Any]) -> Trees:
 def _by_level(inner: Array, first: Array, second: Array, roots: Array) -> tuple[Array, Array, int]:
     """The nodes level by level, siblings side by side; the place of each in that order; and the number of levels
     below the roots."""
-    levels, met = [roots], len(roots)
+    levels = [roots]
     while len(parents := levels[-1][inner[levels[-1]]]):
         levels.append(np.stack([first[parents], second[parents]], axis=1).ravel())
-        met += len(levels[-1])
-        if met > len(inner):
-            raise ValueError("a tree leads in circles")
     order = np.concatenate(levels)
     place = np.zeros(len(inner), np.int64)
     place[order] = np.arange(len(order))
@@ -180,8 +185,6 @@ def _sets(trees: list[dict[str, Any]], roots: Array, categorical: Array, falls_l
         spans = zip(tree["categories_nodes"], tree["categories_segments"], tree["categories_sizes"], strict=True)
         own.update({root + int(node): tree["categories"][at : at + size] for node, at, size in spans})
     codes = max((int(some.max()) for some in own.values() if len(some)), default=0)
-    if codes > _MOST_CODES:
-        raise ValueError("a category has too many levels")
     sets = np.zeros((len(categorical), (codes + 9) // 8), np.uint8)
     for number, node in enumerate(categorical.tolist()):
         away = np.full(8 * sets.shape[1], not falls_left[node])
