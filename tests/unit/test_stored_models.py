@@ -161,3 +161,16 @@ def test_forests_whose_walks_would_not_end_at_a_leaf_are_refused(name: str, valu
     save_file(arrays, file)
     with pytest.raises(ConfigurationError, match="lead nowhere"):
         engines.load(file.parent, "extra-trees")
+
+
+@pytest.mark.parametrize("roots", ["two alike", "backwards", "beyond the nodes", "not from the first"])
+def test_forests_with_trees_that_have_no_nodes_are_refused(roots: str, tmp_path: Path) -> None:
+    unpack(MODELS / "0.1.0" / "extra-trees.tar.gz", tmp_path)
+    file = tmp_path / "members" / "0" / "forest.safetensors"
+    arrays = load_file(file)
+    root, nodes = arrays["root"], len(arrays["child"])
+    changed = {"two alike": root[[0, 1, 1]], "backwards": root[::-1], "beyond the nodes": np.append(root, nodes)}
+    changed["not from the first"] = root[1:]
+    save_file({**arrays, "root": np.ascontiguousarray(changed[roots].astype(root.dtype))}, file)
+    with pytest.raises(ConfigurationError, match="lead nowhere"):
+        engines.load(file.parent, "extra-trees")

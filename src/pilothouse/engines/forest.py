@@ -219,7 +219,7 @@ def _shaped(arrays: dict[str, Array]) -> bool:
 
 
 def _walkable(arrays: dict[str, Array]) -> bool:
-    """Whether children lie behind their parents, and all that nodes name is there."""
+    """Whether children lie behind their parents, each tree has nodes of its own, and all that nodes name is there."""
     feature, child, root = arrays["feature"], arrays["child"], arrays["root"]
     nodes = len(child)
     if not len(feature) == len(arrays["cut"]) == nodes:
@@ -230,7 +230,8 @@ def _walkable(arrays: dict[str, Array]) -> bool:
         ((first > np.flatnonzero(inner)) & (first < nodes - 1)).all()
         and ((leaves >= 0) & (leaves < len(arrays["value"]))).all()
         and ((feature >= -1) & (feature < len(arrays["median"]))).all()
-        and ((root >= 0) & (root < nodes)).all()
+        and root[0] == 0
+        and (np.diff(root.astype(np.int64), append=nodes) > 0).all()
     )
 
 
