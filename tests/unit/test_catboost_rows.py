@@ -14,6 +14,7 @@ from pilothouse.engines import catboost as engine
 from pilothouse.engines import catboost_file
 from pilothouse.engines.base import Model, Task
 from pilothouse.engines.catboost import CatBoostModel
+from pilothouse.errors import ConfigurationError
 
 TASKS = {
     REGRESSION: Task(REGRESSION, 0, "MSE"),
@@ -83,7 +84,7 @@ def test_where_the_first_row_comes_out_otherwise_the_library_goes_on(
     np.testing.assert_array_equal(_alone(model, x), model.predict(x))
 
 
-def test_no_damage_to_a_file_does_more_than_leave_its_rows_to_the_library(tmp_path: Path) -> None:
+def test_no_damage_to_a_file_makes_a_row_ask_what_is_not_there(tmp_path: Path) -> None:
     _stored(tmp_path, TASKS[MULTICLASS], _features(300))
     whole = (tmp_path / "model.cbm").read_bytes()
     random = np.random.default_rng(0)
@@ -92,8 +93,61 @@ def test_no_damage_to_a_file_does_more_than_leave_its_rows_to_the_library(tmp_pa
         for place in random.integers(0, min(len(damaged), 6000), 12) if damaged else ():
             damaged[place] = random.integers(256)
         (tmp_path / "damaged.cbm").write_bytes(damaged)
-        trees = catboost_file.read(tmp_path / "damaged.cbm")
+        try:
+            trees = catboost_file.read(tmp_path / "damaged.cbm")
+        except ConfigurationError:
+            continue
         assert trees is None or trees.asked.max(initial=0) < len(trees.border) + len(trees.place)
+
+
+_FIELDS = {
+    "splits": (1, 4),
+    "sizes": (2, 4),
+    "starts": (3, 4),
+    "leaves": (8, 0),
+    "steps": (10, 2),
+    "leaf of a node": (11, 4),
+}
+"""The numbers of the fields with what trees are made of, and how many bytes a value has; none: how many there are."""
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [("SymmetricTree", name) for name in ("splits", "sizes", "starts", "leaves")]
+    + [("Depthwise", name) for name in ("splits", "sizes", "starts", "steps", "leaf of a node")],
+)
+@pytest.mark.parametrize("levels", [7, 80])
+def test_trees_that_would_read_out_of_bounds_are_refused_before_the_library_reads_them(
+    policy: str, field: str, levels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _stored(tmp_path, TASKS[REGRESSION], _features(300, levels=levels), grow_policy=policy)
+    file = tmp_path / "model.cbm"
+    content, (number, size) = bytearray(file.read_bytes()), _FIELDS[field]
+    buffer = catboost_file._Buffer(file.read_bytes())
+    place, count = buffer.vector(buffer.table(buffer.root, 1), number)
+    if not size:
+        content[place - 4 : place] = (count - 1).to_bytes(4, "little")
+    else:
+        last = place + 4 * (count - 1)
+        content[last : last + size] = b"\xf0" * (size - 1) + b"\x7f"
+    file.write_bytes(content)
+    monkeypatch.setattr("catboost.CatBoost", lambda: pytest.fail("the library was asked"))
+    with pytest.raises(ConfigurationError, match=r"model\.cbm can't be trusted"):
+        engines.load(tmp_path, "catboost")
+
+
+def test_columns_out_of_order_are_refused(tmp_path: Path) -> None:
+    _stored(tmp_path, TASKS[REGRESSION], _features(300))
+    file = tmp_path / "model.cbm"
+    content = bytearray(file.read_bytes())
+    buffer = catboost_file._Buffer(file.read_bytes())
+    columns = buffer.tables(buffer.table(buffer.root, 1), 5)
+    place = buffer._place(columns[1], 0)
+    for column in (2_000_000_000, -1, 0):
+        content[place : place + 4] = column.to_bytes(4, "little", signed=True)
+        file.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"model\.cbm can't be trusted"):
+            engines.load(tmp_path, "catboost")
 
 
 def test_members_that_see_the_same_rows_share_a_pool(tmp_path: Path) -> None:

@@ -127,9 +127,9 @@ class CatBoost:
         import catboost
 
         facts = json.loads((directory / "model.json").read_text())
+        trees = catboost_file.read(directory / "model.cbm")
         booster = catboost.CatBoost()
         booster.load_model(str(directory / "model.cbm"))
-        trees = catboost_file.read(directory / "model.cbm")
         rounds = int(facts.get("rounds", booster.tree_count_))
         return CatBoostModel(booster, facts["n_classes"], rounds, trees)
 

@@ -1,4 +1,5 @@
-"""CatBoost's own file, read as far as predicting one row needs it: symmetric trees on numbers and one-hot levels.
+"""CatBoost's own file, read as far as predicting one row needs it: symmetric trees on numbers and one-hot levels. All
+trees are looked through, since the library follows any number in them.
 
 A cbm file is the mark CBM1, a size, and a FlatBuffer. A table of a FlatBuffer finds its fields by a list of offsets; a
 vector is its length and then its values (https://flatbuffers.dev/internals). The numbers of the fields here are those
@@ -15,13 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from pilothouse.engines.base import Array
+from pilothouse.errors import ConfigurationError
 
 _MARK, _HEAD, _VERSION = b"CBM1", 8, b"FlabuffersModel_v1"
 _FORMAT, _TREES = 0, 1
-_OUTPUTS, _SPLITS, _SIZES, _NUMBERS, _ONE_HOT, _STATISTICS, _LEAVES = 0, 1, 2, 5, 6, 7, 8
-_UNREAD = (_STATISTICS, 10, 12, 13)  # and trees that aren't symmetric, texts, and what is estimated from them
+_OUTPUTS, _SPLITS, _SIZES, _STARTS, _CATEGORIES, _NUMBERS, _ONE_HOT, _STATISTICS, _LEAVES = 0, 1, 2, 3, 4, 5, 6, 7, 8
+_STEPS, _LEAF_OF_NODE = 10, 11  # of trees that aren't symmetric
+_NEVER_MADE = (12, 13, 18)  # texts, what is estimated from them, and embeddings
 _NUMBER, _BORDERS, _IF_MISSING = 1, 3, 5
 _CATEGORY, _LEVELS = 0, 1
+_BORDERS_OF_STATISTICS = 1
 _TRUE = 2
 _DEEPEST = 16
 
@@ -47,20 +51,27 @@ class Trees:
 
 
 def read(path: Path) -> Trees | None:
-    """The trees in a file; None if they ask other questions too, or it isn't such a file."""
-    try:
-        with path.open("rb") as file:
+    """The trees in a file; None if they aren't symmetric or ask other questions too. `ConfigurationError` if it isn't
+    such a file, or trees ask questions or have leaves that aren't there. Not looked through: the tables of target
+    statistics, which follow the trees.
+    """
+    with path.open("rb") as file:
+        try:
             buffer = _Buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        trees = _trees(buffer)
-    except (OSError, ValueError, IndexError, struct.error):
-        return None
-    return trees if trees is not None and _consistent(trees) else None
+            table = buffer.table(buffer.root, _TREES)
+            consistent = buffer.text(buffer.root, _FORMAT) == _VERSION and _consistent(buffer, table)
+        except (ValueError, IndexError, struct.error):
+            consistent = False
+    if not consistent:
+        raise ConfigurationError(
+            "The model's model.cbm can't be trusted: its trees ask questions or have leaves that are not there. "
+            "The archive is damaged or was not made by Pilothouse. Fetch it again."
+        )
+    unread = any(buffer.vector(table, field)[1] for field in (_STATISTICS, _STEPS))
+    return None if unread else _trees(buffer, table)
 
 
-def _trees(buffer: _Buffer) -> Trees | None:
-    trees = buffer.table(buffer.root, _TREES)
-    if buffer.text(buffer.root, _FORMAT) != _VERSION or any(buffer.vector(trees, field)[1] for field in _UNREAD):
-        return None
+def _trees(buffer: _Buffer, trees: int) -> Trees:
     numbers, categories = buffer.tables(trees, _NUMBERS), buffer.tables(trees, _ONE_HOT)
     borders = [buffer.array(table, _BORDERS, "<f4") for table in numbers]
     number = [buffer.scalar(table, _NUMBER, "<i", -1) for table in numbers]
@@ -79,18 +90,46 @@ def _trees(buffer: _Buffer) -> Trees | None:
     )
 
 
-def _consistent(trees: Trees) -> bool:
-    """Whether the trees ask questions that are there, and have leaves for all answers."""
-    questions, sizes = len(trees.border) + len(trees.place), trees.sizes
+def _consistent(buffer: _Buffer, trees: int) -> bool:
+    """Whether the trees ask questions that are there, of columns in order, and have leaves for all answers."""
+    numbers, statistics = buffer.tables(trees, _NUMBERS), buffer.tables(trees, _STATISTICS)
+    one_hot = [(table, buffer.scalar(table, _CATEGORY, "<i", -1)) for table in buffer.tables(trees, _ONE_HOT)]
+    borders = [len(buffer.array(table, _BORDERS, "<f4")) for table in numbers]
+    numbers = [buffer.scalar(table, _NUMBER, "<i", -1) for table in numbers]
+    categories = [buffer.scalar(table, _CATEGORY, "<i", -1) for table in buffer.tables(trees, _CATEGORIES)]
+    levels = [len(buffer.array(table, _LEVELS, "<i4")) for table, _ in one_hot]
+    of_statistics = [len(buffer.array(table, _BORDERS_OF_STATISTICS, "<f4")) for table in statistics]
+    asked, sizes = buffer.array(trees, _SPLITS, "<i4"), buffer.array(trees, _SIZES, "<i4").astype(np.int64)
+    # Trees that aren't symmetric ask question 0 at their leaves, even if there is none.
+    steps = buffer.array(trees, _STEPS, "<u2,<u2")
+    questions = max(sum(borders) + sum(levels) + sum(of_statistics), int(len(steps) > 0))
+    starts = buffer.array(trees, _STARTS, "<i4")
     return bool(
-        len(sizes)
-        and 0 <= sizes.min() <= sizes.max() <= _DEEPEST
-        and sizes.sum() == len(trees.asked)
-        and ((trees.asked >= 0) & (trees.asked < questions)).all()
-        and (trees.number >= 0).all()
-        and (trees.category >= 0).all()
-        and (1 << sizes.astype(np.int64)).sum() == len(trees.leaves)
+        not any(buffer.vector(trees, field)[1] for field in _NEVER_MADE)
+        and len(sizes)
+        and sizes.min() >= 0
+        and sizes.sum() == len(asked)
+        and np.array_equal(starts, np.cumsum(sizes) - sizes)
+        and ((asked >= 0) & (asked < questions)).all()
+        and all(some == sorted(set(some)) and min(some, default=0) >= 0 for some in (numbers, categories))
+        and {category for _, category in one_hot} <= set(categories)
+        and _leads_to_leaves(buffer, trees, sizes, steps)
     )
+
+
+def _leads_to_leaves(buffer: _Buffer, trees: int, sizes: Array, steps: Array) -> bool:
+    outputs = buffer.scalar(trees, _OUTPUTS, "<i", 0)
+    leaves, leaf = len(buffer.array(trees, _LEAVES, "<f8")), buffer.array(trees, _LEAF_OF_NODE, "<u4")
+    if outputs < 1:
+        return False
+    if not len(steps):
+        return bool(sizes.max() <= _DEEPEST and (1 << sizes).sum() * outputs == leaves)
+    if not sizes.sum() == len(steps) == len(leaf):
+        return False
+    left, right = (steps[side].astype(np.int64) for side in ("f0", "f1"))
+    left_over = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(steps))
+    ends = (left == 0) | (right == 0)
+    return bool((np.maximum(left, right) < left_over).all() and (leaf[ends].astype(np.int64) + outputs <= leaves).all())
 
 
 class _Buffer:
