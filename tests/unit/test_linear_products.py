@@ -161,7 +161,7 @@ def test_long_data_get_fewer_products_and_all_are_planned_for() -> None:
     assert most_products(300, 1_000) == 300
     assert most_products(300, 200_000) == 100
     assert most_products(300, 10**9) == 0
-    facts = Facts(50_000, 10, "Regression", 0, numeric=10)
+    facts = Facts(50_000, 10, "BinaryClassification", 2, numeric=10)
     plain, products = (CandidatePlan("linear-learner-1", "linear-learner", params) for params in ({}, ASKED))
     assert memory.peak(products, facts) - memory.peak(plain, facts) == 300 * 50_000 * 8
     for columns in (2, 5, 10):

@@ -189,8 +189,9 @@ def _hinges(numbers: tuple[Array, Array], x: Features, most: int) -> dict[str, A
     found = [(j, _knots(standard[~missing[:, j], j], count)) for j in columns if count]
     bent = np.array([j for j, knots in found for _ in knots], np.int64)
     knots = np.array([knot for _, knots in found for knot in knots], np.float64)
-    above = np.maximum(standard[:, bent] - knots, 0.0)
-    return {"bent": bent, "knots": knots, "spans": np.maximum(above.std(axis=0), 1e-3)}
+    # Column by column: all hinges at once would be as large as the design, several times over.
+    spans = [np.maximum(standard[:, j, None] - knots, 0.0).std(axis=0) for j, knots in found]
+    return {"bent": bent, "knots": knots, "spans": np.maximum(np.concatenate([np.zeros(0), *spans]), 1e-3)}
 
 
 def _knots(values: Array, count: int) -> Array:

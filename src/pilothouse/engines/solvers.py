@@ -14,7 +14,11 @@ _MOST_STEPS = 300
 _CLOSE = 1e-5
 """Conjugate gradients end when the residual has shrunk to this share of the first."""
 
-_ROWS_AT_ONCE = 8192
+ROWS_AT_ONCE = 8192
+
+WIDEST_SOLVED = 2_000
+"""Dense columns that are solved at once, by a matrix of so many by so many: 32 MB. Where there are more, steps over a
+few thousand rows take less time than that matrix would, and can end at the deadline."""
 
 TERM_SCALE = 3.0
 """Rows of n-grams have length 1; so much longer they are penalised as little as they should be."""
@@ -66,15 +70,16 @@ class Columns:
 def ridge(a: Columns, y: Array, w: Array, l2: float, deadline: float | None) -> tuple[Array, Array]:
     """Weighted least squares with a penalty on all but the intercept: coefficients [columns, 1], intercept [1].
 
-    By the normal equations where all columns are dense, else by conjugate gradients that end early at the deadline.
+    By the normal equations where all columns are dense and not too many, else by conjugate gradients that end early at
+    the deadline.
     """
     total = w.sum()
     l2 = max(l2, 1e-6)
     centre, level = a.transposed_times(w[:, None])[:, 0] / total, float(w @ y) / total
-    if a.sparse is None:
+    if a.sparse is None and a.count <= WIDEST_SOLVED:
         gram, pull = np.zeros((len(centre), len(centre))), np.zeros(len(centre))
-        for start in range(0, len(y), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
+        for start in range(0, len(y), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
             centred = a.dense[rows] - centre
             gram += centred.T @ (centred * w[rows, None])
             pull += centred.T @ (w[rows] * (y[rows] - level))

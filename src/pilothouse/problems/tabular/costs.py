@@ -208,7 +208,8 @@ _REGRESSION_FACTOR = {"lightgbm": 1.3, "xgboost": 1.3, "catboost": 2.0, "linear-
 
 def _target_factor(algorithm: str, facts: Facts, walked: bool) -> float:
     """What the target costs: boosters grow a tree for each class, and go on for longer in regression; forests grow
-    larger leaves for two classes; linear regression is solved at once, unless its rows are walked over.
+    larger leaves for two classes; linear regression is solved at once, or where data are wide in steps that cost no
+    more, unless its rows are walked over.
     """
     if algorithm in ("nn-torch", "fastai"):
         return 1.0

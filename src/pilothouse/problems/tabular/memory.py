@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pilothouse import engines
+from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.data.selection import is_large
-from pilothouse.engines.design import most_products
+from pilothouse.engines.design import MOST_KNOTS, most_products
 from pilothouse.engines.linear import rows_in_memory
 from pilothouse.engines.nets.streamed import learnt_rows
+from pilothouse.engines.solvers import ROWS_AT_ONCE, WIDEST_SOLVED
 from pilothouse.engines.xgboost_blocks import PAGED
 from pilothouse.problems.tabular.costs import MOST_FEEDERS, CandidatePlan, Facts, crossed
 from pilothouse.problems.tabular.stack import width
@@ -86,7 +88,7 @@ def _peak(candidate: CandidatePlan, facts: Facts) -> int:
         return _PROCESS + _BLOCKS + kept + rows * _streamed_bytes_per_row(candidate, facts) + sparse + outputs
     copied = rows if is_large(facts.rows, facts.columns) else facts.rows
     learnt = min(rows, _learnt(candidate, facts)) if candidate.algorithm == "linear-learner" else rows
-    blocks = _BLOCKS if learnt < rows else 0
+    blocks = _BLOCKS if learnt < rows else _solved(candidate, facts, rows)
     cells = copied * (max(facts.columns, 1) + crossed(candidate)) * _COPIES + learnt * _bytes_per_row(candidate, facts)
     return _PROCESS + trees + blocks + cells + _products(candidate, learnt) + sparse + outputs
 
@@ -111,6 +113,18 @@ def _bytes_per_row(candidate: CandidatePlan, facts: Facts) -> int:
 def _products(candidate: CandidatePlan, rows: int) -> int:
     """What the products of a linear model's columns need, of so many rows in memory."""
     return most_products(int(candidate.params.get("products", 0)), rows) * rows * _BYTES_PER_PRODUCT
+
+
+def _solved(candidate: CandidatePlan, facts: Facts, rows: int) -> int:
+    """What least squares over so many rows need: the columns' products with one another and a copy of them, and rows
+    twice.
+    """
+    if candidate.algorithm != "linear-learner" or facts.problem_type != REGRESSION:
+        return 0
+    params = candidate.params
+    columns = facts.numeric * (2 + int(params.get("knots", MOST_KNOTS))) + facts.one_hot
+    columns = min(columns + int(params.get("products", 0)), WIDEST_SOLVED)
+    return (2 * columns**2 + 2 * min(rows, ROWS_AT_ONCE) * columns) * 8
 
 
 def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan | None:
