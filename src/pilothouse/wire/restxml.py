@@ -67,7 +67,7 @@ _FREE_WORDS = (
     "x-amz-sdk-checksum-algorithm",
     "x-amz-server-side-encryption",
 )
-"""Headers with any word: hints, which some SDKs write in small letters, and those that are judged where they are read."""
+"""Headers with any word: hints, which some SDKs write in small letters, and what is judged where it is read."""
 
 
 @dataclass(frozen=True)
