@@ -15,6 +15,7 @@ from pilothouse.catalog import algorithms
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.contract.pack import unpack
 from pilothouse.data.features import Features
+from pilothouse.engines import catboost_file
 from pilothouse.engines.base import Task
 from pilothouse.errors import ConfigurationError
 from pilothouse.problems.base import load_predictor
@@ -36,13 +37,27 @@ def test_a_stored_model_predicts_what_it_predicted(stored: Path, tmp_path: Path)
     unpack(MODELS / stored, tmp_path)
     expected = json.loads((MODELS / str(stored).replace(".tar.gz", ".json")).read_text())
     prediction = load_predictor(tmp_path).predict(expected["questions"])
+    if prediction.values is not None:
+        np.testing.assert_allclose(prediction.values, expected["values"], rtol=1e-5, atol=1e-6)
+        return
     assert prediction.labels == expected["labels"]
     np.testing.assert_allclose(prediction.probabilities, expected["probabilities"], atol=1e-6)
 
 
 def test_a_model_is_stored_for_every_engine_of_the_first_release() -> None:
-    wanted = sorted([*engines.ENGINES, "ensemble", "stacked", "calibrated", "crossed"])
+    wanted = sorted([*engines.ENGINES, "ensemble", "stacked", "calibrated", "crossed", "values", "classes"])
     assert [path.name for path in STORED if path.parent.name == "0.1.0"] == [f"{name}.tar.gz" for name in wanted]
+
+
+@pytest.mark.parametrize("name", ["values", "classes"])
+def test_stored_ensembles_have_what_single_models_lack(name: str, tmp_path: Path) -> None:
+    unpack(MODELS / "0.1.0" / f"{name}.tar.gz", tmp_path)
+    assert any(len(load_file(path)["left"]) for path in tmp_path.rglob("linear.safetensors"))
+    assert [catboost_file.read(path) for path in tmp_path.rglob("model.cbm")] == [None]  # not symmetric
+    assert list(tmp_path.rglob("statistics.safetensors"))
+    pipeline = (tmp_path / "pipeline" / "pipeline.json").read_text()
+    assert '"written": true' in pipeline
+    assert '"sequence"' in pipeline
 
 
 def test_stored_models_have_the_lowest_version_whose_readers_know_them(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from pilothouse.problems.tabular.finished import Finished
 from pilothouse.problems.tabular.pipelines.effects import Lessons
 from pilothouse.problems.tabular.pipelines.pipeline import DataPipeline, PipelineSpec
 from pilothouse.problems.tabular.read import Reading, prepare
+from pilothouse.problems.tabular.specification import FeatureSpecification
 from pilothouse.problems.tabular.stages import AlgorithmStage, FeatureStage
 from pilothouse.problems.tabular.trial import Trial
 
@@ -49,12 +50,27 @@ STAGED = {
 """Candidates in stages: pipelines that have all kinds of blocks between them, and objectives."""
 
 TUNED = {"xgboost": {"max_rounds": 10}, "linear-learner": {"knots": 0}, "mlp": {"max_rounds": 4, "layers": [8]}}
+MIXED = {
+    "statistics": ("xgboost", {"max_rounds": 10}),
+    "products": ("linear-learner", {"products": 20}),
+    "leaves": ("catboost", {"max_rounds": 10, "grow_policy": "Lossguide", "max_leaves": 8}),
+    "forest": ("extra-trees", {"n_estimators": 4}),
+}
+"""Members of the ensembles on mixed tables: with statistics of a category, products, trees that aren't symmetric."""
+
 FEEDERS = ["lightgbm", "linear-learner", "nn-torch"]
 QUESTIONS = [
     ["0.5", "red", "2024-03-01", "a long road to go"],
     ["-1.25", "blue", "2021-12-31T23:59:59", "short words only"],
     ["", "never seen", "", ""],
     ["1e3", "green", "not a date", "?"],
+]
+
+MIXED_QUESTIONS = [
+    ["shop 7", "$1,234.50", "1.5,-2,0.25,0,1,1", "1.5"],
+    ["shop 49", "12", "-1", "-1"],
+    ["never seen", "", "", ""],
+    ["shop 0", "€99", "0.5,x,2", "1e3"],
 ]
 
 
@@ -82,6 +98,41 @@ def numbers() -> pa.Table:
     first, rng = table(), np.random.default_rng(2)
     value = np.array(first["x"].to_pylist(), dtype=float) * 2 + rng.normal(scale=0.1, size=ROWS)
     return first.set_column(4, "y", pa.array([f"{v:.4f}" for v in value]))
+
+
+def mixed(target: str) -> tuple[pa.Table, dict[str, str]]:
+    """A table whose columns are read in ways that the others' are not, and the type that is asked for one of them. The
+    `target` is one of three classes, or values.
+    """
+    rng = np.random.default_rng(3)
+    shop, paid, series = rng.integers(0, 50, ROWS), rng.uniform(0, 3000, ROWS), rng.normal(size=(ROWS, 6)).round(2)
+    pull = (shop % 7) / 2 + paid / 1000 * series[:, 0]
+    classes = np.array(["low", "mid", "high"])[np.digitize(pull, [1, 3])]
+    columns = {
+        "shop": [f"shop {n}" for n in shop],
+        "paid": [f"${v:,.2f}" for v in paid],
+        "series": [",".join(map(str, row)) for row in series.tolist()],
+        "first": [str(v) for v in series[:, 0].tolist()],
+        "y": [f"{v:.3f}" for v in pull] if target == "values" else classes,
+    }
+    return pa.table(columns), {"series": "sequence"}
+
+
+def make_mixed(work: Path, target: str) -> Path:
+    """Trains an ensemble on such a table; its archive's folder."""
+    table, types = mixed(target)
+    folder = work / target
+    folder.mkdir()
+    reading = Reading("y", min_rows=100, folds=3, specification=FeatureSpecification(types=types))
+    data = prepare(table, None, reading, folder / "dataset")
+    for name, (algorithm, params) in MIXED.items():
+        (folder / name).mkdir()
+        result = train.run(train.Trial(name, algorithm, params, 3, 0, data.metric), data, folder / name)
+        train.write_json(folder / name / train.RESULT, result)
+    voters = [(Finished.load(folder / name), 1 / len(MIXED)) for name in MIXED]
+    folds = np.asarray(data.folds[data.rows(TRAIN)])
+    reached = verdict.reach(data, data.metric, voters[0][0].oof, voters[0][0].validation, folds)
+    return ensemble.compose(folder / "model", voters, data, reached, data.metric)
 
 
 def stage(folder: Path, data: Dataset, spec: PipelineSpec, metric: str) -> dict[str, Any]:
@@ -144,13 +195,21 @@ def main(release: str) -> None:
         train.run(
             crossing, prepare(dated(), None, Reading("y", min_rows=100, folds=3), work / "dated"), work / "crossed"
         )
-        for name in [*names, "ensemble", "stacked", "calibrated", "crossed"]:
-            questions = [[*q[:3], "2024-03-03", "2.5", *q[3:]] for q in QUESTIONS] if name == "crossed" else QUESTIONS
+        for name in [*names, "ensemble", "stacked", "calibrated", "crossed", "values", "classes"]:
             if (target / f"{name}.tar.gz").exists():
                 continue
+            questions = QUESTIONS
+            if name == "crossed":
+                questions = [[*q[:3], "2024-03-03", "2.5", *q[3:]] for q in QUESTIONS]
+            elif name in ("values", "classes"):
+                make_mixed(work, name)
+                questions = MIXED_QUESTIONS
             pack(work / name / "model", target / f"{name}.tar.gz")
             prediction = load_predictor(work / name / "model").predict(questions)
-            answers = {"labels": prediction.labels, "probabilities": np.asarray(prediction.probabilities).tolist()}
+            if prediction.values is None:
+                answers = {"labels": prediction.labels, "probabilities": np.asarray(prediction.probabilities).tolist()}
+            else:
+                answers = {"values": prediction.values.tolist()}
             document = {"questions": questions, **answers}
             (target / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
         make_staged(work, target, data)
