@@ -278,6 +278,23 @@ class TestForests:
         engines.engine(name).fit(x, y, None, TASKS[REGRESSION], {"n_estimators": 50}).save(tmp_path)
         assert (tmp_path / "forest.safetensors").stat().st_size < 60_000
 
+    def test_the_values_of_leaves_are_bounded_by_classes_too(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr("pilothouse.engines.forest._MOST_CELLS", 8_000)
+        x, y = make(REGRESSION)
+        for classes, leaf in ((2, 2), (20, 2), (20, 1)):
+            of_each = np.argsort(np.argsort(y)) * classes // len(y)
+            params = {"n_estimators": 20, "min_samples_leaf": leaf}
+            task = Task(MULTICLASS, classes, "F1")
+            model = engines.engine(name).fit(x, of_each, None, task, params)
+            model.save(tmp_path)
+            forest = load_file(tmp_path / "forest.safetensors")
+            assert forest["value"].size <= 8_000
+            assert len(forest["root"]) >= 13
+            # Leaves of one row are of one class: many of them, few values.
+            assert leaf > 1 or np.count_nonzero(forest["feature"] < 0) > 20 * 100
+
     @pytest.mark.parametrize(("limit", "trees"), [(6_000, 15), (4_000, 20)])
     def test_a_folds_forest_is_grown_as_the_refit_will_be(
         self, name: str, limit: int, trees: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -81,6 +81,13 @@ def test_a_linear_model_has_no_more_than_some_rows_in_memory_at_once() -> None:
     assert memory.peak(fewer, more) <= room
 
 
+def test_forests_of_many_classes_need_memory_for_their_values() -> None:
+    forest = CandidatePlan("randomforest-1", "randomforest")
+    few, many = (Facts(60_000, 10, MULTICLASS, classes) for classes in (3, 100))
+    more = memory.peak(forest, many) - memory.peak(forest, few)
+    assert more > memory.peak(OTHER, many) - memory.peak(OTHER, few) + (200 << 20)
+
+
 def test_a_trial_that_fits_is_left_as_it_is() -> None:
     assert memory.fitted(BOOSTER, BIG, 16 << 30) == BOOSTER
 

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from pilothouse.data.features import Features
 
 _TREES, _TREES_ON_MANY_ROWS, _MANY_ROWS = 200, 100, 10_000
-_BATCH = 10
-_MOST_LEAVES = 1_000_000
-"""Leaves in a whole forest: about 20 MB of arrays."""
+_BATCH, _MOST_CELLS_AT_ONCE = 10, 20_000_000
+"""Trees that are grown at once, and numbers in their nodes: scikit-learn has one of 8 bytes for each class."""
+
+_MOST_LEAVES, _MOST_CELLS = 1_000_000, 20_000_000
+"""Leaves in a whole forest, about 20 MB of arrays, and leaves times classes, 80 MB."""
 
 _FEWEST_TREES = 2 / 3
 """The share of the wanted trees that must be left before leaves get larger, to stay below that limit."""
@@ -157,14 +159,15 @@ class _Forest:
         rows = max(len(x), min(task.rows, params.get("max_rows", task.rows)))
         settings = self._defaults(task, rows) | params
         settings.pop("max_rows", None)
-        trees, settings["min_samples_leaf"] = _fitting(
-            rows, int(settings.pop("n_estimators")), int(settings["min_samples_leaf"])
-        )
+        outputs = max(1, task.n_classes)
+        trees, leaf = _fitting(rows, int(settings.pop("n_estimators")), int(settings["min_samples_leaf"]), outputs)
+        settings["min_samples_leaf"] = leaf
+        batch = _together(len(x), leaf, outputs)
         kind = getattr(sklearn.ensemble, self._kinds[0] if task.regression else self._kinds[1])
         forest = kind(n_estimators=0, warm_start=True, random_state=seed, n_jobs=threads, **settings)
         parts: list[_Tree] = []
         while len(parts) < trees:
-            forest.n_estimators = min(trees, len(parts) + _BATCH)
+            forest.n_estimators = min(trees, len(parts) + batch)
             forest.fit(values, y, sample_weight=w)
             classes = None if task.regression else forest.classes_.astype(np.int64)
             parts += [_tree(grown.tree_, classes, task.n_classes) for grown in forest.estimators_[len(parts) :]]
@@ -175,7 +178,7 @@ class _Forest:
 
     def _defaults(self, task: Task, rows: int) -> dict[str, Any]:
         own = self._regression if task.regression else self._binary if task.binary else self._multiclass
-        return {"n_estimators": _TREES if rows <= _MANY_ROWS else _TREES_ON_MANY_ROWS} | own
+        return {"n_estimators": _trees(rows)} | own
 
     def load(self, directory: Path) -> Model:
         from safetensors.numpy import load_file
@@ -235,12 +238,35 @@ def _walkable(arrays: dict[str, Array]) -> bool:
     )
 
 
-def _fitting(rows: int, trees: int, leaf: int) -> tuple[int, int]:
-    """Trees, and rows in each leaf, with which the forest stays below its limit of leaves: as near to those wanted as
-    can be.
+def value_bytes(rows: int, outputs: int) -> int:
+    """What the values of nodes and leaves take at most while a forest is grown on so many rows: those of the trees that
+    are grown at once, and three times those of the forest.
     """
-    leaf = max(leaf, math.ceil(rows * trees * _FEWEST_TREES / _MOST_LEAVES))
-    return max(1, min(trees, leaf * _MOST_LEAVES // rows)), leaf
+    trees, leaf = _fitting(rows, _trees(rows), 1, outputs)
+    nodes = 2 * -(-rows // leaf) * _together(rows, leaf, outputs)
+    return 8 * nodes * outputs + 3 * 4 * min(trees * rows // leaf * outputs, _MOST_CELLS)
+
+
+def _trees(rows: int) -> int:
+    return _TREES if rows <= _MANY_ROWS else _TREES_ON_MANY_ROWS
+
+
+def _together(rows: int, leaf: int, outputs: int) -> int:
+    """How many trees are grown at once."""
+    return max(1, min(_BATCH, _MOST_CELLS_AT_ONCE * leaf // (2 * rows * outputs)))
+
+
+def _fitting(rows: int, trees: int, leaf: int, outputs: int) -> tuple[int, int]:
+    """Trees, and rows in each leaf, with which the forest stays below its limits: as near to those wanted as can be.
+
+    Leaves of one row have one class, so few of their values are distinct.
+    """
+    fewest, most = rows * trees * _FEWEST_TREES, _MOST_LEAVES
+    leaf = max(leaf, math.ceil(fewest / most))
+    if leaf > 1:
+        most = max(1, min(most, _MOST_CELLS // outputs))
+        leaf = max(leaf, math.ceil(fewest / most))
+    return max(1, min(trees, leaf * most // rows)), leaf
 
 
 def _medians(values: Array) -> Array:
@@ -261,21 +287,24 @@ def _arrays(parts: list[_Tree], median: Array) -> dict[str, Array]:
     sizes = np.array([len(part[0]) for part in parts])
     root = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
     feature = np.concatenate([part[0] for part in parts])
-    child = np.concatenate([part[2] + start for part, start in zip(parts, root, strict=True)])
+    leaf = feature < 0
+    counts = [len(part[3]) for part in parts]
+    first = np.repeat(np.cumsum(counts) - counts, sizes)
+    child = np.concatenate([part[2] for part in parts]) + np.where(leaf, first, np.repeat(root, sizes))
     value, row = np.unique(np.concatenate([part[3] for part in parts]), axis=0, return_inverse=True)
-    child[feature < 0] = row.ravel()
+    child[leaf] = row.ravel()[child[leaf]]
     return {
         "root": root,
         "feature": feature,
         "cut": np.concatenate([part[1] for part in parts]),
-        "child": child,
+        "child": child.astype(np.int32),
         "value": np.ascontiguousarray(value),
         "median": median,
     }
 
 
 def _tree(tree: Any, classes: Array | None, n_classes: int) -> _Tree:
-    """feature, cut and child of each node, siblings made neighbours; and the values of the leaves in their order."""
+    """feature, cut and child of each node, siblings made neighbours; and the distinct values, to which leaves lead."""
     inner = np.flatnonzero(tree.children_left >= 0)
     place = np.zeros(tree.node_count, dtype=np.int64)
     first_child = 2 * np.arange(len(inner)) + 1
@@ -289,7 +318,9 @@ def _tree(tree: Any, classes: Array | None, n_classes: int) -> _Tree:
     child[place[inner]] = first_child
     leaves = np.flatnonzero(tree.children_left < 0)
     leaves = leaves[np.argsort(place[leaves])]
-    return feature, cut, child, _leaf_values(tree.value[leaves, 0, :], classes, n_classes)
+    value, row = np.unique(_leaf_values(tree.value[leaves, 0, :], classes, n_classes), axis=0, return_inverse=True)
+    child[feature < 0] = row.ravel()
+    return feature, cut, child, value
 
 
 def _leaf_values(value: Array, classes: Array | None, n_classes: int) -> Array:

@@ -8,6 +8,7 @@ from pilothouse import engines
 from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.data.selection import is_large
 from pilothouse.engines.design import MOST_KNOTS, most_products
+from pilothouse.engines.forest import value_bytes
 from pilothouse.engines.linear import rows_in_memory
 from pilothouse.engines.nets.streamed import learnt_rows
 from pilothouse.engines.solvers import ROWS_AT_ONCE, WIDEST_SOLVED
@@ -79,7 +80,8 @@ def _met(candidate: CandidatePlan, facts: Facts) -> Facts:
 
 def _peak(candidate: CandidatePlan, facts: Facts) -> int:
     rows = _trained(candidate, facts)
-    trees = _FOREST if candidate.algorithm in ("extra-trees", "randomforest") else 0
+    forest = candidate.algorithm in ("extra-trees", "randomforest")
+    trees = _FOREST + value_bytes(rows, max(facts.n_classes, 1)) if forest else 0
     outputs = facts.rows * max(facts.n_classes, 1) * _BYTES_PER_OUTPUT
     sparse = facts.sparse_values * _BYTES_PER_SPARSE_VALUE if candidate.algorithm == "linear-learner" else 0
     if _is_streamed(candidate, facts, rows):
