@@ -94,6 +94,7 @@ def test_a_thousand_columns_are_looked_through(shared_server: Any) -> None:
     y = x[:, 7] * 3 - x[:, 500] * 2 + rng.normal(size=1000) * 0.5
     columns = {f"x{j}": x[:, j] for j in range(1000)} | {"y": y}
     job = completed(shared_server, "thousand-columns", columns, MaxCandidates=5, MaxAutoMLJobRuntimeInSeconds=120)
+    assert not failures(shared_server, "thousand-columns")
     assert metrics(job)["R2"] > 0.8
 
 
@@ -115,6 +116,7 @@ def test_half_a_million_rows_give_a_model_within_their_minute(shared_server: Any
     y = np.where(x[:, 0] * x[:, 1] + np.sin(kind) + rng.normal(size=rows) * 0.3 > 0, "up", "down")
     columns = {f"x{j}": x[:, j] for j in range(8)} | {"kind": np.char.add("k", kind.astype(str)), "y": y}
     job = completed(shared_server, "half-a-million-rows", columns, MaxAutoMLJobRuntimeInSeconds=60)
+    assert not failures(shared_server, "half-a-million-rows")
     assert metrics(job)["AUC"] > 0.8
 
 

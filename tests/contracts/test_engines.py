@@ -65,6 +65,14 @@ def fitted(name: str, kind: str) -> Any:
     return engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name])
 
 
+FEW_ROUNDS = {
+    **{booster: {"max_rounds": 3} for booster in ("lightgbm", "xgboost", "catboost")},
+    **{forest: {"n_estimators": 3} for forest in ("randomforest", "extra-trees")},
+    **{network: {**QUICK[network], "max_rounds": 2} for network in ("nn-torch", "fastai", "mlp")},
+    "linear-learner": {},
+}
+"""What is enough to see that an engine can do with data at all."""
+
 NETWORKS = ("nn-torch", "fastai", "mlp")
 
 
@@ -105,6 +113,19 @@ class TestEveryEngine:
         loaded = engines.load(tmp_path, name)
         np.testing.assert_allclose(loaded.predict(x), before, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(loaded.predict(x.take(slice(0, 1))), before[:1], rtol=1e-6, atol=1e-9)
+
+    @pytest.mark.parametrize("classes", [0, 2, 100])
+    def test_takes_more_columns_than_rows(self, name: str, classes: int, tmp_path: Path) -> None:
+        rows, columns = 200, 1000
+        numeric = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
+        x = Features(numeric, np.empty((rows, 0), np.int32), [f"n{i}" for i in range(columns)], [], [])
+        y = np.arange(rows) % classes if classes else numeric[:, 0].astype(np.float64)
+        task = Task({0: REGRESSION, 2: BINARY}.get(classes, MULTICLASS), classes, "Accuracy" if classes else "MSE")
+        model = engines.engine(name).fit(x, y, None, task, FEW_ROUNDS[name], valid=(x, y, None))
+        model.save(tmp_path)
+        predicted = engines.load(tmp_path, name).predict(x)
+        assert predicted.shape == ((rows, classes) if classes else (rows,))
+        assert np.isfinite(predicted).all()
 
     def test_a_row_alone_is_predicted_as_among_others(self, name: str, kind: str) -> None:
         x, y = make(kind)
