@@ -66,7 +66,7 @@ def _shorter(name: str) -> Damage:
     return lambda learner: _trees(learner)[4].update({name: _trees(learner)[4][name][:-1]})
 
 
-def _in(place: str, name: str, value: object) -> Damage:
+def _in(place: str, name: str | int, value: object) -> Damage:
     def damage(learner: dict[str, Any]) -> None:
         part: Any = learner
         for step in place.split():
@@ -120,7 +120,7 @@ _TREE = f"{_MODEL} trees 4"
         (_in(f"{_MODEL} gbtree_model_param", "num_parallel_tree", "2"), "tree_info"),
         (_in(f"{_MODEL} gbtree_model_param", "num_parallel_tree", "0"), "tree_info"),
         (_in(_MODEL, "trees", []), "num_trees"),
-        (_in(f"{_MODEL} tree_info", 4, 2_000_000_000), "tree_info"),  # type: ignore[arg-type]
+        (_in(f"{_MODEL} tree_info", 4, 2_000_000_000), "tree_info"),
         (_in(_MODEL, "tree_info", [0]), "tree_info"),
         (_in(_MODEL, "iteration_indptr", [0, 3, 6, 9, 2_000_000_000]), "iteration_indptr"),
         (_in(_MODEL, "iteration_indptr", []), "iteration_indptr"),
