@@ -60,14 +60,8 @@ _UNKNOWN_WORDS = {
 }
 """S3's codes for a word that the model's enum has not got, by header; of all others it is InvalidArgument."""
 
-_FREE_WORDS = (
-    "x-amz-acl",
-    "x-amz-checksum-mode",
-    "x-amz-request-payer",
-    "x-amz-sdk-checksum-algorithm",
-    "x-amz-server-side-encryption",
-)
-"""Headers with any word: hints, which some SDKs write in small letters, and what is judged where it is read."""
+_FREE_WORDS = ("x-amz-acl", "x-amz-checksum-mode", "x-amz-sdk-checksum-algorithm", "x-amz-server-side-encryption")
+"""Headers with any word: hints of SDKs, some in small letters, and those that are judged where they are read."""
 
 
 @dataclass(frozen=True)
