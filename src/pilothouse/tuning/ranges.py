@@ -64,6 +64,8 @@ def value_at(each: Range, unit: float) -> Value:
     unit = min(1.0, max(0.0, unit))
     if isinstance(each, CategoricalRange):
         return each.values[min(int(unit * len(each.values)), len(each.values) - 1)]
+    if isinstance(each, IntegerRange) and each.scaling == "Linear":  # exact for whole numbers of any size
+        return each.low + min(math.floor(unit * each.size), each.high - each.low)
     low, high = _ends(each)
     value = _unscaled(each, low * (1 - unit) + high * unit)
     if isinstance(each, IntegerRange):
@@ -75,6 +77,8 @@ def coordinate(each: Range, value: Value) -> float:
     """Where in 0 to 1 a value of the range lies: the middle of its cell, for what has cells."""
     if isinstance(each, CategoricalRange):
         return (each.values.index(str(value)) + 0.5) / len(each.values)
+    if isinstance(each, IntegerRange) and each.scaling == "Linear":
+        return (int(value) - each.low + 0.5) / each.size
     low, high = _ends(each)
     length = high / 2 - low / 2  # halves, since the widest ranges are longer than the largest float
     return min(1.0, max(0.0, (_scaled(each, float(value)) / 2 - low / 2) / length)) if length else 0.5
