@@ -2,7 +2,8 @@
 
 Runs the job through a started server on 80 % of the data set and prints its timeline: when each phase and each
 candidate began and ended (the job's log and the candidates' processing jobs), what a candidate did meanwhile (its
-result.json, copied from the job's scratch folder before the job clears it), and how much of the slots' time was used.
+result.json, copied from the job's scratch folder before the job clears it), how much of the slots' time was used, and
+the sums by algorithm.
 `--max-candidates` instead of `--seconds` for a job without a time limit.
 """
 
@@ -14,7 +15,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,22 @@ class Span:
     def seconds(self) -> float:
         return self.ended - self.begun
 
-    def line(self) -> str:
+    @property
+    def parts(self) -> dict[str, float]:
+        """The seconds of its folds, of its refit, of the rest of its own time, and around it."""
         inside = self.result.get("seconds", {})
         folds, refit, total = sum(inside.get("folds", [])), inside.get("refit", 0.0), inside.get("total", 0.0)
-        rest, around = total - folds - refit, self.seconds - total
-        parts = f"folds {folds:6.2f}  refit {refit:6.2f}  rest {rest:5.2f}  around {around:5.2f}"
+        return {"folds": folds, "refit": refit, "rest": total - folds - refit, "around": self.seconds - total}
+
+    def line(self) -> str:
         metrics = self.result.get("metrics", {}).get("Validation", {})
         shown = "  ".join(f"{name} {metrics[name]:.5g}" for name in ("LogLoss", "RMSE") if name in metrics)
-        work = parts if inside else f"{self.status} {self.reason[:300]}"
+        work = _shown(self.parts) if self.result else f"{self.status} {self.reason[:300]}"
         return f"{self.begun:7.2f} {self.ended:7.2f}  {self.name:26} {work}  {shown}"
+
+
+def _shown(parts: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {seconds:6.2f}" for name, seconds in parts.items())
 
 
 class Results(threading.Thread):
@@ -108,6 +116,20 @@ def report(begun: float, described: dict[str, Any], rows: Iterable[Span], log: l
         wall = (last - first) * SLOTS
         print(f"before training {first:.2f} s, training {last - first:.2f} s, after it {ended - created - last:.2f} s")
         print(f"slots busy {busy / wall:.0%} of training, in trials {inside / wall:.0%}")
+        for name, parts in sums(trials, len(described["AutoMLJobName"]) + 1):
+            print(f"{name:16} {sum(parts.values()):7.2f}  {_shown(parts)}")
+
+
+def sums(trials: Iterable[Span], prefix: int) -> list[tuple[str, dict[str, float]]]:
+    """The parts of the trials' seconds by algorithm, the longest first, then of all; names begin after `prefix`."""
+    found: dict[str, dict[str, float]] = {}
+    for span in trials:
+        algorithm = span.name[prefix:].rpartition("-")[0]
+        for name in (algorithm, "all"):
+            parts = found.setdefault(name, dict.fromkeys(span.parts, 0.0))
+            for part, seconds in span.parts.items():
+                parts[part] += seconds
+    return sorted(found.items(), key=lambda item: (item[0] == "all", -sum(item[1].values())))
 
 
 def main() -> None:
