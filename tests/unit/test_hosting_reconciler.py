@@ -17,6 +17,8 @@ from pilothouse.hosting import keeper, pulse
 from pilothouse.hosting.sockets import runtime_folder
 from pilothouse.launch.base import NURSERY_ENDED, Exit
 from pilothouse.launch.slots import memory_share
+from pilothouse.work.endpoint_rows import EndpointRows
+from pilothouse.work.hosting import HostingReconciler
 from tests.unit.endpoint_house import Installation, Pong
 
 
@@ -256,6 +258,28 @@ def test_a_deleted_endpoint_goes_though_its_replica_does_not_end_when_it_is_told
     house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("InService",))
     house.until(lambda: house.row() is None)
     assert replica.end == Exit(signal=9)
+
+
+def test_what_is_meant_for_a_deleted_endpoint_does_not_reach_another_of_its_name(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers had both seen that it was to go; one has deleted it, and somebody has made it again since."""
+    house.deploy()
+    house.until_status("InService")
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("InService",))
+    rows = EndpointRows(house.store)
+    seen = list(rows.all().values())
+    house.until(lambda: house.row() is None)
+    house.deploy()
+    made = house.row()
+    other = HostingReconciler(house.store, house.objects, house.launcher, house.settings)
+    monkeypatch.setattr(EndpointRows, "all", lambda _: {row.seq: row for row in seen})
+    other.tick()
+    assert house.row() == made
+    assert rows.write(seen[0], ("Creating",), {"_replicas": []}) is None
+    assert house.row() == made
+    rows.close()
+    other.stop(1)
 
 
 def test_an_endpoint_comes_back_though_its_archive_was_deleted(house: Installation) -> None:
