@@ -95,6 +95,19 @@ class TestResources:
         assert after.modified_at >= before.modified_at
         assert after.created_at == before.created_at
 
+    def test_what_is_meant_for_one_resource_does_not_reach_another_of_its_name(self, store: Store) -> None:
+        first = store.insert(KIND, "job", {}, status="InProgress")
+        assert store.delete(KIND, "job", seq=first.seq)
+        second = store.insert(KIND, "job", {}, status="InProgress")
+        assert store.update(KIND, "job", state={"a": 1}, expect_status=["InProgress"], seq=first.seq) is None
+        assert not store.delete(KIND, "job", seq=first.seq)
+        assert not store.delete(KIND, "job", seq=first.seq, unless_has="model")
+        assert store.get(KIND, "job") == second
+        changed = store.update(KIND, "job", state={"a": 1}, expect_status=["InProgress"], seq=second.seq)
+        assert changed == store.get(KIND, "job")
+        assert changed is not None
+        assert changed.state == {"a": 1}
+
     def test_an_update_may_depend_on_the_status(self, store: Store) -> None:
         store.insert(KIND, "job", {}, status="Completed")
         assert store.update(KIND, "job", status="Failed", expect_status=("InProgress",)) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 
 from pilothouse.catalog import hosting, images
 from pilothouse.errors import LaunchFailed, ServiceUnavailable
-from pilothouse.hosting import keeper
+from pilothouse.hosting import keeper, pulse
 from pilothouse.hosting.sockets import runtime_folder
 from pilothouse.launch.base import NURSERY_ENDED, Exit
 from pilothouse.launch.slots import memory_share
-from tests.unit.endpoint_house import Installation
+from pilothouse.work.endpoint_rows import EndpointRows
+from pilothouse.work.hosting import HostingReconciler
+from tests.unit.endpoint_house import Installation, Pong
 
 
 def test_an_endpoint_is_in_service_once_all_its_replicas_answer(house: Installation) -> None:
@@ -201,6 +204,82 @@ def test_replicas_come_back_after_a_restart_of_the_server(house: Installation) -
     house.until(lambda: bool(house.replicas()))
     assert house.replicas() != old
     assert house.until_status("InService")
+
+
+def test_a_replica_that_answers_no_ping_any_more_is_killed_and_started_again(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "PAUSE", 0.01)
+    house.deploy()
+    house.until_status("InService")
+    (first,) = house.launcher.alive
+    old = house.replicas()
+    first.server.RequestHandlerClass = mute = type("Mute", (Pong,), {"every": 0, "asked": 0})
+    house.until(lambda: len(house.launcher.started) == 2 and house.replicas() not in ([], old))
+    assert first.end == Exit(signal=9)
+    assert mute.asked == pulse.MOST
+
+
+def test_a_replica_that_answers_a_ping_now_and_then_lives(house: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "PAUSE", 0.0)
+    house.deploy()
+    house.until_status("InService")
+    faint = type("Faint", (Pong,), {"every": pulse.MOST, "asked": 0})
+    house.launcher.alive[0].server.RequestHandlerClass = faint
+    house.until(lambda: faint.asked > 3 * pulse.MOST)
+    assert len(house.launcher.alive) == len(house.launcher.started) == 1
+
+
+def test_a_ping_that_is_not_answered_in_time_counts_as_one_that_is_not_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system takes connections for a server that hangs, and says nothing."""
+    monkeypatch.setattr(pulse, "PAUSE", 0.0)
+    monkeypatch.setattr(pulse, "PATIENCE", 0.05)
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(tmp_path / "it"))
+        hanging.listen(pulse.MOST)
+        one, began = pulse.Pulse(tmp_path / "it"), time.monotonic()
+        while not one.has_stopped():
+            assert time.monotonic() - began < 60
+            time.sleep(0.001)
+        assert time.monotonic() - began >= pulse.MOST * pulse.PATIENCE
+        one.close()
+
+
+def test_a_deleted_endpoint_goes_though_its_replica_does_not_end_when_it_is_told(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "STOP_SECONDS", 0.1)
+    house.deploy()
+    house.until_status("InService")
+    (replica,) = house.launcher.alive
+    monkeypatch.setattr(replica, "terminate", lambda: None)
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("InService",))
+    house.until(lambda: house.row() is None)
+    assert replica.end == Exit(signal=9)
+
+
+def test_what_is_meant_for_a_deleted_endpoint_does_not_reach_another_of_its_name(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers had both seen that it was to go; one has deleted it, and somebody has made it again since."""
+    house.deploy()
+    house.until_status("InService")
+    house.store.request_stop(hosting.ENDPOINT, "live", status="Deleting", from_statuses=("InService",))
+    rows = EndpointRows(house.store)
+    seen = list(rows.all().values())
+    house.until(lambda: house.row() is None)
+    house.deploy()
+    made = house.row()
+    other = HostingReconciler(house.store, house.objects, house.launcher, house.settings)
+    monkeypatch.setattr(EndpointRows, "all", lambda _: {row.seq: row for row in seen})
+    other.tick()
+    assert house.row() == made
+    assert rows.write(seen[0], ("Creating",), {"_replicas": []}) is None
+    assert house.row() == made
+    rows.close()
+    other.stop(1)
 
 
 def test_an_endpoint_comes_back_though_its_archive_was_deleted(house: Installation) -> None:

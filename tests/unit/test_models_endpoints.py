@@ -374,6 +374,23 @@ def test_an_endpoint_that_no_server_took_up_is_deleted_at_once(deployed: Context
     assert endpoints.list_endpoints(deployed, {})["Endpoints"] == []
 
 
+def test_a_delete_does_not_reach_an_endpoint_that_was_made_meanwhile(
+    deployed: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server has deleted the row as soon as it said so, and another client took the name."""
+    mark = deployed.store.request_stop
+
+    def marked(*names: str, **how: Any) -> Any:
+        row = mark(*names, **how)
+        deployed.store.delete(hosting.ENDPOINT, "Live")
+        create_endpoint(deployed)
+        return row
+
+    monkeypatch.setattr(deployed.store, "request_stop", marked)
+    endpoints.delete_endpoint(deployed, {"EndpointName": "Live"})
+    assert endpoints.describe_endpoint(deployed, {"EndpointName": "Live"})["EndpointStatus"] == "Creating"
+
+
 def test_an_endpoint_that_runs_is_deleting_until_its_servers_are_down(deployed: Context) -> None:
     deployed.store.update(hosting.ENDPOINT, "Live", status="InService", state={"_host": "h", "_replicas": []})
     for _ in range(2):

@@ -245,6 +245,19 @@ def test_without_accept_the_format_is_what_the_last_container_answers_in(place: 
     assert json.loads(joined) == {"id": 1, "SageMakerOutput": {"score": 5, "of": 6}}
 
 
+def test_an_answer_of_several_lines_in_quotes_or_of_a_blank_is_one_answer() -> None:
+    joined, lines = processing(JoinSource="Input"), [b"id-1\n", b"id-2\n", b"id-3"]
+    rows = csv.reader(io.StringIO(joined.answer(lines, b'"two\nlines",0.9\n \n""\n').decode(), newline=""))
+    assert list(rows) == [["id-1", "two\nlines", "0.9"], ["id-2", " "], ["id-3", ""]]
+
+
+@pytest.mark.parametrize("rows", ["text/csv", "application/jsonlines"])
+def test_a_request_has_no_byte_order_marks_within(rows: str) -> None:
+    """Python's utf-8-sig, which puts one at the start of whatever it writes."""
+    asked = processing(f"{rows}; charset=utf-8-sig", InputFilter="$[1:]").request([b'[1, "a"]\n', b'[2, "b"]\n'])
+    assert asked.decode("utf-8-sig").isascii()
+
+
 def test_lines_that_cannot_be_filtered_or_joined_are_the_datas_fault() -> None:
     with pytest.raises(DataError, match=r"does not have what a filter asks for: \$\[5\]"):
         processing(InputFilter="$[5]").request([b"1,2\n"])

@@ -17,6 +17,7 @@ from pilothouse.catalog.hosting import Document
 from pilothouse.errors import ConfigurationError, LaunchFailed, PilothouseError, ServiceUnavailable
 from pilothouse.hosting import connection
 from pilothouse.hosting.archives import Archives
+from pilothouse.hosting.pulse import Pulse
 from pilothouse.hosting.tail import Tail
 from pilothouse.launch.base import NURSERY_ENDED, Exit, Launcher, Process, Program
 from pilothouse.store.store import Store
@@ -26,6 +27,9 @@ START_SECONDS = 240.0
 
 STEADY_SECONDS = 60.0
 """How long a replica must answer before its earlier failures are forgotten."""
+
+STOP_SECONDS = 20.0
+"""How long a replica may take to end: well beyond the time that it gives requests in flight."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _NO_ROOM = (
@@ -90,8 +94,10 @@ class Keeper:
         self._run: _Run | None = None
         self._began = 0.0
         self._ready_at: float | None = None
+        self._pulse: Pulse | None = None
         self._retry_at = 0.0
         self._stopping = False
+        self._kill_at = 0.0
 
     @property
     def address(self) -> Document | None:
@@ -106,10 +112,16 @@ class Keeper:
         return self._stopping and self._starting is None and self._run is None
 
     def stop(self) -> None:
-        """Lets the replica finish what it is doing and end; go on calling `step` until `down`."""
-        if not self._stopping and self._run is not None:
+        """Lets the replica finish what it is doing and end; go on calling `step` until `down`.
+
+        One that has not ended after STOP_SECONDS is killed.
+        """
+        if self._stopping:
+            return
+        self._stopping, self._kill_at = True, time.monotonic() + STOP_SECONDS
+        self._forget_pulse()
+        if self._run is not None:
             self._run.process.terminate()
-        self._stopping = True
 
     def kill(self) -> None:
         """Ends the replica now."""
@@ -176,14 +188,21 @@ class Keeper:
             return
         run.tail.follow()
         now = time.monotonic()
-        if self._ready_at is None:
+        if self._stopping:
+            if now >= self._kill_at:
+                run.process.kill()
+        elif self._pulse is None or self._ready_at is None:
             self._await_ready(run, now)
+        elif self._pulse.has_stopped():
+            self._warn("a replica does not answer /ping any more; starting another")
+            run.process.kill()
+            self._pulse = Pulse(run.socket)
         elif now - self._ready_at > STEADY_SECONDS:
             self.failures = 0
 
     def _await_ready(self, run: _Run, now: float) -> None:
         if connection.answers(run.socket):
-            self._ready_at = now
+            self._ready_at, self._pulse = now, Pulse(run.socket)
         elif now - self._began > self.place.patience:
             run.process.kill()
             self._began = now
@@ -193,6 +212,7 @@ class Keeper:
         run.tail.path.unlink(missing_ok=True)
         run.socket.unlink(missing_ok=True)
         when = "" if self._ready_at else " before it answered"
+        self._forget_pulse()
         self._run = self._ready_at = None
         if self._stopping:
             return
@@ -210,14 +230,16 @@ class Keeper:
         """Waits: something for a start is lacking (disk space, the object store), and the model is not to blame."""
         self._hindrances += 1
         self._pause(self._hindrances)
+        self._warn("a replica could not be started; trying again", error=why)
+
+    def _warn(self, what: str, **more: str) -> None:
         place = self.place
-        journal.warning(
-            "a replica could not be started; trying again",
-            endpoint=place.endpoint,
-            variant=place.variant,
-            index=place.index,
-            error=why,
-        )
+        journal.warning(what, endpoint=place.endpoint, variant=place.variant, index=place.index, **more)
+
+    def _forget_pulse(self) -> None:
+        if self._pulse is not None:
+            self._pulse.close()
+            self._pulse = None
 
     def _pause(self, times: int) -> None:
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(times - 1, 10))

@@ -66,8 +66,8 @@ def delete_endpoint(context: Context, request: Document) -> None:
     """DeleteEndpoint: Deleting at once, gone when its model servers are; in any status, and twice, without an error."""
     row = existing(context, request["EndpointName"])
     deleting = context.store.request_stop(hosting.ENDPOINT, row.name, status=hosting.DELETING, from_statuses=_DELETABLE)
-    if deleting is not None and "_host" not in deleting.state:
-        context.store.delete(hosting.ENDPOINT, row.name)  # no server took it up, so there is nothing to stop
+    if deleting is not None and "_host" not in deleting.state:  # no server took it up, so there is nothing to stop
+        context.store.delete(hosting.ENDPOINT, row.name, seq=deleting.seq)
     context.wake()
 
 

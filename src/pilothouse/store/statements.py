@@ -145,9 +145,10 @@ def saved(resource: Resource) -> Update:
     )
 
 
-def removed(kind: str, name: str) -> Delete:
-    """Delete a resource; the database deletes its lease, steps, tags and children with it."""
-    return delete(resources).where(resources.c.kind == kind, resources.c.name_key == name_key(name))
+def removed(kind: str, name: str, seq: int | None = None) -> Delete:
+    """Delete a resource, if it has this number; the database deletes its lease, steps, tags and children with it."""
+    doomed = delete(resources).where(resources.c.kind == kind, resources.c.name_key == name_key(name))
+    return doomed if seq is None else doomed.where(resources.c.seq == seq)
 
 
 def orphaned(kind: str, name: str) -> Update:

@@ -137,6 +137,7 @@ class Store:
         state: dict[str, Any] | None = None,
         lease: Lease | None = None,
         expect_status: Collection[str] | None,
+        seq: int | None = None,
         progress: bool = True,
         also: Iterable[Change] = (),
     ) -> Resource | None: ...
@@ -150,20 +151,23 @@ class Store:
         state: dict[str, Any] | None = None,
         lease: Lease | None = None,
         expect_status: Collection[str] | None = None,
+        seq: int | None = None,
         progress: bool = True,
         also: Iterable[Change] = (),
     ) -> Resource | None:
         """Change the status, and merge `state` at its top level (None takes a member away); make the changes in `also`.
 
         With `lease`, which may be on this resource or on the job it belongs to: `LeaseLost` unless its token is
-        current. With `expect_status`: no change, and None, if the status is not among these. `progress` False: what
-        every attempt at the job writes again, and so no progress of it. `ResourceNotFound` if there is no such
-        resource.
+        current. With `expect_status`: no change, and None, if the status is not among these; with `seq`, if it is
+        another resource, which has the name by now. `progress` False: what every attempt at the job writes again, and
+        so no progress of it. `ResourceNotFound` if there is no such resource.
         """
         with self.database.write() as connection:
             job = guard(connection, lease) if lease else None
             before = _locked(connection, kind, name)
             if expect_status is not None and before.status not in expect_status:
+                return None
+            if seq not in (None, before.seq):
                 return None
             after = _changed(before, status=status, state=state)
             connection.execute(statements.saved(after))
@@ -197,11 +201,19 @@ class Store:
             connection.execute(statements.saved(after))
         return after
 
-    def delete(self, kind: str, name: str, *, keep_children: bool = False, unless_has: str | None = None) -> bool:
+    def delete(
+        self,
+        kind: str,
+        name: str,
+        *,
+        seq: int | None = None,
+        keep_children: bool = False,
+        unless_has: str | None = None,
+    ) -> bool:
         """Delete a resource with its tags, steps, lease and children; False if there was none.
 
-        `keep_children`: they stay, as resources without a parent. `unless_has` names a kind of children: while there
-        is one of these nothing happens, and the answer is False.
+        With `seq`: not another, which has the name by now. `keep_children`: they stay, as resources without a parent.
+        `unless_has` names a kind of children: while there is one of these nothing happens, and the answer is False.
         """
         with self.database.write() as connection:
             if unless_has is not None:
@@ -211,7 +223,7 @@ class Store:
                     return False
             if keep_children:
                 connection.execute(statements.orphaned(kind, name))
-            return connection.execute(statements.removed(kind, name)).rowcount > 0
+            return connection.execute(statements.removed(kind, name, seq)).rowcount > 0
 
     # Reading
 

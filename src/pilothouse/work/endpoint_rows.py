@@ -33,23 +33,25 @@ class EndpointRows:
         return self._seen
 
     def write(
-        self, name: str, statuses: tuple[str, ...], state: dict[str, Any], status: str | None = None
+        self, row: Resource, statuses: tuple[str, ...], state: dict[str, Any], status: str | None = None
     ) -> Resource | None:
-        """Writes to a row unless it is in another status, or gone, by now."""
+        """Writes to a row unless it is in another status, or gone, by now; never to another endpoint of its name."""
         try:
-            return self._store.update(hosting.ENDPOINT, name, status=status, state=state, expect_status=statuses)
+            return self._store.update(
+                hosting.ENDPOINT, row.name, status=status, state=state, expect_status=statuses, seq=row.seq
+            )
         except ResourceNotFound:
             return None
 
     def publish(self, fleet: Fleet, status: str | None = None, state: dict[str, Any] | None = None) -> None:
         """Says in the row where the replicas that serve answer, and with that what else is given."""
         addresses = fleet.addresses
-        self.write(fleet.row.name, WANTED, {**(state or {}), "_replicas": addresses}, status)
+        self.write(fleet.row, WANTED, {**(state or {}), "_replicas": addresses}, status)
         fleet.published = addresses
 
-    def delete(self, name: str) -> bool:
+    def delete(self, row: Resource) -> bool:
         """Deletes the row of an endpoint that is down; not, and False, while asynchronous requests wait there."""
-        return self._store.delete(hosting.ENDPOINT, name, unless_has=async_inference.INVOCATION)
+        return self._store.delete(hosting.ENDPOINT, row.name, seq=row.seq, unless_has=async_inference.INVOCATION)
 
     def close(self) -> None:
         """Gives the connection back."""

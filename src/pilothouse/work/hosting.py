@@ -72,7 +72,7 @@ class HostingReconciler:
         deadline = time.monotonic() + timeout
         for fleet in self._fleets.values():
             fleet.published = []
-            self._rows.write(fleet.row.name, hosting.INVOCABLE, {"_replicas": None})
+            self._rows.write(fleet.row, hosting.INVOCABLE, {"_replicas": None})
             fleet.stop()
         self._wait_until_down(deadline)
         for fleet in self._fleets.values():
@@ -109,7 +109,7 @@ class HostingReconciler:
         """Takes up a new row, or one that an earlier server left: what it says of replicas is no longer true."""
         shift = row.state.get(endpoint_updates.SHIFT)
         unsaid = {endpoint_updates.SHIFT: {**shift, "replicas": []}} if shift else {}
-        adopted = self._rows.write(row.name, WANTED, {"_host": self._host, "_replicas": None, **unsaid})
+        adopted = self._rows.write(row, WANTED, {"_host": self._host, "_replicas": None, **unsaid})
         if adopted is None:
             return
         fleet = self._rollout.fleet(adopted, self._shop)
@@ -128,7 +128,7 @@ class HostingReconciler:
     def _fail(self, fleet: Fleet, keeper: Keeper) -> None:
         reason = failure_reason(fleet, keeper)
         state = {"FailureReason": reason, "_replicas": None}
-        self._rows.write(fleet.row.name, (hosting.CREATING,), state, hosting.FAILED)
+        self._rows.write(fleet.row, (hosting.CREATING,), state, hosting.FAILED)
         self._log.warning("endpoint failed", endpoint=fleet.row.name, reason=reason)
         fleet.stop()
 
@@ -143,7 +143,7 @@ class HostingReconciler:
         if row.seq not in self._tidied:  # before the row goes, so that whoever is killed in between tidies again
             self._tidy()
             self._tidied.add(row.seq)
-        if self._rows.delete(row.name):
+        if self._rows.delete(row):
             self._tidied.discard(row.seq)
 
     def _tidy(self) -> None:

@@ -117,7 +117,7 @@ class Rollout:
     def _take_over(self, row: Resource, fleet: Fleet) -> None:
         replicas = fleet.coming_addresses
         state = {**endpoint_updates.finished(row.state, now()), "_replicas": replicas, SHIFT: None}
-        if self._rows.write(row.name, (hosting.UPDATING,), state, hosting.IN_SERVICE) is None:
+        if self._rows.write(row, (hosting.UPDATING,), state, hosting.IN_SERVICE) is None:
             return
         fleet.take_over(traffic_shifts.termination_wait(row.state))
         fleet.published = replicas
@@ -127,7 +127,7 @@ class Rollout:
         """Ends an update that can't succeed, at once unless old replicas may have ended already."""
         self._log.warning("endpoint not updated", endpoint=row.name, reason=reason)
         if traffic_shifts.is_rolling(row.state) and row.state.get(SHIFT):
-            self._rows.write(row.name, (hosting.UPDATING,), {"FailureReason": reason}, hosting.ROLLING_BACK)
+            self._rows.write(row, (hosting.UPDATING,), {"FailureReason": reason}, hosting.ROLLING_BACK)
         else:
             self._end_as_before(row, fleet, reason)
 
@@ -135,7 +135,7 @@ class Rollout:
         """Ends a rollback that can't succeed: both sides serve on by their shares, until another update."""
         self._log.warning("endpoint not rolled back", endpoint=row.name, reason=reason)
         state = {"FailureReason": reason, NOTE: None, SHIFT: endpoint_updates.mixed(row.state)}
-        if self._rows.write(row.name, (hosting.ROLLING_BACK,), state, hosting.ROLLBACK_FAILED) is None:
+        if self._rows.write(row, (hosting.ROLLING_BACK,), state, hosting.ROLLBACK_FAILED) is None:
             return
         fleet.hold()
         fleet.keep(row.state["_variants"], 1 - traffic_shifts.share(row.state))
@@ -146,7 +146,7 @@ class Rollout:
         status = hosting.ROLLBACK_FAILED if is_mixed else hosting.IN_SERVICE
         shift = row.state[SHIFT] if is_mixed else None
         state = {"FailureReason": reason, NOTE: None, SHIFT: shift, "_replicas": addresses}
-        if self._rows.write(row.name, hosting.CHANGING, state, status) is None:
+        if self._rows.write(row, hosting.CHANGING, state, status) is None:
             return
         fleet.published = addresses
         fleet.give_up()

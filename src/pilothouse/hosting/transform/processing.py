@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +41,7 @@ class Processing:
         if self._input.everything:
             return b"".join(records)
         found = (_found(self._input, self._asked(record)) for record in records)
-        return b"".join(_written(document, self._rows_in, self._charset or _UTF8) for document in found)
+        return _written(found, self._rows_in, self._charset or _UTF8)
 
     def answer(self, records: Sequence[bytes], answer: bytes) -> bytes:
         """What is kept of the model's `answer` to `records`; `DataError` if it has not a line for each of them."""
@@ -53,7 +53,7 @@ class Processing:
             return answer
         if self._with_ids:
             documents = map(self._identified, documents)
-        return b"".join(_written(document, self._rows_out) for document in documents)
+        return _written(documents, self._rows_out)
 
     def _documents(self, answer: bytes) -> Iterator[Any]:
         """The rows or documents of an answer, however many there are."""
@@ -71,18 +71,16 @@ class Processing:
 
     def _processed(self, records: Sequence[bytes], answer: bytes) -> Iterator[Any]:
         """The filtered and joined documents, one for each record."""
-        whole = self._rows_out == JSON
-        lines = [answer] if whole else [line for line in answer.split(b"\n") if line.strip()]
-        if len(lines) != len(records):
+        answers = list(self._documents(answer))
+        if len(answers) != len(records):
             raise DataError(
-                f"The model answered {len(lines)} lines to {len(records)} records, and they can only be joined or "
+                f"The model answered {len(answers)} lines to {len(records)} records, and they can only be joined or "
                 "filtered line by line."
             )
-        for record, line in zip(records, lines, strict=True):
-            yield _found(self._output, self._kept(record, line))
+        for record, given in zip(records, answers, strict=True):
+            yield _found(self._output, self._kept(record, given))
 
-    def _kept(self, record: bytes, line: bytes) -> Any:
-        given = _parsed(line, self._rows_out)
+    def _kept(self, record: bytes, given: Any) -> Any:
         if not self._join:
             return given
         asked = self._asked(record)
@@ -110,10 +108,12 @@ def _parsed(line: bytes, rows: str | None, charset: str | None = _UTF8) -> Any:
         raise DataError(f"A record is not {rows}: {error}.{advice}") from error
 
 
-def _written(document: Any, rows: str | None, charset: str = _UTF8) -> bytes:
+def _written(documents: Iterable[Any], rows: str | None, charset: str = _UTF8) -> bytes:
     if rows != CSV:
         escaped = charset != _UTF8  # else only halves of surrogate pairs are, in the form that JSON has for them
-        return f"{json.dumps(document, ensure_ascii=escaped)}\n".encode(charset, "backslashreplace")
+        lines = (f"{json.dumps(document, ensure_ascii=escaped)}\n" for document in documents)
+        return "".join(lines).encode(charset, "backslashreplace")
     stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerow(document if isinstance(document, list) else [document])
+    listed = (document if isinstance(document, list) else [document] for document in documents)
+    csv.writer(stream, lineterminator="\n").writerows(listed)
     return stream.getvalue().encode(charset)
