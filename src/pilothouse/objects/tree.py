@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pilothouse.objects.keys import Entry, Kind, entry
+from pilothouse.objects.folders import listed
+from pilothouse.objects.keys import Kind
 
 
 class Found(NamedTuple):
@@ -48,9 +49,15 @@ class Walk:
                 levels.append(self._entries(path, key))
 
     def _entries(self, folder: str, base: bytes) -> Iterator[tuple[bytes, Kind, str]]:
-        wanted = [item for item in _listed(folder) if self._wanted(base + item.adds, item.kind)]
-        wanted.sort(key=_adds)
-        return ((base + item.adds, item.kind, f"{folder}/{item.name}") for item in wanted)
+        items = listed(folder)
+        first = bisect_left(items, max(self._prefix, self._after), key=lambda item: base + item.adds)
+        for at in range(max(0, first - 1), len(items)):  # the one before may be the folder that they lie in
+            adds, kind, name = items[at]
+            key = base + adds
+            if self._wanted(key, kind):
+                yield key, kind, f"{folder}/{name}"
+            elif key > self._prefix and not key.startswith(self._prefix):
+                return
 
     def _wanted(self, key: bytes, kind: Kind) -> bool:
         if kind is Kind.OBJECT:
@@ -66,20 +73,9 @@ def prune(root: Path) -> None:
     """Remove the empty folders under `root`, not `root` itself."""
     folders = [str(root)]
     for folder in folders:  # grows meanwhile, parents before what they hold
-        folders += [f"{folder}/{item.name}" for item in _listed(folder) if item.kind is not Kind.OBJECT]
+        folders += [f"{folder}/{item.name}" for item in listed(folder) if item.kind is not Kind.OBJECT]
     for folder in reversed(folders[1:]):
         remove_if_empty(Path(folder))
-
-
-def _listed(folder: str) -> list[Entry]:
-    try:
-        return [entry(name) for name in os.listdir(folder)]  # noqa: PTH208 (three times as fast as iterdir)
-    except FileNotFoundError:
-        return []
-
-
-def _adds(item: Entry) -> bytes:
-    return item.adds
 
 
 def remove_if_empty(folder: Path) -> bool:
