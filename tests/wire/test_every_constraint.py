@@ -1,4 +1,7 @@
-"""Every constraint of every input shape served but S3's: each is broken in a request that is valid otherwise."""
+"""Every constraint of every input shape served but S3's: each is broken in a request that is valid otherwise.
+
+S3's are in test_s3_constraints.py.
+"""
 
 from __future__ import annotations
 

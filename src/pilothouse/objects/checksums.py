@@ -125,10 +125,10 @@ _LINEAR = {"CRC32": crc.CRC32, "CRC32C": crc.CRC32C, "CRC64NVME": crc.CRC64NVME}
 
 
 def check_algorithm(name: str) -> str:
-    """`name` if such checksums are computed here; NotImplemented if not."""
+    """`name` if it is one of the kinds of checksums; InvalidRequest if not."""
     if name not in _ALGORITHMS:
         served = ", ".join(KINDS)
-        raise S3Error("NotImplemented", f"Checksums of the kind {name[:64]} are not served. Served: {served}.", 501)
+        raise S3Error("InvalidRequest", f"There are no checksums of the kind {name[:64]}. Use one of: {served}.", 400)
     return name
 
 

@@ -32,7 +32,11 @@ def list_buckets(context: Context, request: dict[str, Any]) -> dict[str, Any]:
 
 def create_bucket(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     """Make a bucket in this installation's region."""
-    region = request.get("CreateBucketConfiguration", {}).get("LocationConstraint")
+    wanted = request.get("CreateBucketConfiguration", {})
+    for member in ("Bucket", "Location", "Tags"):
+        if wanted.get(member):
+            raise S3Error("NotImplemented", f"A new bucket's {member} is not served. Leave {member} out.", 501)
+    region = wanted.get("LocationConstraint")
     if region and region != context.settings.region:
         raise S3Error(
             "IllegalLocationConstraintException",

@@ -29,6 +29,8 @@ _MOST_ELEMENTS = 200_000  # 10,000 parts with all that may be told of each are h
 _MOST_ATTRIBUTES = 20_000  # and declarations of namespaces: two in each of those parts
 _XML_PIECE = 16 << 10  # bytes; a tag of so many or fewer is taken, one of more than twice as many never
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
+_WRONG = (ValueError, TypeError, LookupError, OverflowError)
 _HEADER_VALUE = re.compile("[ -~\x80-\xff]*")
 _ROOTS = {
     "CompleteMultipartUpload": "CompleteMultipartUploadResult",
@@ -62,6 +64,9 @@ _UNKNOWN_WORDS = {
 
 _FREE_WORDS = ("x-amz-acl", "x-amz-checksum-mode", "x-amz-sdk-checksum-algorithm", "x-amz-server-side-encryption")
 """Headers with any word: hints of SDKs, some in small letters, and those that are judged where they are read."""
+
+_JUDGED = ("BucketLocationConstraint", "ServerSideEncryption")
+"""Shapes of words in documents that are judged where they are read, and have errors of their own."""
 
 
 @dataclass(frozen=True)
@@ -246,11 +251,13 @@ def _candidate(model: OperationModel) -> tuple[str, str, _Candidate]:
     kind = "key" if "{Key+}" in path else "bucket" if path == "/{Bucket}" else "" if path == "/" else path
     shape = model.input_shape
     required = [shape.members[name].serialization for name in shape.required_members] if shape else []
+    fixed = frozenset(pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "x-id")
+    headers = [] if fixed else [where["name"].lower() for where in required if where.get("location") == "header"]
     candidate = _Candidate(
         model.name,
-        frozenset(pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] != "x-id"),
+        fixed,
         frozenset(where["name"] for where in required if where.get("location") == "querystring"),
-        frozenset(where["name"].lower() for where in required if where.get("location") == "header"),
+        frozenset(headers),
     )
     return model.http["method"], kind, candidate
 
@@ -297,19 +304,31 @@ def _places(shape: Shape) -> _Places:
 
 
 def _given(member: Shape, text: str) -> Any:
-    if member.type_name == "list":
-        return [item.strip() for item in text.split(",")]
-    if member.type_name == "string" and member.enum and text not in member.enum:
-        _check_free(member, text)
-    return _scalar(member, text)
-
-
-def _check_free(member: Shape, text: str) -> None:
     name = member.serialization["name"]
-    if name not in _FREE_WORDS:
-        known = ", ".join(member.enum)
-        message = f'"{text[:64]}" is not a valid value for {name}. Use one of: {known}.'
+    if member.type_name == "list":
+        return [_known(member.member, name, item.strip()) for item in text.split(",")]
+    if member.type_name == "string":
+        return _known(member, name, text)
+    try:
+        value, limits = _scalar(member, text), member.metadata
+    except _WRONG:
+        raise S3Error("InvalidArgument", f'"{text[:64]}" is not a valid value for {name}.', 400) from None
+    if not limits.get("min", value) <= value <= limits.get("max", value):
+        message = f"Argument {name} must be an integer between {limits['min']} and {limits['max']}"
+        raise S3Error("InvalidArgument", message, 400)
+    return value
+
+
+def _known(shape: Shape, name: str, text: str) -> str:
+    """A text, if it is one of the shape's words or `name` may have others."""
+    if not _is_word(shape, text) and name not in _FREE_WORDS:
+        message = f'"{text[:64]}" is not a valid value for {name}. Use one of: {", ".join(shape.enum)}.'
         raise S3Error(_UNKNOWN_WORDS.get(name, "InvalidArgument"), message, 400)
+    return text
+
+
+def _is_word(shape: Shape, text: str) -> bool:
+    return shape.type_name != "string" or not shape.enum or text in shape.enum
 
 
 def _document(shape: Shape, root: Element) -> Any:
@@ -320,7 +339,12 @@ def _document(shape: Shape, root: Element) -> Any:
 
 def _value(shape: Shape, element: Element) -> Any:
     if shape.type_name != "structure":
-        return _scalar(shape, element.text)
+        if not _is_word(shape, element.text) and shape.name not in _JUDGED:
+            raise _malformed()
+        try:
+            return _scalar(shape, element.text)
+        except _WRONG:
+            raise _malformed() from None
     members: dict[str, Any] = {}
     required = shape.required_members
     for name, member in shape.members.items():
@@ -338,15 +362,12 @@ def _value(shape: Shape, element: Element) -> Any:
 
 
 def _scalar(shape: Shape, text: str) -> Any:
-    try:
-        if shape.type_name in ("integer", "long"):
-            return _integer(text)
-        if shape.type_name == "timestamp":
-            return _timestamp(text)
-    except (ValueError, TypeError, OverflowError):
-        name = shape.serialization.get("name", shape.name)
-        raise S3Error("InvalidArgument", f'"{text[:64]}" is not a valid value for {name}.', 400) from None
-    return text.strip().lower() == "true" if shape.type_name == "boolean" else text
+    """The value that a text stands for; one of `_WRONG` if there is none."""
+    if shape.type_name in ("integer", "long"):
+        return _integer(text)
+    if shape.type_name == "timestamp":
+        return _timestamp(text)
+    return _BOOLEANS[text.strip().lower()] if shape.type_name == "boolean" else text
 
 
 def _integer(text: str) -> int:
