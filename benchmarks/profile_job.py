@@ -50,7 +50,7 @@ class Span:
     def line(self) -> str:
         metrics = self.result.get("metrics", {}).get("Validation", {})
         shown = "  ".join(f"{name} {metrics[name]:.5g}" for name in ("LogLoss", "RMSE") if name in metrics)
-        work = _shown(self.parts) if self.result else f"{self.status} {self.reason[:300]}"
+        work = _shown(self.parts) if "seconds" in self.result else f"{self.status} {self.reason[:300]}"
         return f"{self.begun:7.2f} {self.ended:7.2f}  {self.name:26} {work}  {shown}"
 
 
@@ -155,7 +155,7 @@ def profile(split: Split, seconds: int | None, candidates: int | None, folder: P
         s3, sagemaker = client("s3"), client("sagemaker")
         s3.create_bucket(Bucket="quick")
         s3.upload_file(str(split.write(folder / "train.csv")), "quick", "in/train.csv")
-        time.sleep(3)  # the server's libraries are loaded by then, as on a server that has run for a while
+        time.sleep(10)  # the server's libraries are loaded by then, as on a server that has run for a while
         results = Results(folder / "home" / "work")
         results.start()
         name = split.name.replace("_", "-")[:32]
