@@ -101,6 +101,9 @@ def test_a_document_of_a_million_nothings_is_refused_soon(api: Api, s3: Any, ins
         b"<Delete><Object></Object></Delete>",
         b"<Foo><Object><Key>a</Key></Object></Foo>",
         b"",
+        b"<?xml version='1.0' encoding='none-such'?><Delete><Object><Key>a</Key></Object></Delete>",
+        b"<?xml version='1.0' encoding='shift_jis'?><Delete><Object><Key>a</Key></Object></Delete>",
+        b"<?xml version='1.0' encoding='idna'?><Delete><Object><Key>a</Key></Object></Delete>",
     ],
 )
 def test_a_document_that_is_none_is_refused(api: Api, s3: Any, document: bytes) -> None:

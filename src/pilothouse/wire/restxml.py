@@ -213,7 +213,7 @@ def read(document: bytes) -> Element:
             if fed - parser.CurrentByteIndex >= _XML_PIECE:
                 raise _malformed()
         parser.Parse(document[fed:], True)
-    except expat.ExpatError:
+    except (expat.ExpatError, LookupError, ValueError):  # the latter two are of an encoding that it says it has
         raise _malformed() from None
     return root.children[0]
 
