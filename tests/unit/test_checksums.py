@@ -118,6 +118,25 @@ def test_where_no_thread_can_be_had_the_caller_hashes(monkeypatch: pytest.Monkey
     assert digests.md5 == hashlib.md5(bytes(3 << 20), usedforsecurity=False).hexdigest()
 
 
+def test_a_piece_for_which_no_thread_was_left_is_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def none_left_yet(_: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(checksums, "_shares", threading.Semaphore(1))
+    monkeypatch.setattr(threading.Thread, "start", none_left_yet)
+    pieces = [os.urandom(1 << 20) for _ in range(3)]
+    digests = Digests()
+    for piece in pieces:
+        digests.update(piece)
+    assert digests.md5 == hashlib.md5(b"".join(pieces), usedforsecurity=False).hexdigest()
+    assert threading.Thread.start is start
+    assert checksums._shares.acquire(blocking=False)
+    assert not checksums._shares.acquire(blocking=False)
+
+
 class Recorder:
     """A hash that notes which thread computes it, and waits for `may_go`."""
 

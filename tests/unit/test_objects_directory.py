@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pilothouse.errors import S3Error
-from pilothouse.objects import writeback
+from pilothouse.objects import directory, writeback
+from pilothouse.objects.base import Encryption, Listing, Upload
 from pilothouse.objects.directory import DirectoryObjects
+from pilothouse.objects.stored import sync_folder
 from pilothouse.objects.uploads import Uploads
 
 BUCKET = "a-bucket"
@@ -78,6 +80,29 @@ def test_a_bucket_that_is_deleted_while_buckets_are_listed_is_left_out(
     assert [bucket.name for bucket in objects.buckets()] == [BUCKET]
 
 
+MEANWHILE: dict[str, Callable[[DirectoryObjects], object]] = {
+    "create_upload": lambda objects: objects.create_upload(BUCKET, "k"),
+    "put_part": lambda objects: objects.put_part(BUCKET, "k", "0" * 32, 1, b"x"),
+    "uploads": lambda objects: objects.uploads(BUCKET),
+    "put": lambda objects: objects.put(BUCKET, "k", b"x"),
+    "delete": lambda objects: objects.delete(BUCKET, "k"),
+    "encrypt": lambda objects: objects.set_bucket_encryption(BUCKET, Encryption("AES256")),
+    "leave plain": lambda objects: objects.set_bucket_encryption(BUCKET, None),
+}
+
+
+@pytest.mark.parametrize("call", MEANWHILE)
+def test_a_bucket_that_is_deleted_meanwhile_is_told_to_be_gone(
+    objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    objects.delete_bucket(BUCKET)
+    monkeypatch.setattr(DirectoryObjects, "bucket_exists", lambda *_: True)  # so it was when they looked
+    monkeypatch.setattr(Uploads, "find", lambda *_: Upload(BUCKET, "k", "0" * 32, 0.0))
+    with pytest.raises(S3Error) as caught:
+        MEANWHILE[call](objects)
+    assert caught.value.code == "NoSuchBucket"
+
+
 def test_a_file_that_is_no_object_is_not_listed_and_not_read(objects: DirectoryObjects, tmp_path: Path) -> None:
     objects.put(BUCKET, "good", b"content")
     keys = tmp_path / "objects" / BUCKET / "keys"
@@ -130,6 +155,29 @@ def test_puts_and_deletes_below_one_folder_do_not_disturb_each_other(objects: Di
         thread.join()
     assert failures == []
     assert list(objects.walk(BUCKET)) == []
+
+
+@pytest.mark.parametrize("how", ["put", "put if it is the same", "set_tags", "complete"])
+def test_what_is_deleted_as_soon_as_it_is_written_has_been_written(
+    objects: DirectoryObjects, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    etag = objects.put(BUCKET, "a/b/k", b"x").etag
+    upload = objects.create_upload(BUCKET, "a/b/k")
+    part = (1, objects.put_part(BUCKET, "a/b/k", upload, 1, b"x").etag)
+
+    def deleted_before(folder: Path | str) -> None:
+        monkeypatch.undo()
+        objects.delete(BUCKET, "a/b/k")
+        sync_folder(folder)
+
+    monkeypatch.setattr(directory, "sync_folder", deleted_before)
+    if how == "set_tags":
+        objects.set_tags(BUCKET, "a/b/k", {"a": "b"})
+    elif how == "complete":
+        assert objects.complete(BUCKET, "a/b/k", upload, [part]).size == 1
+    else:
+        assert objects.put(BUCKET, "a/b/k", b"yy", if_match=None if how == "put" else etag).size == 2
+    assert objects.list(BUCKET, delimiter="/") == Listing([], [], None)
 
 
 def test_only_one_of_many_writers_that_must_not_replace_succeeds(objects: DirectoryObjects) -> None:

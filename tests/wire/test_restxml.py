@@ -56,6 +56,14 @@ def test_headers_in_the_query_of_a_presigned_url_are_headers() -> None:
     assert request.headers == {"x-amz-meta-a": "2", "x-amz-tagging": "t=1"}
 
 
+def test_a_list_may_come_in_several_headers_of_one_name() -> None:
+    headers = [("x-amz-object-attributes", "ETag"), ("X-Amz-Object-Attributes", "ObjectSize, StorageClass")]
+    members = restxml.parse(
+        models.operation("s3", "GetObjectAttributes"), restxml.incoming("GET", b"/b/k", b"attributes", headers)
+    )
+    assert members["ObjectAttributes"] == ["ETag", "ObjectSize", "StorageClass"]
+
+
 def test_a_method_that_no_operation_has_is_refused() -> None:
     with pytest.raises(UnknownOperation):
         name_of("PATCH", "/b/k", "", {})

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import socket
 from collections.abc import Iterator
+from datetime import UTC
+from email.utils import format_datetime
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -39,6 +41,18 @@ def s3(api: Api) -> Any:
 )
 def test_a_range_of_thousands_of_digits_is_no_range(s3: Any, text: str) -> None:
     assert s3.get_object(Bucket=BUCKET, Key=KEY, Range=text)["Body"].read() == b"0123456789"
+
+
+def test_a_range_is_of_the_version_that_it_names_or_of_none(api: Api, s3: Any) -> None:
+    told = s3.head_object(Bucket=BUCKET, Key=KEY)
+    seen = format_datetime(told["LastModified"].astimezone(UTC), usegmt=True)
+    for version in (told["ETag"], seen, None, '"other"', f"W/{told['ETag']}", "Thu, 01 Jan 1970 00:00:00 GMT"):
+        headers = {"Range": "bytes=3-4"} | ({} if version is None else {"If-Range": version})
+        head, _, body = said(api, signed(api, "GET", f"/{BUCKET}/{KEY}", headers)).partition(b"\r\n\r\n")
+        if version in (told["ETag"], seen, None):
+            assert (head.split()[1], body) == (b"206", b"34")
+        else:
+            assert (head.split()[1], body) == (b"200", b"0123456789")
 
 
 def test_a_range_of_a_copied_part_of_thousands_of_digits_is_refused(s3: Any) -> None:
@@ -101,6 +115,9 @@ def test_a_document_of_a_million_nothings_is_refused_soon(api: Api, s3: Any, ins
         b"<Delete><Object></Object></Delete>",
         b"<Foo><Object><Key>a</Key></Object></Foo>",
         b"",
+        b"<?xml version='1.0' encoding='none-such'?><Delete><Object><Key>a</Key></Object></Delete>",
+        b"<?xml version='1.0' encoding='shift_jis'?><Delete><Object><Key>a</Key></Object></Delete>",
+        b"<?xml version='1.0' encoding='idna'?><Delete><Object><Key>a</Key></Object></Delete>",
     ],
 )
 def test_a_document_that_is_none_is_refused(api: Api, s3: Any, document: bytes) -> None:

@@ -107,6 +107,7 @@ async def handle(request: Request, context: Context, identity: Identity) -> Resp
     if carries_object:
         members["Body"] = await _content(request, body, checksums)
     members["_checksums"] = checksums
+    members["_if_range"] = incoming.headers.get("if-range")  # which the model has not got
     work = _worked(model, operation, context, members, request.method == "HEAD")
     if model.name in _LONG:
         return await patience.in_time(work, lambda error: refusal(error, request, "s3"))

@@ -82,6 +82,7 @@ class Beside:
                 self._thread = ThreadPoolExecutor(1, "hash")
             self._ahead.append(self._thread.submit(self._hashed, data))
         except RuntimeError:  # no thread left, or the interpreter is on its way out
+            self._thread = None  # or one that it gets later would hash this piece too
             self._done()
             return False
         return True

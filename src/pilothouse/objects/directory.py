@@ -105,7 +105,10 @@ class DirectoryObjects:
         return defaults.read(str(self._keys(bucket).parent))
 
     def set_bucket_encryption(self, bucket: str, encryption: Encryption | None) -> None:
-        defaults.write(self._keys(bucket).parent, encryption)
+        try:
+            defaults.write(self._keys(bucket).parent, encryption)
+        except FileNotFoundError:
+            raise no_such_bucket(bucket) from None
 
     def put(
         self,
@@ -166,8 +169,7 @@ class DirectoryObjects:
         except FileNotFoundError:
             return
         folder = path.parent
-        with contextlib.suppress(FileNotFoundError):  # another delete has emptied and removed it: just as gone
-            sync_folder(folder)
+        _sync(folder)
         while folder != root and tree.remove_if_empty(folder):
             folder = folder.parent
 
@@ -202,7 +204,7 @@ class DirectoryObjects:
                         if not _is_still(path, descriptor):
                             continue
                         draft.name(path)
-            sync_folder(_folder(path))
+            _sync(_folder(path))
             return True
         raise S3Error("OperationAborted", "The object is being replaced all the time. Please try again.", 409)
 
@@ -367,11 +369,12 @@ class DirectoryObjects:
                 with self._writing(bucket, alone=if_match is not None):
                     facts.check_match(target, key, if_match)
                     draft.name(target, replace=replace)
-                return sync_folder(_folder(target))
             except FileExistsError:
                 raise precondition_failed("If-None-Match") from None
             except FileNotFoundError:  # no folder yet, or a delete has just removed it
                 _make_folders(self._keys(bucket), Path(_folder(target)))
+            else:
+                return _sync(_folder(target))
         raise S3Error("OperationAborted", "The key's folder keeps being removed by deletes. Please try again.", 409)
 
     def _completed(
@@ -440,8 +443,13 @@ def _make_folders(root: Path, target: Path) -> None:
             continue
         except FileNotFoundError:
             return
-        with contextlib.suppress(FileNotFoundError):
-            sync_folder(path.parent)
+        _sync(path.parent)
+
+
+def _sync(folder: Path | str) -> None:
+    """Bring a folder's entries to the disk, unless a delete has emptied and removed it: they are just as gone."""
+    with contextlib.suppress(FileNotFoundError):
+        sync_folder(folder)
 
 
 def _folder(path: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from pilothouse.names import token
 from pilothouse.objects import checksums as sums
 from pilothouse.objects.base import Attributes, Body, ChecksumType, Encryption, Part, Upload
 from pilothouse.objects.envelope import Envelopes, Place, encryption_of
+from pilothouse.objects.refusals import no_such_bucket
 from pilothouse.objects.stored import Draft, facts_of, open_content, sync_folder, window, write_synced
 
 _SMALLEST_PART = 5 << 20
@@ -41,13 +43,14 @@ class Uploads:
         """Begin one; its id."""
         upload_id = token(32)
         folder = self._incoming / upload_id
-        folder.mkdir()
         request = {"key": key, "attributes": asdict(attributes), "started": clock.now(), "sum": algorithm, "kind": kind}
         if encryption is not None:
             request["encryption"] = asdict(encryption)
-        write_synced(folder / _REQUEST, json.dumps(request).encode())
-        folder.rename(self._folder / upload_id)
-        sync_folder(self._folder)
+        with self._bucket_there():
+            folder.mkdir()
+            write_synced(folder / _REQUEST, json.dumps(request).encode())
+            folder.rename(self._folder / upload_id)
+            sync_folder(self._folder)
         return upload_id
 
     def find(self, key: str, upload_id: str) -> Upload:
@@ -66,7 +69,8 @@ class Uploads:
 
     def all(self) -> list[Upload]:
         """By key and then by time."""
-        found = (self._load(folder) for folder in self._folder.iterdir())
+        with self._bucket_there():
+            found = [self._load(folder) for folder in self._folder.iterdir()]
         return sorted((u for u in found if u), key=lambda u: (u.key.encode(), u.started_at, u.upload_id))
 
     def put(self, upload: Upload, number: int, body: Body, expected: Mapping[str, str | None]) -> Part:
@@ -74,7 +78,7 @@ class Uploads:
         if not 1 <= number <= _MOST_PARTS:
             raise S3Error("InvalidArgument", f"Part number must be an integer between 1 and {_MOST_PARTS}.", 400)
         digests = sums.Digests({*expected, *filter(None, [upload.checksum_algorithm])})
-        with Draft(self._incoming, encrypted=upload.encryption is not None) as draft:
+        with self._draft(upload) as draft:
             draft.write(body, digests)
             digests.verify(expected)
             part = Part(number, draft.size, digests.md5, clock.now(), digests.values(), upload.encryption)
@@ -149,10 +153,22 @@ class Uploads:
         doomed = self._incoming / token(32)
         try:
             self._path(upload_id).rename(doomed)
+            sync_folder(self._folder)
         except FileNotFoundError:
             raise _no_such_upload() from None
-        sync_folder(self._folder)
         shutil.rmtree(doomed, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _bucket_there(self) -> Iterator[None]:
+        """Around what finds the bucket's folders: NoSuchBucket if it has just been deleted."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise no_such_bucket(self._bucket) from None
+
+    def _draft(self, upload: Upload) -> Draft:
+        with self._bucket_there():
+            return Draft(self._incoming, encrypted=upload.encryption is not None)
 
     def _path(self, upload_id: str) -> Path:
         if not (len(upload_id) == 32 and set(upload_id) <= set("0123456789abcdef")):

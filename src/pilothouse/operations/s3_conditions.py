@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from email.utils import formatdate
 from math import floor
 from typing import Any, NamedTuple, TypedDict
 
@@ -37,6 +38,11 @@ def is_unmodified(info: ObjectInfo, request: dict[str, Any], prefix: str = "If")
     if none_match is not None:
         return _names(none_match, info.etag)
     return since is not None and floor(info.modified_at) <= since
+
+
+def is_named(info: ObjectInfo, if_range: str | None) -> bool:
+    """Whether an If-Range header is of this very version, by its ETag or its date, as in RFC 9110; so is none."""
+    return if_range is None or if_range in (f'"{info.etag}"', formatdate(floor(info.modified_at), usegmt=True))
 
 
 class OnWrite(TypedDict):

@@ -183,8 +183,10 @@ def _looked_at(context: Context, request: dict[str, Any]) -> tuple[ObjectInfo, c
     if "PartNumber" in request:
         span, count = _part(context, info, request)
         answer["PartsCount"] = count
-    else:
+    elif conditions.is_named(info, request.get("_if_range")):
         span = conditions.span(request.get("Range"), info.size)
+    else:
+        span = None
     answer |= s3_encryption.members(context, info.encryption)
     return info, span, {**answer, **_described(info, request, span), **_extent(info, span)}
 

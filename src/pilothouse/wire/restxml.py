@@ -122,8 +122,16 @@ def incoming(
         raise S3Error("InvalidURI", "Couldn't parse the specified URI: it is not percent-encoded UTF-8.", 400) from None
     moved = {parameter.lower(): value for parameter, value in query.items()}
     found = {parameter: value for parameter, value in moved.items() if parameter.startswith("x-amz-")}
-    found.update((header.lower(), value) for header, value in headers)
-    return Incoming(method, name, path, query, found)
+    return Incoming(method, name, path, query, found | _joined(headers))
+
+
+def _joined(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The headers by name; some clients send each item of a list in a header of its own."""
+    joined: dict[str, str] = {}
+    for header, value in headers:
+        name = header.lower()
+        joined[name] = f"{joined[name]},{value}" if name in joined else value
+    return joined
 
 
 def _query(raw: bytes) -> dict[str, str]:
@@ -218,7 +226,7 @@ def read(document: bytes) -> Element:
             if fed - parser.CurrentByteIndex >= _XML_PIECE:
                 raise _malformed()
         parser.Parse(document[fed:], True)
-    except expat.ExpatError:
+    except (expat.ExpatError, LookupError, ValueError):  # the latter two are of an encoding that it says it has
         raise _malformed() from None
     return root.children[0]
 
