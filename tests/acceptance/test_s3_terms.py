@@ -447,6 +447,7 @@ class TestBucketSettings:
             ({"ACL": "public-read"}, "AccessControlListNotSupported"),
             ({"GrantRead": "id=1"}, "AccessControlListNotSupported"),
             ({"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": "2040-01-01"}, "InvalidRequest"),
+            ({"ObjectLockEventHold": "ON"}, "InvalidRequest"),
             ({"WebsiteRedirectLocation": "/x"}, "NotImplemented"),
             ({"WriteOffsetBytes": 1}, "NotImplemented"),
         ],

@@ -37,6 +37,7 @@ def name_of(method: str, path: str, query: str, headers: dict[str, str]) -> str:
         ("PUT", "/b/k", "partNumber=1&uploadId=1", {}, "UploadPart"),
         ("PUT", "/b/k", "partNumber=1&uploadId=1", COPY, "UploadPartCopy"),
         ("PUT", "/b/k", "tagging", {}, "PutObjectTagging"),
+        ("GET", "/b/k", "attributes", {}, "GetObjectAttributes"),
         ("POST", "/b/k", "uploads", {}, "CreateMultipartUpload"),
         ("POST", "/b/k", "uploadId=1", {}, "CompleteMultipartUpload"),
         ("DELETE", "/b/k", "uploadId=1", {}, "AbortMultipartUpload"),

@@ -24,7 +24,7 @@ _NOT_SERVED = {
     "WebsiteRedirectLocation": "A website",
     "WriteOffsetBytes": "Appending to an object",
 }
-_LOCKS = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus")
+_LOCKS = ("ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus", "ObjectLockEventHold")
 
 
 def check(context: Context, request: dict[str, Any]) -> None:
