@@ -146,6 +146,25 @@ def test_gzip_that_is_not_is_refused() -> None:
 
 def test_damaged_gzip_is_refused() -> None:
     packed = gzip.compress(b"a\n" + bytes(i % 251 + 1 for i in range(100_000)))
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", ""])
+@pytest.mark.parametrize("inner", ["", 'say ""no""', '""', '"",""', "x" * 2000])
+def test_a_quote_that_is_never_closed_takes_no_rows_away(end: str, inner: str) -> None:
+    lines = ["a,b", "1,2", f'3,"{inner}', "4,5", f"6,{inner}"]
+    with pytest.raises(DataError, match="data/1 holds all lines from its quote on"):
+        _read(b"a,b\n1,2\n", ((end or "\n").join(lines) + end).encode())
+
+
+@pytest.mark.parametrize(
+    "value", ["\n", "\r\n", "x\n", '"\n', '"x"\n"', ',"\n', 'x\n,""', "y" * 2000 + "\n", "z" * 2000]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n\n", "", '"junk\n'])
+@pytest.mark.parametrize("names", ["a", "a,b"])
+def test_a_last_value_may_hold_line_ends(value: str, end: str, names: str) -> None:
+    escaped = value.replace('"', '""')
+    table = _read(f'{names}\n{"1,"[: len(names) - 1]}"{escaped}"{end.removeprefix(chr(34))}'.encode())
+    assert table.column(-1).to_pylist() == [value + end[1:5] * end.startswith('"')]
+
+
     assert zlib.crc32(packed)
     for broken in (packed[:-20], packed[:-8] + b"\0" * 8, packed[:200] + b"\xff" * 50 + packed[250:], packed[:5]):
         with pytest.raises(DataError, match=r"damaged gzip|UTF-8"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
@@ -99,16 +98,17 @@ def _told(content: bytes, ended: bool, uri: str, first: _Layout | None) -> Heade
     return header.told(content, ended, uri)
 
 
-def _rows(body: Any, uri: str, layout: _Layout) -> Iterator[pa.Table]:
+def _rows(body: Utf8Stream, uri: str, layout: _Layout) -> Iterator[pa.Table]:
     ragged: list[tuple[int, int]] = []
     names = layout.names
 
-    def refuse(row: Any) -> str:
+    def refuse(row: arrow_csv.InvalidRow) -> str:
         ragged.append((row.number + layout.header_rows, row.actual_columns))
         return "error"
 
     columns = [str(position) for position in range(len(names))]
     yield layout.schema.empty_table()
+    last = ""
     try:
         reader = arrow_csv.open_csv(
             body,
@@ -123,11 +123,25 @@ def _rows(body: Any, uri: str, layout: _Layout) -> Iterator[pa.Table]:
         )
         for batch in reader:
             yield pa.Table.from_batches([batch]).rename_columns(names)
+            last = batch.column(len(names) - 1)[-1].as_py() if batch.num_rows else last
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
             return
         raise DataError(_complaint(str(error), uri, len(names), ragged)) from error
 
+    if _is_open(last, body.tail, layout.delimiter if len(names) > 1 else ""):
+        raise DataError(
+            f"The last value of {uri} holds all lines from its quote on, because that is never closed. Close it."
+        )
+
+
+def _is_open(last: str, tail: bytes, before: str) -> bool:
+    """Whether the last value of a file that ends with `tail` begins with a quote, behind `before`, that nothing closes.
+
+    Arrow doesn't say so: it takes all that is left for the value.
+    """
+    written = before + '"' + last.replace('"', '""')
+    return bool(last.strip()) and not {"\n", "\r"}.isdisjoint(last) and tail.endswith(written.encode()[-len(tail) :])
 
 def _complaint(error: str, uri: str, expected: int, ragged: list[tuple[int, int]]) -> str:
     if ragged:
