@@ -88,9 +88,21 @@ def test_a_repeated_header_may_have_another_order() -> None:
     assert _read(b"a,b\n1,2\n", b"b,a\n4,3\n").to_pydict() == {"a": ["1", "3"], "b": ["2", "4"]}
 
 
-def test_a_header_with_other_names_is_refused() -> None:
+@pytest.mark.parametrize(("first", "later"), [("a,b,c", "a,b,d"), ("a,b,c,,", "a,d,b,,")])
+def test_a_header_with_other_names_is_refused(first: str, later: str) -> None:
+    row = ",".join("1" * (first.count(",") + 1))
     with pytest.raises(DataError, match=r"header of s3://bucket/data/1 differs"):
-        _read(b"a,b,c\n1,2,3\n", b"a,b,d\n1,2,3\n")
+        _read(f"{first}\n{row}\n".encode(), f"{later}\n{row}\n".encode())
+
+
+@pytest.mark.parametrize(("header", "row"), [("a,b,,,", "3,4,,,"), ("a,,", "3,,"), (",a", ",3")])
+def test_blank_cells_do_not_make_a_header_of_a_row(header: str, row: str) -> None:
+    table = _read(f"{header}\n{row}\n".encode(), f"{row}\n".encode())
+    assert [*map(tuple, zip(*table.to_pydict().values(), strict=True))] == [tuple(row.split(","))] * 2
+
+
+def test_a_later_header_may_have_names_that_differ_in_the_first_by_case_only() -> None:
+    assert _read(b"A,a\n1,2\n", b"a,a\n3,4\n").to_pydict() == {"A": ["1", "3"], "a": ["2", "4"]}
 
 
 @pytest.mark.parametrize(
@@ -134,18 +146,6 @@ def test_a_quote_that_is_never_closed_is_refused(monkeypatch: pytest.MonkeyPatch
         _read(b'a,b\n"' + b"x,y\n" * 50_000)
 
 
-def test_gzip_is_told_by_its_bytes() -> None:
-    packed = gzip.compress(b"a\n1\n") + gzip.compress(b"2\n")
-    assert _read(packed).to_pydict() == _read(packed, gzip=True).to_pydict() == {"a": ["1", "2"]}
-
-
-def test_gzip_that_is_not_is_refused() -> None:
-    with pytest.raises(DataError, match="declared as Gzip but is not"):
-        _read(b"a\n1\n", gzip=True)
-
-
-def test_damaged_gzip_is_refused() -> None:
-    packed = gzip.compress(b"a\n" + bytes(i % 251 + 1 for i in range(100_000)))
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", ""])
 @pytest.mark.parametrize("inner", ["", 'say ""no""', '""', '"",""', "x" * 2000])
 def test_a_quote_that_is_never_closed_takes_no_rows_away(end: str, inner: str) -> None:
@@ -165,6 +165,18 @@ def test_a_last_value_may_hold_line_ends(value: str, end: str, names: str) -> No
     assert table.column(-1).to_pylist() == [value + end[1:5] * end.startswith('"')]
 
 
+def test_gzip_is_told_by_its_bytes() -> None:
+    packed = gzip.compress(b"a\n1\n") + gzip.compress(b"2\n")
+    assert _read(packed).to_pydict() == _read(packed, gzip=True).to_pydict() == {"a": ["1", "2"]}
+
+
+def test_gzip_that_is_not_is_refused() -> None:
+    with pytest.raises(DataError, match="declared as Gzip but is not"):
+        _read(b"a\n1\n", gzip=True)
+
+
+def test_damaged_gzip_is_refused() -> None:
+    packed = gzip.compress(b"a\n" + bytes(i % 251 + 1 for i in range(100_000)))
     assert zlib.crc32(packed)
     for broken in (packed[:-20], packed[:-8] + b"\0" * 8, packed[:200] + b"\xff" * 50 + packed[250:], packed[:5]):
         with pytest.raises(DataError, match=r"damaged gzip|UTF-8"):

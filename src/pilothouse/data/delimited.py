@@ -70,11 +70,12 @@ def _layout(stream: Utf8Stream, uri: str, first: _Layout | None) -> _Layout | No
     if first is None or sorted(names) == sorted(first.names):
         stream.after(content[found.end :])
         return _Layout(twins.schema(found.fields, [pa.string()] * len(names)), found.delimiter)
-    folded, expected = _folded(names), _folded(first.names)
+    folded, expected = _folded(found.fields), _folded(twins.header_of(first.schema))
     if folded == expected:
         stream.after(content[found.end :])
         return _Layout(first.schema, found.delimiter)
-    if len(set(folded) & set(expected)) > len(expected) / 2:
+    named = set(expected) - {""}
+    if len(named & set(folded)) > max(1, len(named) / 2):
         differing = sorted(set(names) ^ set(first.names))[0]
         raise DataError(
             f"The header of {uri} differs from that of the first file, for example in {differing!r}. "
@@ -85,9 +86,9 @@ def _layout(stream: Utf8Stream, uri: str, first: _Layout | None) -> _Layout | No
     return _Layout(first.schema, found.delimiter if fits else first.delimiter, header_rows=0)
 
 
-def _folded(names: list[str]) -> list[str]:
-    """The names as far as a header may spell them otherwise than the first file's."""
-    return [name.strip().casefold() for name in names]
+def _folded(fields: list[str]) -> list[str]:
+    """The cells of a header as far as it may spell them otherwise than the first file's."""
+    return [field.strip().casefold() for field in fields]
 
 
 def _told(content: bytes, ended: bool, uri: str, first: _Layout | None) -> Header | None:
@@ -107,8 +108,8 @@ def _rows(body: Utf8Stream, uri: str, layout: _Layout) -> Iterator[pa.Table]:
         return "error"
 
     columns = [str(position) for position in range(len(names))]
-    yield layout.schema.empty_table()
     last = ""
+    yield layout.schema.empty_table()
     try:
         reader = arrow_csv.open_csv(
             body,
@@ -122,13 +123,12 @@ def _rows(body: Utf8Stream, uri: str, layout: _Layout) -> Iterator[pa.Table]:
             ),
         )
         for batch in reader:
-            yield pa.Table.from_batches([batch]).rename_columns(names)
             last = batch.column(len(names) - 1)[-1].as_py() if batch.num_rows else last
+            yield pa.Table.from_batches([batch]).rename_columns(names)
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
             return
         raise DataError(_complaint(str(error), uri, len(names), ragged)) from error
-
     if _is_open(last, body.tail, layout.delimiter if len(names) > 1 else ""):
         raise DataError(
             f"The last value of {uri} holds all lines from its quote on, because that is never closed. Close it."
@@ -142,6 +142,7 @@ def _is_open(last: str, tail: bytes, before: str) -> bool:
     """
     written = before + '"' + last.replace('"', '""')
     return bool(last.strip()) and not {"\n", "\r"}.isdisjoint(last) and tail.endswith(written.encode()[-len(tail) :])
+
 
 def _complaint(error: str, uri: str, expected: int, ragged: list[tuple[int, int]]) -> str:
     if ragged:
