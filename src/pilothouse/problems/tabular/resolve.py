@@ -38,7 +38,7 @@ FREE_CLASSES = 100
 MAX_CLASSES, LEAST_ROWS_A_CLASS = 2000, 2
 """More classes, or classes of fewer rows on average, are refused."""
 
-MOST_LABELS = 200_000
+MOST_LABELS, _MOST_LATE = 200_000, 2_000
 
 Meaning = Callable[[str], Any]
 """What labels of one class have in common."""
@@ -122,16 +122,33 @@ def infer(counts: Counter[str]) -> str:
 def count(columns: Iterable[pa.ChunkedArray]) -> Counter[str]:
     """How often each label occurs in the parts of a target column.
 
-    A part behind `MOST_LABELS` different labels is not counted any more: so many are no classes.
+    So many as `MOST_LABELS` are no classes: behind them only labels with commas are counted, which tell where decimals
+    come, and not many of them.
     """
     counts: Counter[str] = Counter()
+    late = 0
     for column in columns:
-        counted = pc.value_counts(labels(column))
-        pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
-        counts.update({text: number for text, number in pairs if text})
-        if len(counts) > MOST_LABELS:
+        if len(counts) - late > MOST_LABELS:
+            found = _with_commas(column)
+            late += len(found.keys() - counts.keys())
+        else:
+            found = _counted(labels(column))
+        counts.update(found)
+        if late > _MOST_LATE:
             break
     return counts
+
+
+def _with_commas(column: pa.ChunkedArray) -> Counter[str]:
+    if not pa.types.is_string(column.type):
+        return Counter()
+    return _counted(labels(column.filter(pc.match_substring(column, ","))))
+
+
+def _counted(texts: pa.Array) -> Counter[str]:
+    counted = pc.value_counts(texts)
+    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    return Counter({text: number for text, number in pairs if text})
 
 
 def _without_markers(counts: Counter[str], kind: str | None) -> Counter[str]:
