@@ -88,6 +88,16 @@ def test_a_repeated_header_may_have_another_order() -> None:
     assert _read(b"a,b\n1,2\n", b"b,a\n4,3\n").to_pydict() == {"a": ["1", "3"], "b": ["2", "4"]}
 
 
+def test_a_row_that_repeats_the_header_of_its_file_is_none() -> None:
+    table = _read(b"a,,b\n1,,2\na,,b\na,,c\n", b"b,,a\n4,,3\nb,,a\n6,,5", b"7,,8\na,,b\n")
+    assert table.to_pydict() == {"a": [*"1a357"], "Unnamed: 1": [""] * 5, "b": [*"2c468"]}
+
+
+@pytest.mark.parametrize("line", ["0,1", "a,1", "a", "a,"])
+def test_a_row_of_numbers_or_of_a_single_value_may_be_as_the_header(line: str) -> None:
+    assert _read(f"{line}\n{line}\n".encode()).num_rows == 1
+
+
 @pytest.mark.parametrize(("first", "later"), [("a,b,c", "a,b,d"), ("a,b,c,,", "a,d,b,,")])
 def test_a_header_with_other_names_is_refused(first: str, later: str) -> None:
     row = ",".join("1" * (first.count(",") + 1))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from pilothouse.data import twins
+from pilothouse.data import numbers, twins
 from pilothouse.data.decompress import DataStream
 from pilothouse.data.utf8 import Utf8Stream
 from pilothouse.errors import DataError
@@ -39,7 +41,8 @@ def blocks(
     time; without rows at least a block that has none.
 
     A later file either repeats the header, its columns then in any order, or in the same order with other case and
-    blanks; or it starts with its first row. `max_bytes` is what all files may have, decompressed; with `object_bytes` a
+    blanks; or it starts with its first row. Within a file a row that repeats the header is none: files with headers
+    were joined. `max_bytes` is what all files may have, decompressed; with `object_bytes` a
     compressed one may not have more than that.
     """
     first: _Layout | None = None
@@ -124,7 +127,7 @@ def _rows(body: Utf8Stream, uri: str, layout: _Layout) -> Iterator[pa.Table]:
         )
         for batch in reader:
             last = batch.column(len(names) - 1)[-1].as_py() if batch.num_rows else last
-            yield pa.Table.from_batches([batch]).rename_columns(names)
+            yield _without_headers(pa.Table.from_batches([batch]).rename_columns(names), layout)
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
             return
@@ -133,6 +136,19 @@ def _rows(body: Utf8Stream, uri: str, layout: _Layout) -> Iterator[pa.Table]:
         raise DataError(
             f"The last value of {uri} holds all lines from its quote on, because that is never closed. Close it."
         )
+
+
+def _without_headers(table: pa.Table, layout: _Layout) -> pa.Table:
+    """The rows but for those that are the header once more; numbers, or a single name, may be values all the same."""
+    fields = twins.header_of(layout.schema)
+    if sum(map(bool, fields)) < 2 or not all(math.isnan(numbers.parse(field)) for field in fields):
+        return table
+    same = pc.equal(table.column(0), fields[0])
+    for column, field in zip(table.columns[1:], fields[1:], strict=True):
+        if not pc.any(same).as_py():
+            return table
+        same = pc.and_(same, pc.equal(column, field))
+    return table.filter(pc.invert(same))
 
 
 def _is_open(last: str, tail: bytes, before: str) -> bool:
