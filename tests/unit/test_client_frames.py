@@ -12,7 +12,9 @@ from pyarrow import parquet
 
 from pilothouse import duration
 from pilothouse.client.frames import as_file, batches, column
+from pilothouse.data import render, tables
 from pilothouse.errors import ConfigurationError, DataError
+from pilothouse.objects.directory import DirectoryObjects
 
 
 def write(path: Path, text: str) -> Path:
@@ -75,7 +77,33 @@ def test_files_are_read_as_they_are_for_training(tmp_path: Path) -> None:
 def test_parquet_values_become_text(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     parquet.write_table(pa.table({"b": [1.5, None, 3.0], "a": ["x", "y", None]}), path)
-    assert rows(path, "a", "b") == [["x", "1.5"], ["y", ""], ["", "3.0"]]
+    assert rows(path, "a", "b") == [["x", "1.5"], ["y", ""], ["", "3"]]
+
+
+def test_parquet_values_become_the_texts_of_training(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "bytes": [b"red", None],
+            "lasts": pa.array([90, None], pa.duration("s")),
+            "at": pa.array([5_400_000_000, None], pa.time64("us")),
+            "sure": [True, None],
+            "class": pa.array(["x", None]).dictionary_encode(),
+            "list": [[1], None],
+        }
+    )
+    objects = DirectoryObjects(tmp_path / "objects")
+    objects.create_bucket("bucket")
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    read = tables.read(objects, [objects.put("bucket", "a", (tmp_path / "rows.parquet").read_bytes())], tables.PARQUET)
+    trained = [render.texts(render.chunk(values)).to_pylist() for values in read.drop_columns("list").columns]
+    found = rows(tmp_path / "rows.parquet", *table.column_names)
+    assert [row[:-1] for row in found] == [list(row) for row in zip(*trained, strict=True)]
+    assert [row[-1] for row in found] == ["", ""]
+
+
+def test_a_quote_that_is_never_closed_takes_no_rows_away(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="rows cannot be read as CSV after line 4: unexpected end"):
+        rows(write(tmp_path / "rows.csv", 'a,b\n1,2\n3,"x\n4,5\n'), "a", "b")
 
 
 def test_a_stream_is_read_too() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,15 @@ def test_a_sample_has_rows_of_every_class() -> None:
     assert counts[2] == 1000
     assert (drawn == sample.drawn(y, np.arange(100, 50_000), 3, 5000)).all()
     assert (sample.drawn(y, np.arange(4000), 3, 5000) == np.arange(4000)).all()
+
+
+def test_a_sample_of_many_rare_classes_is_drawn_in_no_time() -> None:
+    y = np.arange(1_000_000) % 900.0
+    begun = time.process_time()
+    drawn = sample.drawn(y, np.arange(len(y)), 3, 500_000)
+    assert time.process_time() - begun < 3
+    assert (np.bincount(y[drawn].astype(int)) >= 1000).all()
+    assert len(drawn) == 900_000
 
 
 @pytest.mark.parametrize("shape", [(7, 3), (1000, 0), (5,), (0, 2)])

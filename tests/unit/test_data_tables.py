@@ -88,9 +88,31 @@ def test_a_repeated_header_may_have_another_order() -> None:
     assert _read(b"a,b\n1,2\n", b"b,a\n4,3\n").to_pydict() == {"a": ["1", "3"], "b": ["2", "4"]}
 
 
-def test_a_header_with_other_names_is_refused() -> None:
+def test_a_row_that_repeats_the_header_of_its_file_is_none() -> None:
+    table = _read(b"a,,b\n1,,2\na,,b\na,,c\n", b"b,,a\n4,,3\nb,,a\n6,,5", b"7,,8\na,,b\n")
+    assert table.to_pydict() == {"a": [*"1a357"], "Unnamed: 1": [""] * 5, "b": [*"2c468"]}
+
+
+@pytest.mark.parametrize("line", ["0,1", "a,1", "a", "a,"])
+def test_a_row_of_numbers_or_of_a_single_value_may_be_as_the_header(line: str) -> None:
+    assert _read(f"{line}\n{line}\n".encode()).num_rows == 1
+
+
+@pytest.mark.parametrize(("first", "later"), [("a,b,c", "a,b,d"), ("a,b,c,,", "a,d,b,,")])
+def test_a_header_with_other_names_is_refused(first: str, later: str) -> None:
+    row = ",".join("1" * (first.count(",") + 1))
     with pytest.raises(DataError, match=r"header of s3://bucket/data/1 differs"):
-        _read(b"a,b,c\n1,2,3\n", b"a,b,d\n1,2,3\n")
+        _read(f"{first}\n{row}\n".encode(), f"{later}\n{row}\n".encode())
+
+
+@pytest.mark.parametrize(("header", "row"), [("a,b,,,", "3,4,,,"), ("a,,", "3,,"), (",a", ",3")])
+def test_blank_cells_do_not_make_a_header_of_a_row(header: str, row: str) -> None:
+    table = _read(f"{header}\n{row}\n".encode(), f"{row}\n".encode())
+    assert [*map(tuple, zip(*table.to_pydict().values(), strict=True))] == [tuple(row.split(","))] * 2
+
+
+def test_a_later_header_may_have_names_that_differ_in_the_first_by_case_only() -> None:
+    assert _read(b"A,a\n1,2\n", b"a,a\n3,4\n").to_pydict() == {"A": ["1", "3"], "a": ["2", "4"]}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +154,25 @@ def test_a_quote_that_is_never_closed_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("pilothouse.data.delimited.BLOCK", 1 << 16)
     with pytest.raises(DataError, match="never closed"):
         _read(b'a,b\n"' + b"x,y\n" * 50_000)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", ""])
+@pytest.mark.parametrize("inner", ["", 'say ""no""', '""', '"",""', "x" * 2000])
+def test_a_quote_that_is_never_closed_takes_no_rows_away(end: str, inner: str) -> None:
+    lines = ["a,b", "1,2", f'3,"{inner}', "4,5", f"6,{inner}"]
+    with pytest.raises(DataError, match="data/1 holds all lines from its quote on"):
+        _read(b"a,b\n1,2\n", ((end or "\n").join(lines) + end).encode())
+
+
+@pytest.mark.parametrize(
+    "value", ["\n", "\r\n", "x\n", '"\n', '"x"\n"', ',"\n', 'x\n,""', "y" * 2000 + "\n", "z" * 2000]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n\n", "", '"junk\n'])
+@pytest.mark.parametrize("names", ["a", "a,b"])
+def test_a_last_value_may_hold_line_ends(value: str, end: str, names: str) -> None:
+    escaped = value.replace('"', '""')
+    table = _read(f'{names}\n{"1,"[: len(names) - 1]}"{escaped}"{end.removeprefix(chr(34))}'.encode())
+    assert table.column(-1).to_pylist() == [value + end[1:5] * end.startswith('"')]
 
 
 def test_gzip_is_told_by_its_bytes() -> None:

@@ -33,6 +33,8 @@ from pilothouse.data.profile import profile
         ("-1'200", -1200.0),
         (" £3 ", 3.0),
         ("1e3", 1000.0),
+        ("\u22121,234.5", -1234.5),
+        ("$\u22127", -7.0),
     ],
 )
 def test_a_number_is_read_as_people_write_it(text: str, value: float) -> None:
@@ -40,7 +42,23 @@ def test_a_number_is_read_as_people_write_it(text: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "12,5", "1,23,456", "0,123", "$", "%", "--5", "-$-5", "5 apples", "1 2", "1 234,567", "٣%"]
+    "text",
+    [
+        "",
+        "12,5",
+        "1,23,456",
+        "0,123",
+        "$",
+        "%",
+        "--5",
+        "-$-5",
+        "-$\u22125",
+        "1e\u22125",
+        "5 apples",
+        "1 2",
+        "1 234,567",
+        "٣%",
+    ],
 )
 def test_what_spells_no_number_is_missing(text: str) -> None:
     assert math.isnan(written.parse(text))

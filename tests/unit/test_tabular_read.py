@@ -132,6 +132,12 @@ def test_weights_are_read_as_people_write_them(
     assert sorted(set(data.w)) == values
 
 
+def test_a_weight_of_the_validation_data_means_what_it_means_in_training(tmp_path: Path) -> None:
+    data = _prepare(tmp_path, _table(w=["1,5", "2,25"] * 30), _table(w=["1,250", "2"] * 30), weight="w")
+    assert data.w is not None
+    assert sorted(set(data.w[data.rows(VALIDATION)])) == [1.25, 2.0]
+
+
 def test_features_are_learnt_from_training_rows_only(tmp_path: Path) -> None:
     held_out = _prepare(tmp_path / "a").rows(VALIDATION)
     colours = ["violet" if i in held_out else ["red", "green"][i % 2] for i in range(60)]

@@ -61,6 +61,9 @@ def test_the_problem_type_is_inferred(values: list[object], kind: str, objective
         (["1,000", "1000", "1,000", "5"], ["5", "1,000"]),
         (["10,5", "2", "2,0"], ["2", "10,5"]),
         (["$5", "5", "unknown"], ["$5", "5", "unknown"]),
+        (["007", "7", "7.0", "7", "A1"], ["007", "7", "A1"]),
+        (["1E2", "100", "A1"], ["100", "1E2", "A1"]),
+        (["+1", "1", "tie"], ["+1", "1", "tie"]),
     ],
 )
 def test_classes_are_sorted_and_keep_their_text(values: list[object], classes: list[str]) -> None:
@@ -80,6 +83,7 @@ def test_targets_are_class_indices_in_every_spelling() -> None:
         (["1", "1.0", "2", "unknown"], ["1.00", "unknown", "2.0", "$1", "Unknown"], [0, 2, 1, np.nan, np.nan]),
         (["$5", "$10"], ["5", "$10.00", "10 EUR", "ten"], [0, 1, 1, np.nan]),
         (["true", "false"], ["TRUE", "False", "yes"], [1, 0, np.nan]),
+        (["1E2", "100", "A1"], ["1E2", "100.0", "1e2"], [1, 0, np.nan]),
     ],
 )
 def test_a_class_is_known_in_spellings_that_only_the_validation_data_have(

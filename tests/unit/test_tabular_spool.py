@@ -157,6 +157,26 @@ def test_labels_are_not_counted_beyond_what_can_be_classes(monkeypatch: pytest.M
     assert resolve_counts(counts).problem_type == REGRESSION
 
 
+@pytest.mark.parametrize(("late", "value"), [("7,5", 7.5), ("1.234,5", 1234.5), ("1,234.5", 1234.5)])
+def test_where_decimals_of_a_target_come_is_told_behind_the_counted_labels_too(
+    monkeypatch: pytest.MonkeyPatch, late: str, value: float
+) -> None:
+    monkeypatch.setattr("pilothouse.problems.tabular.resolve.MOST_LABELS", 150)
+    texts = pa.array([*(str(i) for i in range(800)), "", None, *[late] * 98])
+    parts = [pa.chunked_array([texts.slice(start, 100)]) for start in range(0, 900, 100)]
+    targets = np.concatenate([resolve_counts(count(iter(parts))).targets(part) for part in parts])
+    assert np.array_equal(targets, [*range(800), np.nan, np.nan, *[value] * 98], equal_nan=True)
+
+
+def test_few_of_the_labels_behind_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pilothouse.problems.tabular.resolve.MOST_LABELS", 150)
+    texts = pa.array([f"{i},5" for i in range(90_000)])
+    counts = count(pa.chunked_array([texts.slice(start, 1000)]) for start in range(0, 90_000, 1000))
+    assert len(counts) == 4000
+    numbers = pa.array(np.arange(900) / 3)
+    assert len(count(pa.chunked_array([numbers.slice(start, 100)]) for start in range(0, 900, 100))) == 200
+
+
 def _trained(data: Dataset, folder: Path, algorithm: str, **params: Any) -> dict[str, Any]:
     folder.mkdir()
     trial = Trial(algorithm, algorithm, {"max_rounds": 20, **params}, folds=2, seed=0, metric=data.metric)

@@ -181,6 +181,13 @@ FILES: list[tuple[str, Case]] = [
     ),
     *(
         (
+            "header in the midst of a file",
+            Case([b"".join(pack(text(part(columns(), at, at + 20)).encode()) for at in (0, 20, 40))], PLAIN),
+        )
+        for pack in (bytes, gzip.compress)
+    ),
+    *(
+        (
             "header in other letters",
             Case(
                 [

@@ -52,7 +52,7 @@ def batches(source: Path | IO[str], columns: Sequence[str], size: int = BATCH) -
         yield from _parquet_batches(source, columns, size)
         return
     with _text(source) as (stream, delimiter):
-        reader = csv.reader(stream, delimiter=delimiter)
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
         fields = _header(reader, str(getattr(source, "name", source)))
         chosen = positions(header.names(fields), columns)
         rows = _picked(reader, len(fields), chosen)
@@ -127,18 +127,28 @@ def _parquet_batches(path: Path, columns: Sequence[str], size: int) -> Iterator[
     import pyarrow as pa
     from pyarrow import parquet
 
+    from pilothouse.data.parquet import plain
+
     try:
         file = parquet.ParquetFile(_existing(path))
         positions(file.schema_arrow.names, columns)
         for batch in file.iter_batches(size, columns=list(columns)):
             table = pa.Table.from_batches([batch]).select(list(columns))
-            yield [list(row) for row in zip(*(_rendered(values) for values in table.columns), strict=True)]
+            texts = (_rendered(values) for values in plain(table, str(path)).columns)
+            yield [list(row) for row in zip(*texts, strict=True)]
     except pa.ArrowException as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}.") from error
 
 
 def _rendered(values: Any) -> list[str]:
-    return ["" if value is None else str(value) for value in values.to_pylist()]
+    """The texts that a model was trained on where a file like this one was its data; nested values are no feature."""
+    import pyarrow as pa
+
+    from pilothouse.data import render
+
+    if pa.types.is_nested(values.type):
+        return [""] * len(values)
+    return list(render.texts(render.chunk(values)).to_pylist())
 
 
 def _write_arrow(table: Any, path: Path) -> None:

@@ -20,6 +20,12 @@ COUNTED_ABOVE = 50
 _WHOLE = re.compile(r"([+-]?\d+)\.0+")
 
 
+def whole(text: str) -> str:
+    """`text`, or "3" if it is "3.0"."""
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found else text
+
+
 def level(text: str) -> str:
     """The level that `text` names: blanks cut, every missing marker one level "", "3.0" the same as "3", and true and
     false in any case the same as True and False."""
@@ -29,8 +35,7 @@ def level(text: str) -> str:
         return ""
     if lowered in ("true", "false"):
         return lowered.capitalize()
-    whole = _WHOLE.fullmatch(text)
-    return whole[1] if whole else text
+    return whole(text)
 
 
 class CategoryEncoder:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from pilothouse.data import twins
+from pilothouse.data import numbers, twins
 from pilothouse.data.decompress import DataStream
 from pilothouse.data.utf8 import Utf8Stream
 from pilothouse.errors import DataError
@@ -40,7 +41,8 @@ def blocks(
     time; without rows at least a block that has none.
 
     A later file either repeats the header, its columns then in any order, or in the same order with other case and
-    blanks; or it starts with its first row. `max_bytes` is what all files may have, decompressed; with `object_bytes` a
+    blanks; or it starts with its first row. Within a file a row that repeats the header is none: files with headers
+    were joined. `max_bytes` is what all files may have, decompressed; with `object_bytes` a
     compressed one may not have more than that.
     """
     first: _Layout | None = None
@@ -71,11 +73,12 @@ def _layout(stream: Utf8Stream, uri: str, first: _Layout | None) -> _Layout | No
     if first is None or sorted(names) == sorted(first.names):
         stream.after(content[found.end :])
         return _Layout(twins.schema(found.fields, [pa.string()] * len(names)), found.delimiter)
-    folded, expected = _folded(names), _folded(first.names)
+    folded, expected = _folded(found.fields), _folded(twins.header_of(first.schema))
     if folded == expected:
         stream.after(content[found.end :])
         return _Layout(first.schema, found.delimiter)
-    if len(set(folded) & set(expected)) > len(expected) / 2:
+    named = set(expected) - {""}
+    if len(named & set(folded)) > max(1, len(named) / 2):
         differing = sorted(set(names) ^ set(first.names))[0]
         raise DataError(
             f"The header of {uri} differs from that of the first file, for example in {differing!r}. "
@@ -86,9 +89,9 @@ def _layout(stream: Utf8Stream, uri: str, first: _Layout | None) -> _Layout | No
     return _Layout(first.schema, found.delimiter if fits else first.delimiter, header_rows=0)
 
 
-def _folded(names: list[str]) -> list[str]:
-    """The names as far as a header may spell them otherwise than the first file's."""
-    return [name.strip().casefold() for name in names]
+def _folded(fields: list[str]) -> list[str]:
+    """The cells of a header as far as it may spell them otherwise than the first file's."""
+    return [field.strip().casefold() for field in fields]
 
 
 def _told(content: bytes, ended: bool, uri: str, first: _Layout | None) -> Header | None:
@@ -99,15 +102,16 @@ def _told(content: bytes, ended: bool, uri: str, first: _Layout | None) -> Heade
     return header.told(content, ended, uri)
 
 
-def _rows(body: Any, uri: str, layout: _Layout) -> Iterator[pa.Table]:
+def _rows(body: Utf8Stream, uri: str, layout: _Layout) -> Iterator[pa.Table]:
     ragged: list[tuple[int, int]] = []
     names = layout.names
 
-    def refuse(row: Any) -> str:
+    def refuse(row: arrow_csv.InvalidRow) -> str:
         ragged.append((row.number + layout.header_rows, row.actual_columns))
         return "error"
 
     columns = [str(position) for position in range(len(names))]
+    last = ""
     yield layout.schema.empty_table()
     try:
         reader = arrow_csv.open_csv(
@@ -122,11 +126,38 @@ def _rows(body: Any, uri: str, layout: _Layout) -> Iterator[pa.Table]:
             ),
         )
         for batch in reader:
-            yield pa.Table.from_batches([batch]).rename_columns(names)
+            last = batch.column(len(names) - 1)[-1].as_py() if batch.num_rows else last
+            yield _without_headers(pa.Table.from_batches([batch]).rename_columns(names), layout)
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
             return
         raise DataError(_complaint(str(error), uri, len(names), ragged)) from error
+    if _is_open(last, body.tail, layout.delimiter if len(names) > 1 else ""):
+        raise DataError(
+            f"The last value of {uri} holds all lines from its quote on, because that is never closed. Close it."
+        )
+
+
+def _without_headers(table: pa.Table, layout: _Layout) -> pa.Table:
+    """The rows but for those that are the header once more; numbers, or a single name, may be values all the same."""
+    fields = twins.header_of(layout.schema)
+    if sum(map(bool, fields)) < 2 or not all(math.isnan(numbers.parse(field)) for field in fields):
+        return table
+    same = pc.equal(table.column(0), fields[0])
+    for column, field in zip(table.columns[1:], fields[1:], strict=True):
+        if not pc.any(same).as_py():
+            return table
+        same = pc.and_(same, pc.equal(column, field))
+    return table.filter(pc.invert(same))
+
+
+def _is_open(last: str, tail: bytes, before: str) -> bool:
+    """Whether the last value of a file that ends with `tail` begins with a quote, behind `before`, that nothing closes.
+
+    Arrow doesn't say so: it takes all that is left for the value.
+    """
+    written = before + '"' + last.replace('"', '""')
+    return bool(last.strip()) and not {"\n", "\r"}.isdisjoint(last) and tail.endswith(written.encode()[-len(tail) :])
 
 
 def _complaint(error: str, uri: str, expected: int, ragged: list[tuple[int, int]]) -> str:

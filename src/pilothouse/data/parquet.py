@@ -77,7 +77,7 @@ class _Parquet:
         leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
         self._texts = [leaf.path for leaf in leaves if leaf.physical_type == _TEXT]
         self._file = pq.ParquetFile(source, read_dictionary=self._texts, buffer_size=buffer)
-        self.schema = _plain_table(self._file.schema_arrow.empty_table(), info).schema
+        self.schema = plain(self._file.schema_arrow.empty_table(), info.uri).schema
 
     def check_texts(self) -> None:
         """Reads the texts before the rest: a file that takes too much is refused before it takes it."""
@@ -90,7 +90,7 @@ class _Parquet:
         left = self._max_bytes
         for batch in self._file.iter_batches(batch_size=self._rows, use_threads=False):
             for piece in _pieces(pa.Table.from_batches([batch])):
-                block = _plain_table(piece, self._info)
+                block = plain(piece, self._info.uri)
                 left -= block.nbytes
                 if left < 0:
                     raise _too_large(self._info)
@@ -105,8 +105,9 @@ def _bytes_expected(metadata: Any) -> int:
     return sum(group.column(i).num_values * width for group in groups for i, width in enumerate(widths))
 
 
-def _plain_table(table: pa.Table, info: ObjectInfo) -> pa.Table:
-    columns = [_plain(column, name, info) for name, column in zip(table.column_names, table.columns, strict=True)]
+def plain(table: pa.Table, uri: str) -> pa.Table:
+    """A table as a Parquet file has it, in the column types of `tables.read`; `DataError` for what has no text."""
+    columns = [_plain(column, name, uri) for name, column in zip(table.column_names, table.columns, strict=True)]
     return pa.Table.from_arrays(columns, schema=twins.schema(table.column_names, [column.type for column in columns]))
 
 
@@ -133,10 +134,10 @@ def _too_large(info: ObjectInfo) -> DataError:
     )
 
 
-def _plain(column: pa.ChunkedArray, name: str, info: ObjectInfo) -> pa.ChunkedArray:
+def _plain(column: pa.ChunkedArray, name: str, uri: str) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _plain(column.cast(kind.value_type), name, info)
+        return _plain(column.cast(kind.value_type), name, uri)
     if pa.types.is_nested(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return column.cast(pa.float32()) if pa.types.is_float16(kind) else column
     if pa.types.is_boolean(kind):
@@ -147,7 +148,7 @@ def _plain(column: pa.ChunkedArray, name: str, info: ObjectInfo) -> pa.ChunkedAr
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(
-            f"Column {name!r} of {info.uri} has the type {kind}, whose values can't be read as text "
+            f"Column {name!r} of {uri} has the type {kind}, whose values can't be read as text "
             f"({_first_line(error)}). Store it as text or numbers, or leave it out."
         ) from error
 

@@ -42,6 +42,8 @@ def drawn(y: Array, rows: Array, seed: int, most: int) -> Array:
     chosen = np.zeros(len(rows), np.bool_)
     chosen[order[:most]] = True
     if len(values) <= ROWS_OF_A_CLASS:
-        for rare in np.flatnonzero(np.bincount(of_row[chosen], minlength=len(values)) < ROWS_OF_A_CLASS):
-            chosen[order[of_row[order] == rare][:ROWS_OF_A_CLASS]] = True
+        sizes = np.bincount(of_row)
+        by_class = order[np.argsort(of_row[order], kind="stable")]
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        chosen[by_class[place < ROWS_OF_A_CLASS]] = True
     return np.asarray(rows[chosen])

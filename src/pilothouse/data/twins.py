@@ -21,9 +21,14 @@ def schema(fields: Sequence[str], types: Sequence[pa.DataType]) -> pa.Schema:
     )
 
 
+def header_of(columns: pa.Schema) -> list[str]:
+    """The header that the columns came from, as it stands in its file."""
+    return [_said(field) for field in columns]
+
+
 def count(columns: pa.Schema, name: str) -> int:
     """How often `name` is in the header that the columns came from."""
-    return sum(_said(field) == name for field in columns)
+    return header_of(columns).count(name)
 
 
 def _said(field: pa.Field) -> str:

@@ -12,16 +12,21 @@ from pilothouse.objects.encoding import Utf8
 from pilothouse.objects.header import Header
 
 _STEP = 1 << 16
+_TAIL = 1 << 10
 
 
 class Utf8Stream(io.RawIOBase):
-    """The bytes of `source` as UTF-8 without a byte order mark; those of the file called `uri` in errors."""
+    """The bytes of `source` as UTF-8 without a byte order mark; those of the file called `uri` in errors.
+
+    `tail`: the last bytes given so far, some of them.
+    """
 
     def __init__(self, source: DataStream, uri: str) -> None:
         self._source, self._uri = source, uri
         self._to_utf8 = Utf8()
         self._ahead = b""
         self._ended = False
+        self.tail = b""
 
     def start(self, told: Callable[[bytes, bool], Header | None]) -> tuple[bytes, Header]:
         """The first bytes of the file, so many that `told` finds its first record in them, and that record.
@@ -62,6 +67,7 @@ class Utf8Stream(io.RawIOBase):
             missing -= len(parts[-1])
         content = b"".join(part for part in parts if part)
         taken, self._ahead = content[:size], content[size:]
+        self.tail = (self.tail + taken[-_TAIL:])[-_TAIL:]
         return taken
 
     def _more(self, size: int) -> bytes:

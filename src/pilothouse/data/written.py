@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from pilothouse.data import numbers
 
+_MINUS = "-\u2212"
 _CURRENCY = r"(?:[$€£¥₹]|USD|EUR|GBP|JPY|CHF)"
 _BLANKS_AND_APOSTROPHES = " \u00a0\u202f'’"
 
@@ -24,7 +25,9 @@ def _form(groups: str, decimal: str) -> re.Pattern[str]:
         rf"(?P<digits>[1-9]\d{{0,2}}(?P<group>[{groups}{_BLANKS_AND_APOSTROPHES}])\d{{3}}(?:(?P=group)\d{{3}})*"
         rf"(?:{decimal}\d*)?|\d+(?:{decimal}\d*)?|{decimal}\d+)"
     )
-    return re.compile(rf"(?P<sign>[+-]?)\s?(?:{_CURRENCY}\s?)?(?P<inner>[+-]?){digits}\s?(?:%|{_CURRENCY})?", re.ASCII)
+    return re.compile(
+        rf"(?P<sign>[{_MINUS}+]?)\s?(?:{_CURRENCY}\s?)?(?P<inner>[{_MINUS}+]?){digits}\s?(?:%|{_CURRENCY})?", re.ASCII
+    )
 
 
 _POINT, _COMMA = _form(",", r"\."), _form(".", ",")
@@ -39,8 +42,8 @@ def parse(text: str, comma: bool = False) -> float:
     """The finite number that `text` spells, plainly or as people write it; NaN for anything else.
 
     "12%" is 12, "$1,234.50", "1 234.50" and "1,234.50 EUR" are 1234.5; thousands are parted by commas, blanks or
-    apostrophes, groups of three digits. With `comma`, decimals come behind a comma, and points may part thousands:
-    "1.234,50" is 1234.5. A plain number such as 1.234 is itself all the same.
+    apostrophes, groups of three digits; a minus may be U+2212. With `comma`, decimals come behind a comma, and points
+    may part thousands: "1.234,50" is 1234.5. A plain number such as 1.234 is itself all the same.
     """
     plain = numbers.parse(text)
     if not math.isnan(plain):
@@ -49,7 +52,7 @@ def parse(text: str, comma: bool = False) -> float:
     if match is None or (match["sign"] and match["inner"]):
         return math.nan
     value = numbers.parse(match["digits"].translate(_PLAIN_COMMA if comma else _PLAIN_POINT))
-    return -value if "-" in (match["sign"], match["inner"]) else value
+    return -value if set(_MINUS) & {match["sign"], match["inner"]} else value
 
 
 def parse_all(texts: Sequence[str]) -> tuple[list[float], bool]:

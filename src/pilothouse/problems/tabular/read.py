@@ -80,12 +80,13 @@ def prepare(train: Table, validation: Table | None, reading: Reading, directory:
     training rows alone. `DataError` says what to change in data that can't be used.
     """
     inputs = _input_columns(train, reading)
-    weighed = _with_weights(train, reading.weight, "training")
+    comma = _has_commas(train, reading.weight)
+    weighed = _with_weights(train, reading.weight, comma, "training")
     targets = (block[reading.target] for block in spool.blocks(weighed.table.select([reading.target])))
     resolved = resolve_counts(count(targets), reading.problem_type, reading.metric)
     learn = _with_targets(weighed, reading.target, resolved)
     _check_rows(learn, reading.min_rows)
-    judge = None if validation is None else _validation(validation, train.column_names, reading, resolved)
+    judge = None if validation is None else _validation(validation, train.column_names, reading, resolved, comma)
     train_rows = _training_rows(learn, judge, reading, resolved, None)
     chosen, columns = _typed(learn, train_rows, inputs, reading, train.num_rows)
     # What is no feature, an id say, tells no copies apart: they are looked for among what is one, and then split anew.
@@ -123,14 +124,18 @@ def _input_columns(train: Table, reading: Reading) -> list[str]:
     return inputs
 
 
-def _with_weights(table: Table, weight: str | None, channel: str) -> _Usable:
+def _has_commas(table: Table, weight: str | None) -> bool:
+    """Whether decimals of the weights come behind a comma."""
+    return weight is not None and written.has_commas(b[weight] for b in spool.blocks(table.select([weight])))
+
+
+def _with_weights(table: Table, weight: str | None, comma: bool, channel: str) -> _Usable:
     if weight is None:
         return _Usable(table, np.empty(0), None, {})
     if pa.types.is_nested(table.schema.field(weight).type):
         raise DataError("The sample weight column holds nested values. Give it one number a row.")
-    column = table.select([weight])
-    comma = written.has_commas(block[weight] for block in spool.blocks(column))
-    values = np.concatenate([written.as_float64(render.chunk(b[weight]), comma) for b in spool.blocks(column)])
+    column = spool.blocks(table.select([weight]))
+    values = np.concatenate([written.as_float64(render.chunk(block[weight]), comma) for block in column])
     valid = np.isfinite(values) & (values >= 0)
     if not (values[valid] > 0).any():
         raise DataError(f"The sample weight column {weight!r} of the {channel} data has no positive number in it.")
@@ -169,13 +174,14 @@ def _check_rows(learn: _Usable, min_rows: int) -> None:
         raise DataError("All usable training rows have the same target. Training needs at least two different ones.")
 
 
-def _validation(table: Table, expected: list[str], reading: Reading, resolved: Resolved) -> _Usable:
+def _validation(table: Table, expected: list[str], reading: Reading, resolved: Resolved, comma: bool) -> _Usable:
     missing = [name for name in expected if name not in table.column_names]
     extra = [name for name in table.column_names if name not in expected]
     if missing or extra:
         found = f"lack {missing[0]!r}" if missing else f"have {extra[0]!r} as well"
         raise DataError(f"The columns of the validation data must equal those of the training data, but they {found}.")
-    judge = _with_targets(_with_weights(table.select(expected), reading.weight, "validation"), reading.target, resolved)
+    weighed = _with_weights(table.select(expected), reading.weight, comma, "validation")
+    judge = _with_targets(weighed, reading.target, resolved)
     if not len(judge.y):
         raise DataError(
             "No row of the validation data has a target that the training data knows. Mend it or leave it out."

@@ -6,7 +6,8 @@ The rule, where the request names no problem type (numbers are what `data.writte
     average: MulticlassClassification;
   * other labels: MulticlassClassification, unless there are so many that they look like free text or a key.
 Classes are sorted as numbers if all are, else as text; the later of two is the positive one (0/1, no/yes, False/True).
-Spellings of one number are one class: "1" and "1.0", and where all labels are numbers "$1,000" and "1000" too.
+Spellings of one number are one class, "$1,000" and "1000" say, if all labels are numbers. Beside words numbers may be
+codes such as 007 and 1E2, so there only "1" and "1.0" are one.
 Words such as NA and None are classes, unless all other labels are numbers, or true and false, or unless the request
 wants two classes and there are two others.
 """
@@ -25,7 +26,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pilothouse.catalog.metrics import BINARY, DEFAULT_OBJECTIVE, MULTICLASS, REGRESSION, objectives
-from pilothouse.data import numbers, render, written
+from pilothouse.data import render, written
+from pilothouse.data.categories import whole
 from pilothouse.data.markers import is_missing
 from pilothouse.errors import DataError
 
@@ -36,7 +38,7 @@ FREE_CLASSES = 100
 MAX_CLASSES, LEAST_ROWS_A_CLASS = 2000, 2
 """More classes, or classes of fewer rows on average, are refused."""
 
-MOST_LABELS = 200_000
+MOST_LABELS, _MOST_LATE = 200_000, 2_000
 
 Meaning = Callable[[str], Any]
 """What labels of one class have in common."""
@@ -120,16 +122,33 @@ def infer(counts: Counter[str]) -> str:
 def count(columns: Iterable[pa.ChunkedArray]) -> Counter[str]:
     """How often each label occurs in the parts of a target column.
 
-    A part behind `MOST_LABELS` different labels is not counted any more: so many are no classes.
+    So many as `MOST_LABELS` are no classes: behind them only labels with commas are counted, which tell where decimals
+    come, and not many of them.
     """
     counts: Counter[str] = Counter()
+    late = 0
     for column in columns:
-        counted = pc.value_counts(labels(column))
-        pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
-        counts.update({text: number for text, number in pairs if text})
-        if len(counts) > MOST_LABELS:
+        if len(counts) - late > MOST_LABELS:
+            found = _with_commas(column)
+            late += len(found.keys() - counts.keys())
+        else:
+            found = _counted(labels(column))
+        counts.update(found)
+        if late > _MOST_LATE:
             break
     return counts
+
+
+def _with_commas(column: pa.ChunkedArray) -> Counter[str]:
+    if not pa.types.is_string(column.type):
+        return Counter()
+    return _counted(labels(column.filter(pc.match_substring(column, ","))))
+
+
+def _counted(texts: pa.Array) -> Counter[str]:
+    counted = pc.value_counts(texts)
+    pairs = zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    return Counter({text: number for text, number in pairs if text})
 
 
 def _without_markers(counts: Counter[str], kind: str | None) -> Counter[str]:
@@ -152,22 +171,16 @@ def _classes(counts: Counter[str]) -> tuple[list[str], dict[Any, int], Meaning]:
     for text in counts:
         spellings[meaning(text)].append(text)
     commonest = {value: max(sorted(group), key=counts.__getitem__) for value, group in spellings.items()}
-    ordered = sorted(commonest, key=commonest.__getitem__ if meaning is _number_or_text else None)
+    ordered = sorted(commonest, key=commonest.__getitem__ if meaning is whole else None)
     return [commonest[value] for value in ordered], {value: i for i, value in enumerate(ordered)}, meaning
 
 
 def _meaning(texts: Collection[str]) -> Meaning:
-    """The number that a label is as people write it, if all are; true or false, if all are; else its plain number, or
-    its text."""
+    """The number that a label is as people write it, if all are; true or false, if all are; else its text."""
     values, comma = written.parse_all(list(texts))
     if all(value == value for value in values):
         return partial(written.parse, comma=comma)
-    return str.lower if _are_booleans(texts) else _number_or_text
-
-
-def _number_or_text(text: str) -> float | str:
-    value = numbers.parse(text)
-    return value if value == value else text
+    return str.lower if _are_booleans(texts) else whole
 
 
 def _check_numbers(counts: Counter[str]) -> bool:
