@@ -99,6 +99,15 @@ def test_an_xml_body_is_read_by_the_model() -> None:
     assert members["Delete"] == {"Objects": [{"Key": "a&b"}, {"Key": ""}], "Quiet": True}
 
 
+def test_a_document_may_be_called_by_its_shape_as_early_sdks_for_javascript_do() -> None:
+    model, request = models.operation("s3", "CompleteMultipartUpload"), restxml.incoming("POST", b"/b/k", b"", ())
+    for root in ("CompleteMultipartUpload", "CompletedMultipartUpload"):
+        body = f"<{root} xmlns='x'><Part><PartNumber>1</PartNumber></Part></{root}>".encode()
+        assert restxml.parse(model, request, body)["MultipartUpload"] == {"Parts": [{"PartNumber": 1}]}
+    with pytest.raises(S3Error, match="XML"):
+        restxml.parse(model, request, b"<MultipartUpload><Part><PartNumber>1</PartNumber></Part></MultipartUpload>")
+
+
 def test_botocore_reads_back_what_is_answered() -> None:
     model = models.operation("s3", "ListObjectsV2")
     row = {"Key": "a<&>\rb\r\nc", "Size": 3, "ETag": '"e"', "LastModified": 1.5, "ChecksumAlgorithm": ["CRC32"]}

@@ -301,6 +301,21 @@ def test_a_word_that_s3_does_not_know_is_refused(
     assert {row["Key"] for row in s3.list_objects_v2(Bucket=BUCKET)["Contents"]}.isdisjoint({"word", "copy"})
 
 
+@pytest.mark.parametrize(
+    ("method", "where", "header"),
+    [
+        ("PUT", "/unsaid", "x-amz-storage-class"),
+        ("PUT", "/unsaid", "x-amz-acl"),
+        ("PUT", "/unsaid", "x-amz-server-side-encryption"),
+        ("POST", "/unsaid?uploads=", "x-amz-checksum-type"),
+        ("GET", "?list-type=2&encoding-type=", "x-amz-request-payer"),
+    ],
+)
+def test_a_word_that_is_empty_has_not_been_said(api: Api, s3: Any, method: str, where: str, header: str) -> None:
+    assert s3
+    assert code(said(api, signed(api, method, f"/{BUCKET}{where}", {header: ""}))) == "200 "
+
+
 def test_hints_may_be_in_small_letters_as_in_some_sdks(api: Api, s3: Any) -> None:
     assert s3
     assert code(said(api, signed(api, "GET", f"/{BUCKET}/{KEY}", {"x-amz-checksum-mode": "enabled"}))) == "200 "

@@ -277,7 +277,8 @@ def _outside_body(shape: Shape, request: Incoming) -> dict[str, Any]:
     for found, known in ((request.headers, places.headers), (request.query, places.query)):
         for place in known.keys() & found.keys():
             name, member = known[place]
-            members[name] = _given(member, found[place])
+            if found[place] or not getattr(member, "enum", ()):  # a word that is empty has not been said
+                members[name] = _given(member, found[place])
     for name, prefix in places.prefixes:
         if named := {k[len(prefix) :]: v for k, v in request.headers.items() if k.startswith(prefix)}:
             members[name] = named
@@ -340,7 +341,7 @@ def _is_word(shape: Shape, text: str) -> bool:
 
 
 def _document(shape: Shape, root: Element) -> Any:
-    if root.name != shape.serialization["name"]:
+    if root.name not in (shape.serialization["name"], shape.name):  # the latter from early SDKs for JavaScript, v3
         raise _malformed()
     return _value(shape, root)
 
