@@ -316,6 +316,12 @@ def test_a_word_that_is_empty_has_not_been_said(api: Api, s3: Any, method: str, 
     assert code(said(api, signed(api, method, f"/{BUCKET}{where}", {header: ""}))) == "200 "
 
 
+@pytest.mark.parametrize("name", ["If-Modified-Since", "If-Unmodified-Since"])
+def test_a_date_that_is_none_is_no_condition(api: Api, s3: Any, name: str) -> None:
+    assert s3
+    assert code(said(api, signed(api, "GET", f"/{BUCKET}/{KEY}", {name: "never"}))) == "200 "
+
+
 def test_hints_may_be_in_small_letters_as_in_some_sdks(api: Api, s3: Any) -> None:
     assert s3
     assert code(said(api, signed(api, "GET", f"/{BUCKET}/{KEY}", {"x-amz-checksum-mode": "enabled"}))) == "200 "

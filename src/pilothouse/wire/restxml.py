@@ -65,6 +65,9 @@ _UNKNOWN_WORDS = {
 _FREE_WORDS = ("x-amz-acl", "x-amz-checksum-mode", "x-amz-sdk-checksum-algorithm", "x-amz-server-side-encryption")
 """Headers with any word: hints of SDKs, some in small letters, and those that are judged where they are read."""
 
+_CONDITIONS = ("if-modified-since", "if-unmodified-since")
+"""Headers that count as not sent where they are no date (RFC 9110, 13.1.3 and 13.1.4)."""
+
 _JUDGED = ("BucketLocationConstraint", "ServerSideEncryption")
 """Shapes of words in documents that are judged where they are read, and have errors of their own."""
 
@@ -277,8 +280,13 @@ def _outside_body(shape: Shape, request: Incoming) -> dict[str, Any]:
     for found, known in ((request.headers, places.headers), (request.query, places.query)):
         for place in known.keys() & found.keys():
             name, member = known[place]
-            if found[place] or not getattr(member, "enum", ()):  # a word that is empty has not been said
+            if not found[place] and _has_words(member):  # a word that is empty has not been said
+                continue
+            try:
                 members[name] = _given(member, found[place])
+            except S3Error:
+                if place not in _CONDITIONS:
+                    raise
     for name, prefix in places.prefixes:
         if named := {k[len(prefix) :]: v for k, v in request.headers.items() if k.startswith(prefix)}:
             members[name] = named
@@ -337,7 +345,11 @@ def _known(shape: Shape, name: str, text: str) -> str:
 
 
 def _is_word(shape: Shape, text: str) -> bool:
-    return shape.type_name != "string" or not shape.enum or text in shape.enum
+    return not _has_words(shape) or text in shape.enum
+
+
+def _has_words(shape: Shape) -> bool:
+    return shape.type_name == "string" and bool(shape.enum)
 
 
 def _document(shape: Shape, root: Element) -> Any:
