@@ -136,18 +136,68 @@ def test_trees_that_would_read_out_of_bounds_are_refused_before_the_library_read
         engines.load(tmp_path, "catboost")
 
 
-def test_columns_out_of_order_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "field"), [(5, 1), (5, 2), (4, 0), (4, 1)])
+def test_columns_out_of_order_are_refused(kind: int, field: int, tmp_path: Path) -> None:
     _stored(tmp_path, TASKS[REGRESSION], _features(300))
     file = tmp_path / "model.cbm"
     content = bytearray(file.read_bytes())
     buffer = catboost_file._Buffer(file.read_bytes())
-    columns = buffer.tables(buffer.table(buffer.root, 1), 5)
-    place = buffer._place(columns[1], 0)
+    columns = buffer.tables(buffer.table(buffer.root, 1), kind)
+    place = buffer._place(columns[1], field)
     for column in (2_000_000_000, -1, 0):
         content[place : place + 4] = column.to_bytes(4, "little", signed=True)
         file.write_bytes(content)
         with pytest.raises(ConfigurationError, match=r"model\.cbm can't be trusted"):
             engines.load(tmp_path, "catboost")
+
+
+def _count(buffer: catboost_file._Buffer, table: int, field: int) -> int:
+    return buffer.vector(table, field)[0] - 4
+
+
+def _offset(buffer: catboost_file._Buffer, table: int, field: int) -> int:
+    """Where a table says where one of its fields is."""
+    return table - buffer._whole("<i", table) + 4 + 2 * field
+
+
+@pytest.mark.parametrize(
+    ("damage", "levels"), [("leaves of nodes", 7), ("no tables", 80), ("no part", 80), ("of nothing", 80)]
+)
+def test_what_the_library_would_follow_to_nowhere_is_refused(
+    damage: str, levels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = _features(400, levels=levels)
+    y = (x.categorical.sum(axis=1) % 5).astype(np.float64)
+    engines.engine("catboost").fit(x, y, None, TASKS[REGRESSION], {}, rounds=4).save(tmp_path)
+    engines.load(tmp_path, "catboost").predict(x)
+    file = tmp_path / "model.cbm"
+    content, buffer = bytearray(file.read_bytes()), catboost_file._Buffer(file.read_bytes())
+    trees = buffer.table(buffer.root, 1)
+    if damage == "leaves of nodes":
+        place, value = _count(buffer, trees, 11), 1
+    elif damage == "no tables":
+        place, value = _count(buffer, buffer.root, 3), 0
+    elif damage == "no part":
+        place, value = _offset(buffer, buffer.root, 3), 0
+    else:
+        statistic = buffer.table(buffer.tables(trees, 7)[0], 0)
+        place, value = _offset(buffer, statistic, 0), 0
+    size = 2 if damage in ("no part", "of nothing") else 4
+    content[place : place + size] = value.to_bytes(size, "little")
+    file.write_bytes(content)
+    monkeypatch.setattr("catboost.CatBoost", lambda: pytest.fail("the library was asked"))
+    with pytest.raises(ConfigurationError, match=r"model\.cbm can't be trusted"):
+        engines.load(tmp_path, "catboost")
+
+
+def test_a_model_whose_trees_with_statistics_were_cut_off_is_loaded(tmp_path: Path) -> None:
+    x = _features(400, levels=80)
+    y = x.numeric[:, 2] * 20 + x.categorical.sum(axis=1) % 2
+    model = engines.engine("catboost").fit(x, y.astype(np.float64), None, TASKS[REGRESSION], {}, rounds=60)
+    for rounds in (60, 9, 2, 1):
+        expected, model.rounds = model.predict(x, rounds), rounds
+        model.save(tmp_path)
+        np.testing.assert_allclose(engines.load(tmp_path, "catboost").predict(x), expected, rtol=1e-9)
 
 
 def test_members_that_see_the_same_rows_share_a_pool(tmp_path: Path) -> None:

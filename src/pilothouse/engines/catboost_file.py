@@ -19,13 +19,14 @@ from pilothouse.engines.base import Array
 from pilothouse.errors import ConfigurationError
 
 _MARK, _HEAD, _VERSION = b"CBM1", 8, b"FlabuffersModel_v1"
-_FORMAT, _TREES = 0, 1
+_FORMAT, _TREES, _PARTS = 0, 1, 3
+_TABLES_OF_STATISTICS = b"static_provider_v1"
 _OUTPUTS, _SPLITS, _SIZES, _STARTS, _CATEGORIES, _NUMBERS, _ONE_HOT, _STATISTICS, _LEAVES = 0, 1, 2, 3, 4, 5, 6, 7, 8
 _STEPS, _LEAF_OF_NODE = 10, 11  # of trees that aren't symmetric
 _NEVER_MADE = (12, 13, 18)  # texts, what is estimated from them, and embeddings
-_NUMBER, _BORDERS, _IF_MISSING = 1, 3, 5
-_CATEGORY, _LEVELS = 0, 1
-_BORDERS_OF_STATISTICS = 1
+_NUMBER, _PLACE_OF_NUMBER, _BORDERS, _IF_MISSING = 1, 2, 3, 5
+_CATEGORY, _PLACE_OF_CATEGORY, _LEVELS = 0, 1, 1
+_STATISTIC, _BASE, _COMBINATION, _BORDERS_OF_STATISTICS = 0, 0, 0, 1
 _TRUE = 2
 _DEEPEST = 16
 
@@ -92,13 +93,12 @@ def _trees(buffer: _Buffer, trees: int) -> Trees:
 
 def _consistent(buffer: _Buffer, trees: int) -> bool:
     """Whether the trees ask questions that are there, of columns in order, and have leaves for all answers."""
-    numbers, statistics = buffer.tables(trees, _NUMBERS), buffer.tables(trees, _STATISTICS)
-    one_hot = [(table, buffer.scalar(table, _CATEGORY, "<i", -1)) for table in buffer.tables(trees, _ONE_HOT)]
+    numbers, one_hot = buffer.tables(trees, _NUMBERS), buffer.tables(trees, _ONE_HOT)
     borders = [len(buffer.array(table, _BORDERS, "<f4")) for table in numbers]
-    numbers = [buffer.scalar(table, _NUMBER, "<i", -1) for table in numbers]
-    categories = [buffer.scalar(table, _CATEGORY, "<i", -1) for table in buffer.tables(trees, _CATEGORIES)]
-    levels = [len(buffer.array(table, _LEVELS, "<i4")) for table, _ in one_hot]
-    of_statistics = [len(buffer.array(table, _BORDERS_OF_STATISTICS, "<f4")) for table in statistics]
+    levels = [len(buffer.array(table, _LEVELS, "<i4")) for table in one_hot]
+    of_statistics = [
+        len(buffer.array(table, _BORDERS_OF_STATISTICS, "<f4")) for table in buffer.tables(trees, _STATISTICS)
+    ]
     asked, sizes = buffer.array(trees, _SPLITS, "<i4"), buffer.array(trees, _SIZES, "<i4").astype(np.int64)
     # Trees that aren't symmetric ask question 0 at their leaves, even if there is none.
     steps = buffer.array(trees, _STEPS, "<u2,<u2")
@@ -111,10 +111,31 @@ def _consistent(buffer: _Buffer, trees: int) -> bool:
         and sizes.sum() == len(asked)
         and np.array_equal(starts, np.cumsum(sizes) - sizes)
         and ((asked >= 0) & (asked < questions)).all()
-        and all(some == sorted(set(some)) and min(some, default=0) >= 0 for some in (numbers, categories))
-        and {category for _, category in one_hot} <= set(categories)
+        and _in_order(buffer, trees)
+        and _finds_statistics(buffer, trees)
         and _leads_to_leaves(buffer, trees, sizes, steps)
     )
+
+
+def _in_order(buffer: _Buffer, trees: int) -> bool:
+    """Whether numbers and then categories are counted through, and lie in a row in that order."""
+    numbers, categories = buffer.tables(trees, _NUMBERS), buffer.tables(trees, _CATEGORIES)
+    counted = [buffer.scalar(table, _NUMBER, "<i", -1) for table in numbers]
+    counted += [len(numbers) + buffer.scalar(table, _CATEGORY, "<i", -1) for table in categories]
+    places = [buffer.scalar(table, _PLACE_OF_NUMBER, "<i", -1) for table in numbers]
+    places += [buffer.scalar(table, _PLACE_OF_CATEGORY, "<i", -1) for table in categories]
+    one_hot = [buffer.scalar(table, _CATEGORY, "<i", -1) for table in buffer.tables(trees, _ONE_HOT)]
+    return counted == places == list(range(len(places))) and all(0 <= one < len(categories) for one in one_hot)
+
+
+def _finds_statistics(buffer: _Buffer, trees: int) -> bool:
+    """Whether target statistics say of what they are, and there is a part of the file for their tables."""
+    statistics = buffer.tables(trees, _STATISTICS)
+    for table in statistics:
+        for field in (_STATISTIC, _BASE, _COMBINATION):
+            table = buffer.table(table, field)
+    parts = [buffer.string(place) for place in buffer.tables(buffer.root, _PARTS)]
+    return parts == [_TABLES_OF_STATISTICS] or not (parts or statistics)
 
 
 def _leads_to_leaves(buffer: _Buffer, trees: int, sizes: Array, steps: Array) -> bool:
@@ -123,7 +144,7 @@ def _leads_to_leaves(buffer: _Buffer, trees: int, sizes: Array, steps: Array) ->
     if outputs < 1:
         return False
     if not len(steps):
-        return bool(sizes.max() <= _DEEPEST and (1 << sizes).sum() * outputs == leaves)
+        return bool(not len(leaf) and sizes.max() <= _DEEPEST and (1 << sizes).sum() * outputs == leaves)
     if not sizes.sum() == len(steps) == len(leaf):
         return False
     left, right = (steps[side].astype(np.int64) for side in ("f0", "f1"))
@@ -159,8 +180,10 @@ class _Buffer:
         return np.frombuffer(self._content, kind, count, place)
 
     def text(self, table: int, field: int) -> bytes:
-        place, count = self.vector(table, field)
-        return self._content[place : place + count]
+        return self.string(self.table(table, field))
+
+    def string(self, place: int) -> bytes:
+        return self._content[place + 4 : place + 4 + self._whole("<I", place)]
 
     def scalar(self, table: int, field: int, kind: str, default: int) -> int:
         place = self._place(table, field)
