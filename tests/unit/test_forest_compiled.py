@@ -65,3 +65,12 @@ def test_a_tree_that_leads_into_another_is_not_compiled() -> None:
 
 def test_rows_of_another_width_are_not_compiled() -> None:
     assert forest_compiled.total(_forest()._arrays, np.zeros((3, 4), np.float32)) is None
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3])
+def test_leaves_of_equal_values_share_a_row(outputs: int) -> None:
+    values = np.random.default_rng(0).integers(-2, 3, (200, outputs)).astype(np.float32) / 3
+    rows, place = forest._distinct(values)
+    assert len(rows) == len(np.unique(values, axis=0)) < len(values)
+    np.testing.assert_array_equal(rows[place], values)
+    assert rows.dtype == np.float32

@@ -291,8 +291,8 @@ def _arrays(parts: list[_Tree], median: Array) -> dict[str, Array]:
     counts = [len(part[3]) for part in parts]
     first = np.repeat(np.cumsum(counts) - counts, sizes)
     child = np.concatenate([part[2] for part in parts]) + np.where(leaf, first, np.repeat(root, sizes))
-    value, row = np.unique(np.concatenate([part[3] for part in parts]), axis=0, return_inverse=True)
-    child[leaf] = row.ravel()[child[leaf]]
+    value, row = _distinct(np.concatenate([part[3] for part in parts]))
+    child[leaf] = row[child[leaf]]
     return {
         "root": root,
         "feature": feature,
@@ -318,9 +318,19 @@ def _tree(tree: Any, classes: Array | None, n_classes: int) -> _Tree:
     child[place[inner]] = first_child
     leaves = np.flatnonzero(tree.children_left < 0)
     leaves = leaves[np.argsort(place[leaves])]
-    value, row = np.unique(_leaf_values(tree.value[leaves, 0, :], classes, n_classes), axis=0, return_inverse=True)
-    child[feature < 0] = row.ravel()
+    value, child[feature < 0] = _distinct(_leaf_values(tree.value[leaves, 0, :], classes, n_classes))
     return feature, cut, child, value
+
+
+def _distinct(values: Array) -> tuple[Array, Array]:
+    """The distinct rows of float32 [n, outputs], and which of them each row is."""
+    outputs = values.shape[1]
+    if outputs > 2:
+        rows, place = np.unique(values, axis=0, return_inverse=True)
+        return rows, place.ravel()
+    # One or two make a whole number of 4 or 8 bytes, which NumPy sorts ten times faster than rows.
+    numbers, place = np.unique(np.ascontiguousarray(values).view(f"u{4 * outputs}").ravel(), return_inverse=True)
+    return numbers.view(np.float32).reshape(-1, outputs), place
 
 
 def _leaf_values(value: Array, classes: Array | None, n_classes: int) -> Array:
