@@ -74,10 +74,10 @@ def test_a_composite_sum_names_how_many_parts_there_were() -> None:
     assert checksums.composite("CRC32", [base64.b64encode(one).decode() for one in crcs]) == f"{whole}-2"
 
 
-def test_a_kind_that_is_not_computed_is_refused() -> None:
+def test_a_kind_that_there_is_not_is_refused() -> None:
     with pytest.raises(S3Error, match="XXHASH32") as error:
         checksums.check_algorithm("XXHASH32")
-    assert (error.value.code, error.value.status) == ("NotImplemented", 501)
+    assert (error.value.code, error.value.status) == ("InvalidRequest", 400)
 
 
 def test_every_kind_that_s3_has_is_computed() -> None:
