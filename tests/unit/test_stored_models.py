@@ -178,6 +178,22 @@ def test_forests_whose_walks_would_not_end_at_a_leaf_are_refused(name: str, valu
         engines.load(file.parent, "extra-trees")
 
 
+@pytest.mark.parametrize("name", ["child", "root"])
+def test_forests_whose_nodes_outnumber_their_numbers_are_refused(name: str, tmp_path: Path) -> None:
+    """The node behind number 127 would be -128, from where a walk goes round in circles."""
+    nodes, places = 301, np.arange(0, 126, 2)
+    feature, child = np.full(nodes, -1, np.int8), np.zeros(nodes, np.int32)
+    feature[places], child[places] = 0, places + 1
+    feature[126], child[126] = 0, 127
+    arrays = {"root": np.zeros(1, np.int32), "feature": feature, "cut": np.zeros(nodes, np.float32), "child": child}
+    arrays |= {"value": np.zeros((1, 1), np.float32), "median": np.zeros(1, np.float32)}
+    save_file(arrays, tmp_path / "forest.safetensors")
+    engines.load(tmp_path, "extra-trees")
+    save_file({**arrays, name: arrays[name].astype(np.int8)}, tmp_path / "forest.safetensors")
+    with pytest.raises(ConfigurationError, match="lead nowhere"):
+        engines.load(tmp_path, "extra-trees")
+
+
 @pytest.mark.parametrize("roots", ["two alike", "backwards", "beyond the nodes", "not from the first"])
 def test_forests_with_trees_that_have_no_nodes_are_refused(roots: str, tmp_path: Path) -> None:
     unpack(MODELS / "0.1.0" / "extra-trees.tar.gz", tmp_path)

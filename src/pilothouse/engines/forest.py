@@ -222,10 +222,12 @@ def _shaped(arrays: dict[str, Array]) -> bool:
 
 
 def _walkable(arrays: dict[str, Array]) -> bool:
-    """Whether children lie behind their parents, each tree has nodes of its own, and all that nodes name is there."""
+    """Whether children lie behind their parents, each tree has nodes of its own, and all that nodes name is there, and
+    can be counted on from without an overflow.
+    """
     feature, child, root = arrays["feature"], arrays["child"], arrays["root"]
     nodes = len(child)
-    if not len(feature) == len(arrays["cut"]) == nodes:
+    if not len(feature) == len(arrays["cut"]) == nodes <= min(np.iinfo(a.dtype).max for a in (child, root)):
         return False
     inner = feature >= 0
     first, leaves = child[inner], child[~inner]
