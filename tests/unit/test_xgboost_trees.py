@@ -132,6 +132,7 @@ _TREE = f"{_MODEL} trees 4"
         (_in("learner_model_param", "num_target", "2"), "3 classes, but"),
         (_in("learner_model_param", "base_score", "[0.5,0.5]"), "base_score"),
         (_in("learner_model_param", "base_score", "[[0.5]]"), "base_score"),
+        (_in("learner_model_param", "base_score", "[" * 100_000), "XGBoost writes"),
         (_in("objective softmax_multiclass_param", "num_class", "0"), "3 classes, but"),
         (_in("objective", "name", "rank:pairwise"), "rank:pairwise"),
         (_in("objective", "name", "binary:logistic"), "binary:logistic"),

@@ -50,7 +50,7 @@ def check(learner: dict[str, Any] | None, n_classes: int) -> dict[str, Any]:
         model = _checked_model(learner["gradient_booster"])
         _check_turns(model, outputs)
         _check_trees(model["trees"], columns)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged("it is not as XGBoost writes it") from error
     return learner
 
