@@ -190,6 +190,72 @@ def test_what_the_library_would_follow_to_nowhere_is_refused(
         engines.load(tmp_path, "catboost")
 
 
+@pytest.mark.parametrize(
+    "damage", ["beside", "full", "odd", "short", "class", "no class", "negative class", "kind", "count", "size", "end"]
+)
+def test_tables_of_statistics_that_lead_beside_them_are_refused(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = _features(400, levels=80)
+    y = x.categorical.sum(axis=1) % 3
+    engines.engine("catboost").fit(x, y, None, TASKS[MULTICLASS], {}, rounds=4).save(tmp_path)
+    engines.load(tmp_path, "catboost").predict(x)
+    file = tmp_path / "model.cbm"
+    whole = file.read_bytes()
+    content, buffer = bytearray(whole), catboost_file._Buffer(whole)
+    first = 8 + int.from_bytes(whole[4:8], "little")
+    table = next(buffer.followers())
+    index, bytes_of_index = table.vector(table.root, 1)
+    index += first + 8
+    statistics = [buffer.table(one, 0) for one in buffer.tables(buffer.table(buffer.root, 1), 7)]
+    chosen = next(place for one in statistics if (place := buffer._place(one, 1)))
+    written: dict[str, tuple[int, int, int]] = {
+        "beside": (index + 8, 10**9, 4),
+        "odd": (index - 4, bytes_of_index - 12, 4),
+        "short": (first + 8 + _count(table, table.root, 2), 8, 4),
+        "class": (chosen, 3, 4),
+        "negative class": (chosen, -1, 4),
+        "no class": (first + 8 + table._place(table.root, 4), 0, 4),
+        "kind": (_offset(buffer, buffer.table(statistics[0], 0), 1), 8, 2),
+        "count": (first, 10**9, 4),
+        "size": (first + 4, 10**9, 4),
+    }
+    if damage in written:
+        place, value, size = written[damage]
+        content[place : place + size] = value.to_bytes(size, "little", signed=True)
+    elif damage == "full":
+        for at in range(index, index + bytes_of_index, 12):
+            content[at : at + 8] = (1).to_bytes(8, "little")
+    else:
+        content += b"more"
+    file.write_bytes(content)
+    monkeypatch.setattr("catboost.CatBoost", lambda: pytest.fail("the library was asked"))
+    with pytest.raises(ConfigurationError, match=r"model\.cbm can't be trusted"):
+        engines.load(tmp_path, "catboost")
+
+
+_COUNTS = ["Borders", "Buckets", "BinarizedTargetMeanValue", "Counter"]
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("counts", [*_COUNTS, None])
+@pytest.mark.parametrize("policy", ["SymmetricTree", "Lossguide"])
+def test_own_models_with_statistics_of_every_kind_are_loaded(
+    counts: str | None, kind: str, policy: str, tmp_path: Path
+) -> None:
+    x = _features(400, levels=90, categories=3)
+    params: dict[str, object] = {"max_ctr_complexity": 3, "grow_policy": policy}
+    if counts is not None:
+        params |= {"simple_ctr": [counts], "combinations_ctr": [counts]}
+    y = x.categorical[:, 0] % 3 + (x.numeric[:, 2] > 0) * (x.categorical[:, 1] % 2)
+    y = y.astype(np.float64) if kind == REGRESSION else np.minimum(y, TASKS[kind].n_classes - 1)
+    fitted = engines.engine("catboost").fit(x, y, None, TASKS[kind], params, rounds=12)
+    fitted.save(tmp_path)
+    buffer = catboost_file._Buffer((tmp_path / "model.cbm").read_bytes())
+    assert buffer.tables(buffer.table(buffer.root, 1), 7)
+    np.testing.assert_array_equal(engines.load(tmp_path, "catboost").predict(x), fitted.predict(x))
+
+
 def test_a_model_whose_trees_with_statistics_were_cut_off_is_loaded(tmp_path: Path) -> None:
     x = _features(400, levels=80)
     y = x.numeric[:, 2] * 20 + x.categorical.sum(axis=1) % 2

@@ -1,15 +1,17 @@
 """CatBoost's own file, read as far as predicting one row needs it: symmetric trees on numbers and one-hot levels. All
-trees are looked through, since the library follows any number in them.
+trees, and the tables of target statistics, are looked through, since the library follows any number in them.
 
-A cbm file is the mark CBM1, a size, and a FlatBuffer. A table of a FlatBuffer finds its fields by a list of offsets; a
+A cbm file is the mark CBM1, a size, and a FlatBuffer, and if there are target statistics, how many tables these have,
+and of each its size and another FlatBuffer. A table of a FlatBuffer finds its fields by a list of offsets; a
 vector is its length and then its values (https://flatbuffers.dev/internals). The numbers of the fields here are those
-of CatBoost's schema, catboost/libs/model/flatbuffers/model.fbs and features.fbs.
+of CatBoost's schema, catboost/libs/model/flatbuffers/model.fbs, features.fbs and ctr_data.fbs.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,16 @@ _STEPS, _LEAF_OF_NODE = 10, 11  # of trees that aren't symmetric
 _NEVER_MADE = (12, 13, 18)  # texts, what is estimated from them, and embeddings
 _NUMBER, _PLACE_OF_NUMBER, _BORDERS, _IF_MISSING = 1, 2, 3, 5
 _CATEGORY, _PLACE_OF_CATEGORY, _LEVELS = 0, 1, 1
-_STATISTIC, _BASE, _COMBINATION, _BORDERS_OF_STATISTICS = 0, 0, 0, 1
+_STATISTIC, _BORDERS_OF_STATISTICS = 0, 1
+_BASE, _CLASS = 0, 1
+_COMBINATION, _KIND = 0, 1
+_COMBINED = ((0, "<i4"), (1, "<i8"), (2, "<i8"))
+_INDEX, _VALUES, _CLASSES = 1, 2, 4
+_BUCKET, _EMPTY = "<u8,<u4", 2**64 - 1
+_BY_BORDERS, _BY_CLASSES = 0, 1
+_BYTES_OF_OTHERS = {2: 8, 3: 8, 4: 4, 5: 4}
+"""Of statistics that are means or counts, by their kind, what each combination of levels has in the table."""
+
 _TRUE = 2
 _DEEPEST = 16
 
@@ -53,8 +64,7 @@ class Trees:
 
 def read(path: Path) -> Trees | None:
     """The trees in a file; None if they aren't symmetric or ask other questions too. `ConfigurationError` if it isn't
-    such a file, or trees ask questions or have leaves that aren't there. Not looked through: the tables of target
-    statistics, which follow the trees.
+    such a file, or trees ask questions or have leaves that aren't there.
     """
     with path.open("rb") as file:
         try:
@@ -129,13 +139,38 @@ def _in_order(buffer: _Buffer, trees: int) -> bool:
 
 
 def _finds_statistics(buffer: _Buffer, trees: int) -> bool:
-    """Whether target statistics say of what they are, and there is a part of the file for their tables."""
-    statistics = buffer.tables(trees, _STATISTICS)
-    for table in statistics:
-        for field in (_STATISTIC, _BASE, _COMBINATION):
-            table = buffer.table(table, field)
+    """Whether all target statistics have a table, and its index of hashes leads to what is there."""
+    statistics = [buffer.table(table, _STATISTIC) for table in buffer.tables(trees, _STATISTICS)]
     parts = [buffer.string(place) for place in buffer.tables(buffer.root, _PARTS)]
-    return parts == [_TABLES_OF_STATISTICS] or not (parts or statistics)
+    if not statistics and not parts:
+        return True
+    tables = list(buffer.followers())
+    classes = {_base(table, table.root): _classes(table) for table in tables}
+    asked = [(_base(buffer, one), buffer.scalar(one, _CLASS, "<i", 0)) for one in statistics]
+    known = parts == [_TABLES_OF_STATISTICS] and len(classes) == len(tables)
+    return known and all(0 <= of < classes.get(base, 0) for base, of in asked)
+
+
+def _base(buffer: _Buffer, table: int) -> tuple[int, tuple[bytes, ...]]:
+    """The kind of a statistic, or of a table of one, and what it is of."""
+    base = buffer.table(table, _BASE)
+    combination = buffer.table(base, _COMBINATION)
+    of = tuple(buffer.array(combination, field, each).tobytes() for field, each in _COMBINED)
+    return buffer.scalar(base, _KIND, "<b", 0), of
+
+
+def _classes(table: _Buffer) -> int:
+    """From how many classes a statistic may choose; `ValueError` for a table that leads beside it, or in circles."""
+    kind, classes = _base(table, table.root)[0], table.scalar(table.root, _CLASSES, "<i", 0)
+    buckets = np.frombuffer(table.array(table.root, _INDEX, "u1"), _BUCKET)
+    counted = kind in (_BY_BORDERS, _BY_CLASSES)
+    each = 4 * max(classes, 2 if kind == _BY_BORDERS else 1) if counted else _BYTES_OF_OTHERS.get(kind, 0)
+    known = each and (classes > 0 or not counted) and len(buckets).bit_count() == 1
+    if not known or not (buckets["f0"] == _EMPTY).any():
+        raise ValueError("a table of statistics has no end")
+    if int(buckets["f1"].max()) >= len(table.array(table.root, _VALUES, "u1")) // each:
+        raise ValueError("a table of statistics leads beside it")
+    return classes if counted else 1
 
 
 def _leads_to_leaves(buffer: _Buffer, trees: int, sizes: Array, steps: Array) -> bool:
@@ -156,14 +191,24 @@ def _leads_to_leaves(buffer: _Buffer, trees: int, sizes: Array, steps: Array) ->
 class _Buffer:
     """A FlatBuffer's tables by their places, and what is in their fields. Fields that are left out are empty."""
 
-    def __init__(self, content: mmap.mmap) -> None:
-        self._content = content
-        if content[: len(_MARK)] != _MARK:
+    def __init__(self, content: mmap.mmap | bytes, head: int = _HEAD) -> None:
+        self._content, self._head = content, head
+        if head and content[: len(_MARK)] != _MARK:
             raise ValueError("the file doesn't start as CatBoost's do")
 
     @property
     def root(self) -> int:
-        return self._followed(_HEAD)
+        return self._followed(self._head)
+
+    def followers(self) -> Iterator[_Buffer]:
+        """The buffers behind this one, up to the end of the file."""
+        at = _HEAD + self._whole("<I", len(_MARK))
+        count, at = self._whole("<I", at), at + 4
+        for _ in range(count):
+            start, at = at + 4, at + 4 + self._whole("<I", at)
+            yield _Buffer(self._content[start:at], head=0)
+        if at != len(self._content):
+            raise ValueError("the file doesn't end where its tables do")
 
     def table(self, table: int, field: int) -> int:
         place = self._place(table, field)
