@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import psutil
 import pytest
 
+from pilothouse import engines
 from pilothouse.automl.line import Line, Ticket
-from pilothouse.catalog.metrics import BINARY, MULTICLASS
+from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.config import Settings
 from pilothouse.launch import slots
 from pilothouse.problems.tabular import memory
@@ -98,6 +100,19 @@ def test_a_trial_that_does_not_fit_gets_fewer_rows_and_then_fits() -> None:
     assert smaller is not None
     assert smaller.params["max_rows"] < BIG.rows
     assert memory.peak(smaller, BIG) <= room
+
+
+@pytest.mark.parametrize("algorithm", engines.ENGINES)
+@pytest.mark.parametrize("layer", [1, 2])
+def test_what_gets_fewer_rows_fits(algorithm: str, layer: int) -> None:
+    plan, found = CandidatePlan("a-1", algorithm, layer=layer), 0
+    for rows, columns, classes in product((14_000, 20_000, 200_000, 3_000_000), (5, 30, 600), (0, 2, 30, 500)):
+        facts = Facts(rows, columns, MULTICLASS if classes else REGRESSION, classes, numeric=columns)
+        for room in (memory.peak(plan, facts) * share // 100 for share in (20, 50, 75, 90, 99)):
+            smaller = memory.fitted(plan, facts, room)
+            assert smaller is None or memory.peak(smaller, facts) <= room
+            found += smaller is not None
+    assert found > 20
 
 
 def test_a_trial_that_fits_with_no_rows_is_refused() -> None:

@@ -146,7 +146,12 @@ def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan |
         candidate = _on(candidate, min(_trained(candidate, facts), _learnt(candidate, met)))
     over = max(0, peak(candidate, facts) - room)
     fewer = _trained(candidate, facts) - -(-over // _bytes_per_row(candidate, met))
-    return None if fewer < _LEAST_ROWS else _on(candidate, fewer)
+    while fewer >= _LEAST_ROWS:
+        candidate = _on(candidate, fewer)
+        if peak(candidate, facts) <= room:
+            return candidate
+        fewer = fewer * 9 // 10  # not all of the memory goes by rows
+    return None
 
 
 def _learnt(candidate: CandidatePlan, facts: Facts) -> int:
