@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pilothouse.objects import folders, keys
@@ -41,6 +43,42 @@ def test_a_walk_gives_the_keys_asked_for_in_their_order(times: int, made: set[st
             wanted = [key for key in raw if key.startswith(first.encode()) and key > begin.encode()]
             for _ in range(times):
                 assert [found.key for found in Walk(Path(name), first.encode(), begin.encode())] == wanted
+
+
+SHORT_KEYS = st.builds("{}{}".format, st.sampled_from("abcdef"), st.sampled_from(["", "/x", "/y"]))
+CHANGES = st.lists(st.tuples(st.booleans(), SHORT_KEYS), max_size=3)
+PAST = 10**18
+"""A time long ago, in nanoseconds."""
+
+
+def age(root: Path, times: Iterator[int]) -> None:
+    """Lets the folders that have changed have done so long ago, each at another time, and no others."""
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        if folder.stat().st_mtime_ns > PAST * 1.5:
+            os.utime(folder, ns=(PAST, next(times)))
+
+
+@pytest.mark.usefixtures("remembering")
+@settings(max_examples=60)
+@given(st.sets(SHORT_KEYS, max_size=8), st.lists(CHANGES, min_size=1, max_size=6), st.integers(1, 4))
+def test_each_page_shows_what_is_there_when_it_is_asked_for(
+    made: set[str], changes: list[list[tuple[bool, str]]], limit: int
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        store, there, times, after = DirectoryObjects(Path(name) / "objects"), set[str](), itertools.count(PAST), ""
+        store.create_bucket(BUCKET)
+        for change in [[(True, key) for key in made], *changes]:
+            for is_put, key in change:
+                if is_put:
+                    store.put(BUCKET, key, b"")
+                    there.add(key)
+                else:
+                    store.delete(BUCKET, key)
+                    there.discard(key)
+            age(Path(name) / "objects" / BUCKET / "keys", times)
+            page = store.list(BUCKET, after=after, limit=limit)
+            assert [info.key for info in page.objects] == sorted(key for key in there if key > after)[:limit]
+            after = page.next or ""
 
 
 class Scans:
