@@ -89,7 +89,7 @@ class Scans:
         self._listdir = os.listdir
         monkeypatch.setattr(os, "listdir", self._read)
 
-    def _read(self, path: str) -> list[str]:
+    def _read(self, path: int) -> list[str]:
         self.count += 1
         return self._listdir(path)
 
@@ -153,3 +153,12 @@ class TestALargeFolder:
             store.list(bucket, limit=1)
         assert scans.count == 2
         assert folders._memory.size <= one * 1.5
+
+    def test_shows_a_new_key_though_a_stat_still_tells_the_old_time(
+        self, store: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.list(BUCKET, limit=1)
+        known, stat = self.keys.stat(), os.stat
+        store.put(BUCKET, "k00-new", b"")
+        monkeypatch.setattr(os, "stat", lambda path, **how: known if str(path) == str(self.keys) else stat(path, **how))
+        assert [info.key for info in store.list(BUCKET, after="k00", limit=1).objects] == ["k00-new"]
