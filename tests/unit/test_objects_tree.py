@@ -154,6 +154,22 @@ class TestALargeFolder:
         assert scans.count == 2
         assert folders._memory.size <= one * 1.5
 
+    def test_leaves_the_others_remembered_if_it_is_too_large(
+        self, store: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.create_bucket("larger")
+        for n in range(80):
+            store.put("larger", f"k{n:02}", b"")
+        os.utime(self.keys.parent.parent / "larger" / "keys", (time.time() - 60,) * 2)
+        store.list(BUCKET, limit=1)
+        one = folders._memory.size
+        monkeypatch.setattr(folders, "_MOST_BYTES", int(one * 1.5))
+        scans = Scans(monkeypatch)
+        for bucket in ("larger", BUCKET, "larger", BUCKET):
+            store.list(bucket, limit=1)
+        assert scans.count == 2
+        assert folders._memory.size == one
+
     def test_shows_a_new_key_though_a_stat_still_tells_the_old_time(
         self, store: DirectoryObjects, monkeypatch: pytest.MonkeyPatch
     ) -> None:

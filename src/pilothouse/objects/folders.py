@@ -126,7 +126,9 @@ class _Memory:
             return known[1]
 
     def keep(self, folder: str, state: _State, names: _Names) -> None:
-        """Remembers `names` and, as far as there is room, those that were listed last."""
+        """Remembers `names`, if there is room for them at all, and as many as fit of those that were listed last."""
+        if names.size > _MOST_BYTES:
+            return
         with self._lock:
             self._folders[folder] = state, names
             self._folders.move_to_end(folder)
