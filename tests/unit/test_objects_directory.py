@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -155,6 +156,29 @@ def test_puts_and_deletes_below_one_folder_do_not_disturb_each_other(objects: Di
         thread.join()
     assert failures == []
     assert list(objects.walk(BUCKET)) == []
+
+
+def test_of_two_who_delete_a_bucket_at_once_one_is_told_that_it_is_gone(
+    objects: DirectoryObjects, tmp_path: Path
+) -> None:
+    told: list[str] = []
+
+    def delete() -> None:
+        try:
+            objects.delete_bucket(BUCKET)
+            told.append("deleted")
+        except Exception as error:
+            told.append(getattr(error, "code", repr(error)))
+
+    threads = [threading.Thread(target=delete) for _ in range(2)]
+    with (tmp_path / "objects" / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)  # both have come as far as the lock
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == ["NoSuchBucket", "deleted"]
 
 
 @pytest.mark.parametrize("how", ["put", "put if it is the same", "set_tags", "complete"])

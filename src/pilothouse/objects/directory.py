@@ -83,8 +83,8 @@ class DirectoryObjects:
             sync_folder(self._root)
 
     def delete_bucket(self, bucket: str) -> None:
-        root = self._keys(bucket)
         with self._changing_buckets():
+            root = self._keys(bucket)
             tree.prune(root)
             if not tree.remove_if_empty(root):
                 raise S3Error("BucketNotEmpty", "The bucket you tried to delete is not empty.", 409)
