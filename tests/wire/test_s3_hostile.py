@@ -322,6 +322,21 @@ def test_a_date_that_is_none_is_no_condition(api: Api, s3: Any, name: str) -> No
     assert code(said(api, signed(api, "GET", f"/{BUCKET}/{KEY}", {name: "never"}))) == "200 "
 
 
+def test_a_page_whose_length_is_left_open_is_a_whole_one(api: Api, s3: Any) -> None:
+    assert s3
+    for query in ("max-keys=", "list-type=2&max-keys=", "versions=&max-keys="):
+        assert b"<MaxKeys>1000</MaxKeys>" in said(api, signed(api, "GET", f"/{BUCKET}?{query}", {}))
+
+
+@pytest.mark.parametrize(
+    ("region", "answer"), [("us-east-1", "200 "), ("EU", "400 IllegalLocationConstraintException")]
+)
+def test_a_bucket_may_be_asked_for_as_old_clients_do(api: Api, region: str, answer: str) -> None:
+    inside = f"<LocationConstraint>{region}</LocationConstraint>"
+    body = f"<CreateBucketConstraint>{inside}</CreateBucketConstraint>".encode()
+    assert code(said(api, signed(api, "PUT", f"/old-{region.lower()}", {}, body))) == answer
+
+
 def test_hints_may_be_in_small_letters_as_in_some_sdks(api: Api, s3: Any) -> None:
     assert s3
     assert code(said(api, signed(api, "GET", f"/{BUCKET}/{KEY}", {"x-amz-checksum-mode": "enabled"}))) == "200 "

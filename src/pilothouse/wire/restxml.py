@@ -28,6 +28,7 @@ _DEEPEST = 16
 _MOST_ELEMENTS = 200_000  # 10,000 parts with all that may be told of each are half as many
 _MOST_ATTRIBUTES = 20_000  # and declarations of namespaces: two in each of those parts
 _XML_PIECE = 16 << 10  # bytes; a tag of so many or fewer is taken, one of more than twice as many never
+_LENGTH = "max-keys"  # of all numbers the one that S3 lets be empty
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 _WRONG = (ValueError, TypeError, LookupError, OverflowError)
@@ -54,6 +55,9 @@ _ROOTS = {
     "UploadPartCopy": "CopyPartResult",
 }
 """Root elements as the real service writes them, where the model does not tell."""
+
+_OLD_ROOTS = {"CreateBucketConstraint": "CreateBucketConfiguration"}
+"""Root elements that clients older than the model write, and S3 takes, by what the model calls them."""
 
 _UNKNOWN_WORDS = {
     "x-amz-checksum-algorithm": "InvalidRequest",
@@ -280,7 +284,7 @@ def _outside_body(shape: Shape, request: Incoming) -> dict[str, Any]:
     for found, known in ((request.headers, places.headers), (request.query, places.query)):
         for place in known.keys() & found.keys():
             name, member = known[place]
-            if not found[place] and _has_words(member):  # a word that is empty has not been said
+            if not found[place] and (_has_words(member) or place == _LENGTH):  # what is empty has not been said
                 continue
             try:
                 members[name] = _given(member, found[place])
@@ -353,7 +357,8 @@ def _has_words(shape: Shape) -> bool:
 
 
 def _document(shape: Shape, root: Element) -> Any:
-    if root.name not in (shape.serialization["name"], shape.name):  # the latter from early SDKs for JavaScript, v3
+    name = _OLD_ROOTS.get(root.name, root.name)
+    if name not in (shape.serialization["name"], shape.name):  # the latter from early SDKs for JavaScript, v3
         raise _malformed()
     return _value(shape, root)
 
