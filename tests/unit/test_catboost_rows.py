@@ -136,6 +136,39 @@ def test_trees_that_would_read_out_of_bounds_are_refused_before_the_library_read
         engines.load(tmp_path, "catboost")
 
 
+def test_a_last_tree_without_nodes_is_refused(tmp_path: Path) -> None:
+    _stored(tmp_path, TASKS[REGRESSION], _features(300), grow_policy="Depthwise")
+    file = tmp_path / "model.cbm"
+    content, buffer = bytearray(file.read_bytes()), catboost_file._Buffer(file.read_bytes())
+    trees = buffer.table(buffer.root, 1)
+    sizes, starts = (buffer.array(trees, field, "<i4").copy() for field in (2, 3))
+    sizes[-2:] = sizes[-2] + sizes[-1], 0
+    starts[-1] = sizes.sum()
+    for field, array in ((2, sizes), (3, starts)):
+        place, count = buffer.vector(trees, field)
+        content[place : place + 4 * count] = array.tobytes()
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"model\.cbm can't be trusted"):
+        catboost_file.read(file)
+
+
+def test_columns_that_share_their_levels_are_refused(tmp_path: Path) -> None:
+    """A file of 60 kB would make questions for as many megabytes."""
+    _stored(tmp_path, TASKS[REGRESSION], _features(300))
+    file = tmp_path / "model.cbm"
+    content, buffer = bytearray(file.read_bytes()), catboost_file._Buffer(file.read_bytes())
+    content += b"\0" * (-len(content) % 4)
+    field, vector, count = buffer._place(buffer.table(buffer.root, 1), 6), len(content), 2_000
+    table = vector + 4 + 4 * count + 8
+    columns = table - np.arange(vector + 4, vector + 4 + 4 * count, 4)
+    content[field : field + 4] = (vector - field).to_bytes(4, "little")
+    for words in ([count], columns, [8 | 12 << 16, 4 | 8 << 16], [8, 0, 4], [count], range(count)):
+        content += np.array(words, "<i4").tobytes()
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"model\.cbm can't be trusted"):
+        catboost_file.read(file)
+
+
 @pytest.mark.parametrize(("kind", "field"), [(5, 1), (5, 2), (4, 0), (4, 1)])
 def test_columns_out_of_order_are_refused(kind: int, field: int, tmp_path: Path) -> None:
     _stored(tmp_path, TASKS[REGRESSION], _features(300))

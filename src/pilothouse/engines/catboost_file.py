@@ -121,6 +121,7 @@ def _consistent(buffer: _Buffer, trees: int) -> bool:
         and sizes.sum() == len(asked)
         and np.array_equal(starts, np.cumsum(sizes) - sizes)
         and ((asked >= 0) & (asked < questions)).all()
+        and 4 * questions <= len(buffer)  # each has a number of its own, or few of them would stand for any memory
         and _in_order(buffer, trees)
         and _finds_statistics(buffer, trees)
         and _leads_to_leaves(buffer, trees, sizes, steps)
@@ -180,7 +181,7 @@ def _leads_to_leaves(buffer: _Buffer, trees: int, sizes: Array, steps: Array) ->
         return False
     if not len(steps):
         return bool(not len(leaf) and sizes.max() <= _DEEPEST and (1 << sizes).sum() * outputs == leaves)
-    if not sizes.sum() == len(steps) == len(leaf):
+    if not (sizes.min() > 0 and sizes.sum() == len(steps) == len(leaf)):
         return False
     left, right = (steps[side].astype(np.int64) for side in ("f0", "f1"))
     left_over = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(steps))
@@ -195,6 +196,9 @@ class _Buffer:
         self._content, self._head = content, head
         if head and content[: len(_MARK)] != _MARK:
             raise ValueError("the file doesn't start as CatBoost's do")
+
+    def __len__(self) -> int:
+        return len(self._content)
 
     @property
     def root(self) -> int:
