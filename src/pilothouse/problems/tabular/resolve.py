@@ -14,6 +14,7 @@ wants two classes and there are two others.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ Meaning = Callable[[str], Any]
 
 _BLANK = ("", "nan")
 _BOOLEANS = {"false", "true"}
+_WHOLE = re.compile("[+-]?[0-9]{1,300}")
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,13 @@ def _meaning(texts: Collection[str]) -> Meaning:
     """The number that a label is as people write it, if all are; true or false, if all are; else its text."""
     values, comma = written.parse_all(list(texts))
     if all(value == value for value in values):
-        return partial(written.parse, comma=comma)
+        return partial(_number, comma=comma)
     return str.lower if _are_booleans(texts) else whole
+
+
+def _number(text: str, comma: bool) -> float:
+    """The number that a text spells: a whole one digit by digit, as keys may be longer than floats are exact."""
+    return int(text) if _WHOLE.fullmatch(text) else written.parse(text, comma)
 
 
 def _check_numbers(counts: Counter[str]) -> bool:
