@@ -28,7 +28,6 @@ _DEEPEST = 16
 _MOST_ELEMENTS = 200_000  # 10,000 parts with all that may be told of each are half as many
 _MOST_ATTRIBUTES = 20_000  # and declarations of namespaces: two in each of those parts
 _XML_PIECE = 16 << 10  # bytes; a tag of so many or fewer is taken, one of more than twice as many never
-_LENGTH = "max-keys"  # of all numbers the one that S3 lets be empty
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 _WRONG = (ValueError, TypeError, LookupError, OverflowError)
@@ -68,6 +67,9 @@ _UNKNOWN_WORDS = {
 
 _FREE_WORDS = ("x-amz-acl", "x-amz-checksum-mode", "x-amz-sdk-checksum-algorithm", "x-amz-server-side-encryption")
 """Headers with any word: hints of SDKs, some in small letters, and those that are judged where they are read."""
+
+_MAY_BE_EMPTY = ("max-keys", "x-amz-acl", "x-amz-storage-class")
+"""What S3 takes as not said where it is empty. Who sends an empty word for encryption, say, would believe in it."""
 
 _CONDITIONS = ("if-modified-since", "if-unmodified-since")
 """Headers that count as not sent where they are no date (RFC 9110, 13.1.3 and 13.1.4)."""
@@ -284,7 +286,7 @@ def _outside_body(shape: Shape, request: Incoming) -> dict[str, Any]:
     for found, known in ((request.headers, places.headers), (request.query, places.query)):
         for place in known.keys() & found.keys():
             name, member = known[place]
-            if not found[place] and (_has_words(member) or place == _LENGTH):  # what is empty has not been said
+            if not found[place] and place in _MAY_BE_EMPTY:
                 continue
             try:
                 members[name] = _given(member, found[place])
@@ -349,11 +351,7 @@ def _known(shape: Shape, name: str, text: str) -> str:
 
 
 def _is_word(shape: Shape, text: str) -> bool:
-    return not _has_words(shape) or text in shape.enum
-
-
-def _has_words(shape: Shape) -> bool:
-    return shape.type_name == "string" and bool(shape.enum)
+    return shape.type_name != "string" or not shape.enum or text in shape.enum
 
 
 def _document(shape: Shape, root: Element) -> Any:
