@@ -103,14 +103,15 @@ def least(shape: Shape, above: tuple[str, ...] = ()) -> Any:
 
 def text(shape: Shape, number: int = 0) -> str:
     """A text that satisfies `shape`."""
-    if shape.name not in _TEXTS:
+    known = shape.name, str(shape.metadata)  # services have shapes of one name
+    if known not in _TEXTS:
         fitting = (word for word in [*shape.enum[:1], *WORDS] if not broken(shape, word))
-        _TEXTS[shape.name] = next(fitting, "")
-        assert _TEXTS[shape.name] or not broken(shape, ""), f"none of WORDS is a {shape.name}: {shape.metadata}"
-    return _TEXTS[shape.name] + "a" * number
+        _TEXTS[known] = next(fitting, "")
+        assert _TEXTS[known] or not broken(shape, ""), f"none of WORDS is a {shape.name}: {shape.metadata}"
+    return _TEXTS[known] + "a" * number
 
 
-_TEXTS: dict[str, str] = {}
+_TEXTS: dict[tuple[str, str], str] = {}
 
 
 def broken(shape: Shape, value: str) -> bool:

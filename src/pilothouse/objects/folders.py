@@ -14,7 +14,7 @@ from typing import NamedTuple, overload
 from pilothouse.objects.keys import Entry, entry
 
 LARGE = 5_000
-"""The names from which on a folder is worth remembering: reading and sorting fewer takes some milliseconds."""
+"""The names from which on a folder is worth remembering."""
 
 _MOST_BYTES = 64 << 20
 _STILL_SECONDS = 3.0
