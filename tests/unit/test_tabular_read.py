@@ -248,7 +248,12 @@ def test_a_wrong_feature_specification_is_refused(tmp_path: Path, content: bytes
         ({"y": [[1]] * 60}, {}, "nested"),
         ({"y": [1e200, *range(59)]}, {}, r"numbers as large as 1e\+200"),
         ({"y": ["no"] * 59 + ["yes"]}, {"metric": "AUC"}, "no validation row of positive weight has the class 'yes'"),
-        ({"w": [1.0 * (i % 4 > 0) for i in range(60)]}, {"weight": "w", "metric": "AUC"}, "no training row"),
+        ({"w": [1.0 * (i % 4 > 0 or i == 8) for i in range(60)]}, {"weight": "w", "metric": "AUC"}, "no training row"),
+        (
+            {"w": [1.0 * (i % 2) for i in range(60)], "y": ["no", "yes"] * 30},
+            {"weight": "w"},
+            "All usable training rows with a weight above 0 have the same target",
+        ),
         (
             {"x": [""] * 60, "colour": ["red"] * 60},
             {},

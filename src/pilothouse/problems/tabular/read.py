@@ -170,8 +170,11 @@ def _check_rows(learn: _Usable, min_rows: int) -> None:
         raise DataError(
             f"The training data has {len(learn.y)} usable rows{detail}; at least {min_rows} are needed. Add more rows."
         )
-    if len(np.unique(learn.y)) < 2:
-        raise DataError("All usable training rows have the same target. Training needs at least two different ones.")
+    if len(np.unique(learn.counted(np.arange(len(learn.y))))) < 2:
+        weighed = "" if learn.w is None else " with a weight above 0"
+        raise DataError(
+            f"All usable training rows{weighed} have the same target. Training needs at least two different ones."
+        )
 
 
 def _validation(table: Table, expected: list[str], reading: Reading, resolved: Resolved, comma: bool) -> _Usable:
