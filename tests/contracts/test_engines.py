@@ -95,6 +95,11 @@ class TestEveryEngine:
         else:
             assert metrics["Accuracy"] > np.bincount(truth).max() / len(truth) + 0.1
 
+    def test_a_regression_targets_unit_does_not_matter(self, name: str) -> None:
+        (x, y), (unseen, truth) = make(REGRESSION), make(REGRESSION, seed=1)
+        predicted = engines.engine(name).fit(x, y * 1e-13, None, TASKS[REGRESSION], QUICK[name]).predict(unseen)
+        assert evaluate(REGRESSION, truth * 1e-13, predicted)["R2"] > 0.6
+
     def test_predicts_float64_in_class_order(self, name: str, kind: str) -> None:
         prediction = fitted(name, kind).predict(make(kind)[0])
         assert prediction.dtype == np.float64
@@ -268,6 +273,16 @@ class TestBoosters:
             for metric in ("MAE", "MSE")
         )
         assert not np.allclose(mae, mse)
+
+
+@pytest.mark.parametrize("penalties", [{}, {"lambda": 5.0, "alpha": 2.0, "gamma": 0.5}, {"reg_lambda": 3.0}])
+def test_small_targets_are_learnt_by_xgboost_as_if_their_spread_were_one(penalties: dict[str, float]) -> None:
+    (x, y), (unseen, _) = make(REGRESSION), make(REGRESSION, seed=1)
+    one, small = (
+        engines.engine("xgboost").fit(x, y / np.std(y) * unit, None, TASKS[REGRESSION], penalties, rounds=50)
+        for unit in (1.000001, 0.001)
+    )
+    np.testing.assert_allclose(small.predict(unseen) * 1000.0, one.predict(unseen), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["randomforest", "extra-trees"])

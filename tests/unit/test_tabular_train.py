@@ -152,6 +152,17 @@ def test_a_shuffled_target_scores_at_chance(tmp_path: Path) -> None:
     assert result["metrics"]["Validation"]["AUC"] == pytest.approx(0.5, abs=0.15)
 
 
+@pytest.mark.parametrize("algorithm", ["lightgbm", "xgboost"])
+def test_the_unit_of_the_weights_does_not_matter(tmp_path: Path, algorithm: str) -> None:
+    given = table("BinaryClassification")
+    small = given.set_column(3, "w", pa.array([f"{text}e-6" for text in given["w"].to_pylist()]))
+    for name, one in (("given", given), ("small", small)):
+        prepare(one, None, Reading("y", weight="w"), tmp_path / f"{name}-data")
+        run(tmp_path, tmp_path / f"{name}-data", name, algorithm=algorithm, params={"max_rounds": 50}, folds=2)
+    oof = [np.load(tmp_path / name / "oof.npy") for name in ("given", "small")]
+    np.testing.assert_allclose(oof[1], oof[0], atol=1e-3)
+
+
 def test_the_other_folds_choose_a_folds_rounds() -> None:
     assert others_choose([10, 20, 60]) == [40, 35, 15]
     assert others_choose([None, None]) == [None, None]

@@ -164,13 +164,15 @@ class _Forest:
         settings["min_samples_leaf"] = leaf
         batch = _together(len(x), leaf, outputs)
         kind = getattr(sklearn.ensemble, self._kinds[0] if task.regression else self._kinds[1])
+        unit = _unit(y) if task.regression else 1.0
+        target = y / unit if task.regression else y
         forest = kind(n_estimators=0, warm_start=True, random_state=seed, n_jobs=threads, **settings)
         parts: list[_Tree] = []
         while len(parts) < trees:
             forest.n_estimators = min(trees, len(parts) + batch)
-            forest.fit(values, y, sample_weight=w)
+            forest.fit(values, target, sample_weight=w)
             classes = None if task.regression else forest.classes_.astype(np.int64)
-            parts += [_tree(grown.tree_, classes, task.n_classes) for grown in forest.estimators_[len(parts) :]]
+            parts += [_tree(grown.tree_, classes, task.n_classes, unit) for grown in forest.estimators_[len(parts) :]]
             forest.estimators_ = [None] * len(parts)  # of earlier trees it needs the number; they'd take six times more
             if deadline is not None and time.monotonic() >= deadline:
                 break
@@ -271,6 +273,14 @@ def _fitting(rows: int, trees: int, leaf: int, outputs: int) -> tuple[int, int]:
     return max(1, min(trees, leaf * most // rows)), leaf
 
 
+def _unit(y: Array) -> float:
+    """A power of two near the targets' spread, to grow trees in: scikit-learn takes a variance of 2e-16 for none.
+
+    To divide by it changes no target's digits.
+    """
+    return float(2.0 ** math.frexp(float(np.std(y)))[1])
+
+
 def _medians(values: Array) -> Array:
     known = ~np.isnan(values).all(axis=0)
     median = np.zeros(values.shape[1], dtype=np.float32)
@@ -305,7 +315,7 @@ def _arrays(parts: list[_Tree], median: Array) -> dict[str, Array]:
     }
 
 
-def _tree(tree: Any, classes: Array | None, n_classes: int) -> _Tree:
+def _tree(tree: Any, classes: Array | None, n_classes: int, unit: float) -> _Tree:
     """feature, cut and child of each node, siblings made neighbours; and the distinct values, to which leaves lead."""
     inner = np.flatnonzero(tree.children_left >= 0)
     place = np.zeros(tree.node_count, dtype=np.int64)
@@ -320,7 +330,7 @@ def _tree(tree: Any, classes: Array | None, n_classes: int) -> _Tree:
     child[place[inner]] = first_child
     leaves = np.flatnonzero(tree.children_left < 0)
     leaves = leaves[np.argsort(place[leaves])]
-    value, child[feature < 0] = _distinct(_leaf_values(tree.value[leaves, 0, :], classes, n_classes))
+    value, child[feature < 0] = _distinct(_leaf_values(tree.value[leaves, 0, :] * unit, classes, n_classes))
     return feature, cut, child, value
 
 

@@ -23,6 +23,9 @@ _MAX_ROUNDS = 4000
 _NATIVE_CATEGORIES = 255
 """Columns with more levels are split by code order: partitions of so many levels only overfit."""
 
+_LEAST_SPREAD = 1e-15
+"""Standard deviations of a target below this one are taken for it."""
+
 _DEFAULTS: dict[str, Any] = {
     "learning_rate": 0.08,
     "max_depth": 6,
@@ -101,6 +104,8 @@ class XGBoost:
         limit = int(settings.pop("max_rounds", _MAX_ROUNDS))
         settings.pop("max_rows", None)
         paged = bool(settings.pop(PAGED, False))
+        if task.regression and not task.absolute:
+            settings, w = _magnified(settings, y, w)
 
         class AfterRound(xgboost.callback.TrainingCallback):  # type: ignore[misc]
             def after_iteration(self, model: Any, epoch: int, evals_log: dict[str, Any]) -> bool:
@@ -139,6 +144,23 @@ def _settings(task: Task, params: dict[str, Any], seed: int, threads: int, x: Fe
     if not task.regression and not task.binary:
         settings["num_class"] = task.n_classes
     return settings
+
+
+def _magnified(settings: dict[str, Any], y: Array, w: Array | None) -> tuple[dict[str, Any], Array | None]:
+    """The settings and weights with which targets of a spread below 1 are learnt as if it were 1.
+
+    XGBoost takes a split that gains less than 1e-6 for none, and squared errors of small targets are that small. Rows
+    that weigh more, and all that is held against their weight, give the same trees without that.
+    """
+    spread = max(float(np.std(y)), _LEAST_SPREAD)
+    if spread >= 1:
+        return settings, w
+    factor, penalties = spread**-2, {"min_child_weight": settings["min_child_weight"]}
+    for name, usual in (("lambda", 1.0), ("alpha", 0.0)):
+        penalties[name] = settings.get(name, settings.get(f"reg_{name}", usual))
+    magnified = {name: value * (spread * factor if name == "alpha" else factor) for name, value in penalties.items()}
+    others = {name: value for name, value in settings.items() if name.removeprefix("reg_") not in penalties}
+    return others | magnified, (np.ones(len(y)) if w is None else w) * factor
 
 
 def _data(

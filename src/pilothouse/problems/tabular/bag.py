@@ -226,8 +226,12 @@ def _familiar(
 def taken(data: Dataset, rows: Array | None, trial: Trial) -> Labelled:
     """The rows to train on, or to watch; None for all. Of many rows no engine that can do without gets a copy, and the
     others get one of those that they train on.
+
+    Weights are 1 on average over the data set: what engines ask of a leaf, and their penalties, are meant for rows that
+    count about one each, whatever the unit of the weights.
     """
-    y, w = (data.y, data.w) if rows is None else (data.y[rows], None if data.w is None else data.w[rows])
+    y = data.y if rows is None else data.y[rows]
+    w = None if data.w is None else (data.w if rows is None else data.w[rows]) / (float(data.w.mean()) or 1.0)
     if not is_large(data.facts["train_rows"], data.features.columns):
         return data.features if rows is None else data.features.take(rows), y, w
     x: Features = Selection(data.features, rows, data.directory.parent)
