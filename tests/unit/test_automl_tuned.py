@@ -284,6 +284,16 @@ def test_once_the_time_is_over_no_further_trial_begins(job: Any, monkeypatch: py
     assert "MaxAutoMLJobRuntimeInSeconds" in listed(job)[1].state["FailureReason"]
 
 
+def test_a_trial_that_had_its_share_of_the_time_is_not_said_to_have_had_all(
+    job: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "The trial reached its time limit of 3 s after finishing 0 of 5 folds."
+    monkeypatch.setattr(trials.task, "attempt", lambda *_, **__: Outcome(reason=said, late=True))
+    running(job, tuning_job(job, 1), seconds=1000).run()
+    [row] = listed(job)
+    assert (row.status, row.state["FailureReason"]) == ("Stopped", said)
+
+
 def test_a_step_that_a_client_stops_ends_alone(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def attempt(_job: Any, _target: str, directory: Path, arguments: dict[str, Any], *, cut: Any, **_: Any) -> Outcome:
         if arguments["trial"]["name"].startswith("Churn-001"):

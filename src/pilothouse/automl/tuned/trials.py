@@ -159,7 +159,7 @@ class Trials:
             "seconds": min(limits, default=None),
             "ends_at": None if ends_at is None else ends_at - _MARGIN,
         }
-        return task.attempt(
+        outcome = task.attempt(
             self._job,
             "pilothouse.automl.tuned.tasks:train",
             directory,
@@ -169,6 +169,10 @@ class Trials:
             memory=max(memory_share(self._job.settings), 2 * need),
             cut=lambda: listener.cut() or steps.stopped(self._job, steps.TRAINING, name),
         )
+        if outcome.late and self._budget.training_is_over():
+            return replace(outcome, reason=OUT_OF_TIME)
+        over_limit = outcome.late and limit is not None and min(limits) >= limit
+        return replace(outcome, reason=OVER_LIMIT.format(limit)) if over_limit else outcome
 
     def _model_uri(self, name: str) -> str:
         row = self._job.store.get(steps.TRAINING, name)
@@ -216,17 +220,15 @@ class Trials:
 
     def _settle(self, trial: Trial, listener: Listener, outcome: Outcome, status: str) -> None:
         """Ends the candidate's row with what the search needs to know of it, and tells the search."""
-        name, reason, limit = self._ledger.name(trial), outcome.reason, self._spec.max_runtime_per_trial
-        if outcome.late:
-            reason = OUT_OF_TIME if self._budget.training_is_over() or limit is None else OVER_LIMIT.format(limit)
+        name = self._ledger.name(trial)
         value = None if outcome.result is None else outcome.result["ranking"]
         listener.cut()
-        steps.tell(self._job, name, self._told(trial, listener, replace(outcome, reason=reason)))
+        steps.tell(self._job, name, self._told(trial, listener, outcome))
         with self._lock:
             kept = self._ledger.closing(value, [self._as_value(trial, loss) for loss in listener.losses])
             if outcome.result is not None:
                 # The best of a search is the one with the best objective, as AWS has it, with no regard to luck.
                 self._board.complete(name, {**outcome.result, "standing": value, "noise": 0.0}, also=kept)
             else:
-                self._board.fail(name, reason, status=status, also=kept)
+                self._board.fail(name, outcome.reason, status=status, also=kept)
             self._search.tell(trial.number, value)
