@@ -247,11 +247,45 @@ def test_an_endpoint_that_a_killed_run_had_created_is_told_though_the_time_is_ov
     job.name, job.stop_requested, job.once = "Churn", False, lambda _, do: do()
     begin(board(job), "a")
     board(job).complete("a", result(0.8))
-    assert story._deploy(job, spec, board(job), late) is None
+    assert story._deploy(job, spec, board(job), late) == story.NOT_DEPLOYED
     assert job.store.count("endpoint") == 0
     job.store.insert("endpoint", "e", {}, status="InService", parent=("automl-job", "Churn"))
     assert story._deploy(job, spec, board(job), late) is None
     assert job.store.get("automl-job", "Churn").state["ModelDeployResult"] == {"EndpointName": "e"}
+
+
+def test_a_job_that_had_no_time_to_deploy_says_so_and_that_its_time_was_over(job: Any) -> None:
+    story._complete(job, story.MAX_RUNTIME_REACHED, story.NOT_DEPLOYED, None)
+    row = job.store.get("automl-job", "Churn")
+    assert (row.status, row.state["AutoMLJobSecondaryStatus"]) == ("Completed", "MaxAutoMLJobRuntimeReached")
+    assert row.state["PartialFailureReasons"] == [{"PartialFailureMessage": story.NOT_DEPLOYED}]
+
+
+@pytest.mark.parametrize(("host", "left"), [(None, None), ("here", "Deleting")])
+def test_a_job_that_is_stopped_while_it_deploys_leaves_no_endpoint(
+    job: Any, host: str | None, left: str | None
+) -> None:
+    request = {**REQUEST, "ModelDeployConfig": {"EndpointName": "e"}}
+    job.name, job.request, job.stop_requested, job.once = "Churn", request, True, lambda _, do: do()
+    state = {} if host is None else {"_host": host}
+    job.resource = SimpleNamespace(**{**vars(job.resource), "request": request, "arn": job.resource.arn})
+    job.store.insert("endpoint", "e", {}, status="Creating", state=state, parent=("automl-job", "Churn"))
+    job.store.insert("endpoint", "other", {}, status="Creating")
+    story.run(job)
+    row = job.store.get("endpoint", "e")
+    assert (row and row.status) == left
+    assert job.store.get("endpoint", "other").status == "Creating"
+    assert job.store.get("automl-job", "Churn").status == "Stopped"
+
+
+def test_a_stopped_job_keeps_the_endpoint_that_it_tells_of(job: Any) -> None:
+    spec = TabularJob.of({**REQUEST, "ModelDeployConfig": {"EndpointName": "e"}})
+    job.name = "Churn"
+    job.store.insert("endpoint", "e", {}, status="InService", parent=("automl-job", "Churn"))
+    job.update(state={"ModelDeployResult": {"EndpointName": "e"}})
+    job.resource = job.store.get("automl-job", "Churn")
+    deploy.withdraw(job, spec)
+    assert job.store.get("endpoint", "e").status == "InService"
 
 
 def test_candidates_that_a_killed_run_had_begun_end_for_want_of_time_though_the_job_fails(job: Any) -> None:

@@ -25,6 +25,10 @@ def test_training_leaves_what_the_ensemble_is_expected_to_take() -> None:
     assert remaining - training == pytest.approx(6.5, abs=0.1)
 
 
+def test_a_job_that_deploys_leaves_time_for_that_too() -> None:
+    assert Budget(clock.now(), 100, None, combining=6.0, deploying=3.0).reserve == pytest.approx(9.5)
+
+
 def test_the_ensemble_never_gets_more_than_a_quarter() -> None:
     budget = Budget(clock.now(), 40, None, combining=1000.0)
     assert budget.reserve == 10.0

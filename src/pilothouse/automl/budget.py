@@ -21,19 +21,20 @@ class Budget:
     """The job's limits in seconds, and when it started (epoch seconds). None: no limit.
 
     A part of the job's time is kept back for the ensemble and the end of the job: `combining` seconds, which whoever
-    trains sets to what is expected.
+    trains sets to what is expected, and `deploying` ones.
     """
 
     started_at: float
     job_seconds: int | None
     trial_seconds: int | None
     combining: float = 1.0
+    deploying: float = 0.0
 
     @property
     def reserve(self) -> float:
         """Seconds kept back from training."""
         most = (self.job_seconds or 0) * _RESERVE_MOST_SHARE
-        return max(_RESERVE_LEAST, min(self.combining + _END_OF_JOB, most))
+        return max(_RESERVE_LEAST, min(self.combining + self.deploying + _END_OF_JOB, most))
 
     def remaining(self) -> float | None:
         """Seconds until the job must have ended; negative when that has passed."""

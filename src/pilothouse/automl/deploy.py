@@ -15,6 +15,9 @@ from pilothouse.training.task import StopRequested
 if TYPE_CHECKING:
     from pilothouse.work.job import Job
 
+SECONDS = 3.0
+"""What a job with a time limit keeps back, so that it can begin to deploy before its time is over."""
+
 _NAME_LIMIT = 63
 _IN_SERVICE_SECONDS = 240.0
 _POLL_SECONDS = 0.1
@@ -48,6 +51,16 @@ def has_begun(job: Job, spec: TabularJob) -> bool:
     """Whether an earlier run of the job has inserted its endpoint, which must not be left without the job saying so."""
     row = job.store.get(hosting.ENDPOINT, endpoint_name(job, spec))
     return row is not None and row.parent == (job.resource.kind, job.resource.name)
+
+
+def withdraw(job: Job, spec: TabularJob) -> None:
+    """Deletes the endpoint that a job which was stopped has begun, unless the job says that it has it."""
+    if spec.deploy is None or "ModelDeployResult" in job.resource.state or not has_begun(job, spec):
+        return
+    name, statuses = endpoint_name(job, spec), (hosting.CREATING, hosting.IN_SERVICE, hosting.FAILED)
+    row = job.store.request_stop(hosting.ENDPOINT, name, status=hosting.DELETING, from_statuses=statuses)
+    if row is not None and "_host" not in row.state:  # no server took it up, so there is nothing to stop
+        job.store.delete(hosting.ENDPOINT, name, seq=row.seq)
 
 
 def endpoint_name(job: Job, spec: TabularJob) -> str:

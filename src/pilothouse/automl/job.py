@@ -28,19 +28,24 @@ if TYPE_CHECKING:
 MAX_RUNTIME_REACHED = "MaxAutoMLJobRuntimeReached"
 DEFINED = "CandidateDefinitionsGenerated"
 _LATE = "The job reached MaxAutoMLJobRuntimeInSeconds while it was reading the data. Allow more time."
+NOT_DEPLOYED = (
+    "The best candidate was not deployed, since the job had reached MaxAutoMLJobRuntimeInSeconds. Allow more time, or "
+    "create a model of its InferenceContainers and an endpoint."
+)
 
 
 def run(job: Job) -> None:
     """Runs the job to its end. Raises JobFailed with the reason that Describe will show."""
     spec = TabularJob.of(job.resource.request)
     started = job.once("start", lambda: {"at": clock.now()})
-    budget = Budget(started["at"], spec.max_runtime, spec.max_runtime_per_trial)
+    deploying = deploy.SECONDS if spec.deploy is not None else 0.0
+    budget = Budget(started["at"], spec.max_runtime, spec.max_runtime_per_trial, deploying=deploying)
     try:
         if job.stop_requested:
             raise StopRequested
         _tell(job, spec, budget)
     except StopRequested:
-        _stopped(job)
+        _stopped(job, spec)
     except (LeaseLost, StoreAway):
         raise
     except Exception:
@@ -162,8 +167,10 @@ def _close(job: Job, board: Board, budget: Budget) -> None:
 def _deploy(job: Job, spec: TabularJob, board: Board, budget: Budget) -> str | None:
     """One-click deployment. A failure is not the job's: the reason comes back, the job still completes."""
     best = board.best()
-    if spec.deploy is None or best is None or (budget.is_over() and not deploy.has_begun(job, spec)):
+    if spec.deploy is None or best is None:
         return None
+    if budget.is_over() and not deploy.has_begun(job, spec):
+        return NOT_DEPLOYED
     _enter(job, "DeployingModel")
     try:
         job.once("deploy", lambda: deploy.run(job, spec, best))
@@ -174,7 +181,7 @@ def _deploy(job: Job, spec: TabularJob, board: Board, budget: Budget) -> str | N
 
 def _complete(job: Job, secondary: str, undeployed: str | None, left_out: str | None) -> None:
     state: dict[str, Any] = {"EndTime": clock.now()}
-    if undeployed is not None:
+    if undeployed not in (None, NOT_DEPLOYED):
         secondary = "ModelDeploymentError"
     partial = [reason for reason in (undeployed, left_out) if reason is not None]
     if partial:
@@ -183,8 +190,9 @@ def _complete(job: Job, secondary: str, undeployed: str | None, left_out: str | 
     job.update(status="Completed", state={**state, "AutoMLJobSecondaryStatus": secondary})
 
 
-def _stopped(job: Job) -> None:
+def _stopped(job: Job, spec: TabularJob) -> None:
     candidates.end_open(job, "The AutoML job was stopped.")
+    deploy.withdraw(job, spec)
     job.log("Stopped")
     job.update(status="Stopped", state={"AutoMLJobSecondaryStatus": "Stopped", "EndTime": clock.now()})
 
