@@ -43,6 +43,16 @@ def test_more_rows_and_columns_need_more_memory() -> None:
     assert small < memory.peak(BOOSTER, Facts(1_000_000, 10, BINARY, 2)) < memory.peak(BOOSTER, BIG)
 
 
+def test_many_validation_rows_which_the_refit_learns_from_need_memory_as_training_rows_do() -> None:
+    few = Facts(100_000, 50, BINARY, 2)
+    usual, many, more = replace(few, all_rows=125_000), replace(few, all_rows=500_000), replace(few, rows=400_000)
+    for plan in (BOOSTER, OTHER, CandidatePlan("linear-learner-1", "linear-learner")):
+        assert memory.peak(plan, usual) == memory.peak(plan, few)
+        assert memory.peak(plan, many) == memory.peak(plan, more)
+        assert memory.fitted(plan, many, 600 << 20) == memory.fitted(plan, more, 600 << 20)
+    assert memory.combining(many, 10) == memory.combining(more, 10)
+
+
 def test_one_hot_columns_and_n_grams_need_memory_in_linear_models_alone() -> None:
     linear, plain = CandidatePlan("linear-learner-1", "linear-learner"), Facts(100_000, 10, BINARY, 2)
     for wider in (replace(plain, one_hot=800), replace(plain, sparse_values=50_000_000)):

@@ -13,6 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
+from pilothouse.data.features import Features
+from pilothouse.data.selection import Selection
 from pilothouse.errors import JobFailed, TrialTimeout
 from pilothouse.problems.evaluate import evaluate
 from pilothouse.problems.tabular import bag, stack, threshold
@@ -24,6 +26,7 @@ from pilothouse.problems.tabular.held_out import HeldOut
 from pilothouse.problems.tabular.predictor import TabularPredictor
 from pilothouse.problems.tabular.read import Reading, prepare
 from pilothouse.problems.tabular.train import train
+from pilothouse.problems.tabular.trial import Trial
 
 ROWS = 600
 
@@ -314,6 +317,17 @@ def test_a_class_with_one_row_does_not_break_a_fold(tmp_path: Path) -> None:
     prepare(given.set_column(4, "y", pa.array(labels)), None, Reading("y"), tmp_path / "dataset")
     result = run(tmp_path, tmp_path / "dataset")
     assert np.isfinite(result["metrics"]["Train"]["LogLoss"])
+
+
+def test_a_refit_on_many_validation_rows_reads_them_block_by_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = table("Regression")
+    data = prepare(given.slice(0, 100), given.slice(100), Reading("y", min_rows=100), tmp_path / "dataset")
+    monkeypatch.setattr("pilothouse.data.selection.LARGE_CELLS", 200 * data.features.columns)
+    for algorithm, kind in (("xgboost", Selection), ("lightgbm", Features)):
+        trial = Trial("a", algorithm, {}, 5, 0, "MSE")
+        assert type(bag.taken(data, None, trial)[0]) is kind
 
 
 def test_only_linear_models_are_given_the_sparse_features(tmp_path: Path) -> None:

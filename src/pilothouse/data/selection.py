@@ -27,6 +27,13 @@ def is_large(rows: int, columns: int) -> bool:
     return rows * max(columns, 1) > LARGE_CELLS
 
 
+def counted_rows(training: int, rows: int) -> int:
+    """What memory goes by of so many training rows among `rows` in all: where validation rows are more than the usual
+    fifth the refit, which learns from them too, needs more than the folds lead to expect.
+    """
+    return max(training, rows * 4 // 5)
+
+
 class Selection(Features):
     """`rows` of memory-mapped features, by number, and what `makers` add to them; None: all rows.
 

@@ -188,7 +188,14 @@ class Trials:
     def _sizes(self, trial: Trial) -> Facts:
         """What the trial's memory goes by: the rows of the data, and the columns of its matrix."""
         facts, columns = self._facts, self._ready[trial.definition].columns
-        return Facts(facts["train_rows"], columns, facts["problem_type"], len(facts["classes"] or []), numeric=columns)
+        return Facts(
+            facts["train_rows"],
+            columns,
+            facts["problem_type"],
+            len(facts["classes"] or []),
+            numeric=columns,
+            all_rows=facts["rows"],
+        )
 
     def _threads(self, trial: Trial) -> int:
         waiting = (self._tuning.limits.jobs or 1) - len(self._ledger) + self._tuning.limits.parallel - 1

@@ -24,7 +24,7 @@ from pilothouse import engines
 from pilothouse.catalog.metrics import REGRESSION
 from pilothouse.data import split
 from pilothouse.data.features import Features
-from pilothouse.data.selection import Selection, is_large
+from pilothouse.data.selection import Selection, counted_rows, is_large
 from pilothouse.engines.base import Labelled, Model, Task, capped
 from pilothouse.problems.tabular.dataset import Dataset
 from pilothouse.problems.tabular.trial import TimeBudget, Trial
@@ -232,7 +232,7 @@ def taken(data: Dataset, rows: Array | None, trial: Trial) -> Labelled:
     """
     y = data.y if rows is None else data.y[rows]
     w = None if data.w is None else (data.w if rows is None else data.w[rows]) / (float(data.w.mean()) or 1.0)
-    if not is_large(data.facts["train_rows"], data.features.columns):
+    if not is_large(counted_rows(data.facts["train_rows"], len(data)), data.features.columns):
         return data.features if rows is None else data.features.take(rows), y, w
     x: Features = Selection(data.features, rows, data.directory.parent)
     if engines.streams(trial.algorithm):

@@ -17,7 +17,7 @@ class Facts:
     """What the plan needs to know of the data; `rows` are training rows, `n_classes` is 0 for regression.
 
     `numeric` counts those of the `columns` that are numbers, `one_hot` the columns of a linear model's categories,
-    `sparse_values` the n-gram weights of all rows.
+    `sparse_values` the n-gram weights of all rows. `all_rows` are those of validation too, 0 for the usual fifth.
     """
 
     rows: int
@@ -27,6 +27,7 @@ class Facts:
     one_hot: int = 0
     sparse_values: int = 0
     numeric: int = 0
+    all_rows: int = 0
 
     @classmethod
     def of(cls, dataset: dict[str, Any]) -> Facts:
@@ -40,6 +41,7 @@ class Facts:
             features.get("one_hot", 0),
             features.get("sparse_values", 0),
             features["numeric"],
+            dataset.get("rows", 0),
         )
 
     @property

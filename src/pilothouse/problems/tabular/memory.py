@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pilothouse import engines
 from pilothouse.catalog.metrics import REGRESSION
-from pilothouse.data.selection import is_large
+from pilothouse.data.selection import counted_rows, is_large
 from pilothouse.engines.design import MOST_KNOTS, most_products
 from pilothouse.engines.forest import value_bytes
 from pilothouse.engines.linear import rows_in_memory
@@ -67,8 +67,13 @@ _LEAST_ROWS = 5_000
 
 def peak(candidate: CandidatePlan, facts: Facts) -> int:
     """The bytes that the candidate's trial is expected to need at most."""
-    met = _met(candidate, facts)
+    met = _met(candidate, _counted(facts))
     return _peak(candidate, met) + (met.cells * _BYTES_PER_STACKED_CELL if candidate.layer > 1 else 0)
+
+
+def _counted(facts: Facts) -> Facts:
+    """The facts with as many training rows as memory goes by."""
+    return replace(facts, rows=counted_rows(facts.rows, facts.all_rows), all_rows=0)
 
 
 def _met(candidate: CandidatePlan, facts: Facts) -> Facts:
@@ -134,6 +139,7 @@ def fitted(candidate: CandidatePlan, facts: Facts, room: int) -> CandidatePlan |
 
     None if those would be next to none.
     """
+    facts = _counted(facts)
     if peak(candidate, facts) <= room:
         return candidate
     met = _met(candidate, facts)
@@ -172,5 +178,5 @@ def _on(candidate: CandidatePlan, rows: int) -> CandidatePlan:
 
 def combining(facts: Facts, candidates: int) -> int:
     """The bytes that the ensemble of so many candidates is expected to need at most."""
-    outputs = facts.rows * max(facts.n_classes, 1)
+    outputs = _counted(facts).rows * max(facts.n_classes, 1)
     return _PROCESS + outputs * (_BYTES_PER_MIXED_OUTPUT + candidates * _BYTES_PER_COMBINED_OUTPUT)
