@@ -216,6 +216,22 @@ def test_a_trial_is_killed_when_the_job_is_stopped(job: Job, store: Store, launc
     assert len(launcher.trials) <= 1
 
 
+def test_a_trial_outlives_a_store_that_is_away_for_a_moment(
+    job: Job, launcher: TrialLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def away(*_: object) -> bool:
+        asked.append(True)
+        if len(asked) > 2:
+            launcher.trials[0].outcome = Exit(code=0)
+        raise StoreAway
+
+    launcher.outcome = None
+    monkeypatch.setattr(Leases, "stop_requested", away)
+    assert job.trial(Program("x:y")) == Exit(code=0)
+
+
 def test_a_trial_is_killed_at_the_deadline(job: Job, launcher: TrialLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
     launcher.outcome = None
     monkeypatch.setattr(work_job, "time", SimpleNamespace(monotonic=lambda: 100.0 * len(launcher.trials)))

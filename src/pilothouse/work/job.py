@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
@@ -19,7 +19,7 @@ import structlog
 
 from pilothouse.catalog import kms
 from pilothouse.config import Settings
-from pilothouse.errors import LeaseLost
+from pilothouse.errors import LeaseLost, StoreAway
 from pilothouse.launch.base import Exit, Launcher, Process, Program
 from pilothouse.launch.slots import Slots, memory_share
 from pilothouse.objects.base import Objects
@@ -136,11 +136,15 @@ class Job:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether a client asked for this job to stop; may be up to 0.3 s behind."""
+        """Whether a client asked for this job to stop; may be up to 0.3 s behind, or longer while the store is away.
+
+        For what runs does not need the store, and if that stays away the watchdog ends this process.
+        """
         with self._stop_lock:
             seen, answer = self._stop_seen
             if not answer and time.monotonic() - seen > _STOP_CACHE:
-                answer = self._leases.stop_requested(self.lease)
+                with suppress(StoreAway):
+                    answer = self._leases.stop_requested(self.lease)
                 self._stop_seen = (time.monotonic(), answer)
             return answer
 
