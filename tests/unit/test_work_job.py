@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -20,9 +21,11 @@ from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.leases import Leases
 from pilothouse.store.store import Store
 from pilothouse.work import job as work_job
+from pilothouse.work import main as work_main
 from pilothouse.work.job import OUT_OF_TIME, STOPPED, Job
 from pilothouse.work.kinds import JobKind
 from pilothouse.work.main import conclude
+from pilothouse.work.watchdog import STORE_AWAY, Watchdog
 
 TARGET = "toy_target_of_unit_tests"
 KIND = JobKind("toy-job", f"{TARGET}:run", "/toys", end_time="ToyEndTime", secondary_status="ToySecondaryStatus")
@@ -331,6 +334,26 @@ def test_a_store_that_is_away_fails_no_job(job: Job, target: Callable[..., None]
     with pytest.raises(StoreAway):
         conclude(job)
     assert job.refresh().status == "InProgress"
+
+
+@pytest.mark.parametrize(("attempt_number", "pause"), [(1, 1), (7, 7), (50, 30)])
+def test_a_process_that_cannot_reach_the_store_says_so_and_keeps_the_next_from_coming_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, attempt_number: int, pause: int
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreAway
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    pauses: list[float] = []
+    monkeypatch.setattr(work_main, "_do", away)
+    monkeypatch.setattr(Watchdog, "start", lambda _: None)
+    monkeypatch.setattr(work_main, "os", SimpleNamespace(_exit=leave))
+    monkeypatch.setattr(work_main, "time", SimpleNamespace(sleep=pauses.append))
+    with pytest.raises(SystemExit) as left:
+        work_main.main(asdict(KIND), "Toy", "token", attempt_number, settings.model_dump_json())
+    assert (left.value.code, pauses) == (STORE_AWAY, [pause])
 
 
 def test_an_object_store_that_is_away_fails_a_job_with_that_reason(job: Job, target: Callable[..., None]) -> None:
