@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pilothouse.config import Settings
-from pilothouse.errors import DataError, LeaseLost, ServiceUnavailable, StoreAway
+from pilothouse.errors import DataError, LaunchFailed, LeaseLost, ServiceUnavailable, StoreAway
 from pilothouse.launch.base import Exit, Program
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.leases import Leases
@@ -59,9 +59,13 @@ class Trial:
 class TrialLauncher:
     def __init__(self) -> None:
         self.outcome: Exit | None = Exit(code=0)
+        self.refusals = 0
         self.trials: list[Trial] = []
 
     def launch(self, program: Program) -> Trial:
+        if self.refusals:
+            self.refusals -= 1
+            raise LaunchFailed("The process could not be started: Resource temporarily unavailable: fork.")
         self.trials.append(Trial(program, self.outcome))
         return self.trials[-1]
 
@@ -241,6 +245,30 @@ def test_a_trial_is_killed_at_the_deadline(job: Job, launcher: TrialLauncher, mo
     assert job.trial(Program("x:y"), deadline=50.0) == Exit(signal=9, reason=OUT_OF_TIME)
     assert job.trial(Program("x:y"), deadline=100.0) == Exit(reason=OUT_OF_TIME)
     assert len(launcher.trials) == 1
+
+
+def test_a_program_that_cannot_be_started_for_a_moment_is_tried_again(
+    job: Job, launcher: TrialLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_job, "_LAUNCH_PAUSE", 0.01)
+    launcher.refusals = 3
+    assert job.trial(Program("x:y")) == Exit(code=0)
+    launcher.refusals = 3
+    assert job.start(Program("x:y")).poll() == Exit(code=0)
+    assert len(launcher.trials) == 2
+
+
+def test_a_program_that_can_never_be_started_is_a_failure_in_the_end(
+    job: Job, store: Store, launcher: TrialLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_job, "_LAUNCH_PAUSE", 0.01)
+    launcher.refusals = 10**9
+    store.request_stop(KIND.kind, "Toy")
+    assert job.trial(Program("x:y"), cut=lambda: "was cut").reason == STOPPED
+    monkeypatch.setattr(work_job, "_LAUNCH_PATIENCE", 0.05)
+    with pytest.raises(LaunchFailed):
+        job.start(Program("x:y"))
+    assert launcher.refusals < 10**9 - 1
 
 
 def test_a_trial_is_killed_for_a_reason_that_whoever_started_it_gives(job: Job, launcher: TrialLauncher) -> None:
