@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pilothouse.errors import ConfigurationError
 
 
 def _default_home() -> Path:
@@ -57,6 +59,14 @@ class Settings(BaseSettings):
     )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
+    @classmethod
+    def given(cls, **options: Any) -> Settings:
+        """Settings with these in place of what variables say; `ConfigurationError` if one of either is wrong."""
+        try:
+            return cls(**options)
+        except ValidationError as error:
+            raise ConfigurationError(_sentences(error)) from error
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL of the store."""
@@ -91,3 +101,7 @@ class Settings(BaseSettings):
     def role_arn(self) -> str:
         """A role ARN of the right form; roles are recorded and not interpreted."""
         return f"arn:aws:iam::{self.account_id}:role/PilothouseRole"
+
+
+def _sentences(error: ValidationError) -> str:
+    return " ".join(f"PILOTHOUSE_{str(part['loc'][0]).upper()} is wrong: {part['msg']}." for part in error.errors())

@@ -131,7 +131,7 @@ def kept_by(folder: Path) -> str | None:
 def plain_swaps() -> list[str]:
     """Where the kernel may move memory to that is on a disk in plain, as /proc/swaps names it."""
     try:
-        lines = (_PROC / "swaps").read_text().splitlines()[1:]
+        lines = (_PROC / "swaps").read_text(errors="surrogateescape").splitlines()[1:]
     except OSError:
         return []
     return [name for name, kind, *_ in map(str.split, lines) if not _is_closed_swap(Path(name), kind)]
@@ -165,7 +165,7 @@ def _is_encrypted(device: Path) -> bool:
 
 def _mounted(number: str) -> list[str]:
     """The type of the file system with this device number, and its options; nothing if it is not mounted here."""
-    for line in (_PROC / "self/mountinfo").read_text().splitlines():
+    for line in (_PROC / "self/mountinfo").read_text(errors="surrogateescape").splitlines():
         before, _, after = line.partition(" - ")
         if before.split()[2] == number:
             kind, _, options = [*after.split(), "", "", ""][:3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -20,7 +21,7 @@ import pytest
 
 from pilothouse.config import Settings
 from pilothouse.errors import LaunchFailed
-from pilothouse.launch import orphans
+from pilothouse.launch import handle, orphans
 from pilothouse.launch.base import NURSERY_ENDED, Exit, Program
 from pilothouse.launch.handle import start_nursery, sweep_folders
 from pilothouse.launch.local import LocalLauncher, NurseryLauncher
@@ -210,6 +211,22 @@ def test_who_launches_when_the_nursery_is_gone_hears_of_that_before_any_refusal(
     with pytest.raises(LaunchFailed):
         connection.launch(replace(program("sleep"), light=light))
     assert heard == ["lost"]
+
+
+def test_a_nursery_that_cannot_be_started_is_a_launch_failure_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    runtime = Path(tempfile.mkdtemp(dir="/tmp"))
+    monkeypatch.setattr(handle, "_runtime_directory", lambda: runtime)
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    before = psutil.Process().num_fds()
+    with pytest.raises(LaunchFailed, match=r"cannot be started: Resource temporarily unavailable\."):
+        start_nursery(Settings(home=tmp_path / "home"), preload=[])
+    assert psutil.Process().num_fds() == before
+    assert not runtime.exists()
 
 
 def test_nothing_outlives_a_killed_server(server: tuple[subprocess.Popen[str], int, int, Path]) -> None:

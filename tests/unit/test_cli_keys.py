@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pilothouse.cli import COMMANDS, main
-from pilothouse.credentials import Credentials
+from pilothouse.credentials import AccessKey, Credentials
 
 
 @pytest.fixture
@@ -47,6 +48,41 @@ def test_an_error_is_one_sentence_with_exit_code_1(home: Path) -> None:
     result = keys(home, "revoke", "PHKAX")
     assert result.exit_code == 1
     assert result.stderr == "Error: There is no access key PHKAX. `pilothouse keys list` shows them.\n"
+
+
+def test_what_the_system_refuses_is_one_sentence_that_names_the_file(home: Path) -> None:
+    result = keys(home, "revoke", "PHKAX")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: The system refused something: No such file or directory ({home}/credentials.lock). "
+        "`pilothouse doctor` may show why.\n"
+    )
+
+
+def test_a_reader_of_the_output_that_has_gone_is_no_error_to_speak_of(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: object) -> list[AccessKey]:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(Credentials, "all", gone)
+    result = keys(home, "list")
+    assert (result.exit_code, result.output) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "command", [["fit", "{file}", "--target", "y"], ["tune", "{file}", "--range", "x=0:1", "--metric", "a=(.)"]]
+)
+def test_a_setting_that_is_wrong_is_said_in_one_sentence_by_commands_with_a_server_of_their_own(
+    command: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("x,y\n1,2\n")
+    words = [word.format(file=file) for word in command]
+    words += ["--maximize", "a"] if command[0] == "tune" else []
+    result = CliRunner().invoke(main, words, env={"PILOTHOUSE_SLOTS": "none"})
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: PILOTHOUSE_SLOTS is wrong: ")
 
 
 def test_a_wrong_option_has_exit_code_2(home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pilothouse.launch.confined import Limits
+from pilothouse.training.documents import Command, Task
 
 
 def confined(script: str, **limits: int) -> dict[str, Any]:
@@ -115,6 +119,21 @@ def test_sigterm_waits_for_a_program_that_its_wrapper_has_not_started_yet(tmp_pa
         os.waitpid(other, 0)
     """)
     assert (found["wrapper"], found["runs"], found["program"]) == (False, True, True)
+
+
+def test_what_has_ended_is_not_among_the_processes_that_a_program_may_have(tmp_path: Path) -> None:
+    script = "i=0; while [ $i -lt 200 ]; do (true &); i=$((i+1)); done; sleep 1"
+    command = Command(argv=("/bin/sh", "-c", script), environment={"PATH": os.environ["PATH"]})
+    task = Task(str(tmp_path), (command,), (), Limits(1 << 30, 1 << 20, 60, processes=50), seconds=60, grace=1)
+    keeper = f"""
+from pilothouse.launch.child import adopt_orphans
+from pilothouse.training.program import main
+adopt_orphans()
+main({task.document()!r})
+"""
+    subprocess.run([sys.executable, "-c", keeper], check=True, timeout=120)
+    end = json.loads((tmp_path / "end.json").read_text())
+    assert (end["code"], end["cut"]) == (0, None)
 
 
 def test_a_function_runs_in_a_child_as_a_program_does() -> None:

@@ -33,6 +33,11 @@ def test_the_group_of_this_process(own: str, mounts: str, expected: str | None) 
     assert headcount.place(own, mounts) == (None if expected is None else Path(expected))
 
 
+def test_a_mount_whose_path_is_no_text_hides_none_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "mountinfo").write_bytes(b"7 1 8:1 / /media/b\xfccher rw - vfat /dev/sda1 rw\n" + SECOND.encode())
+    assert headcount.place("0::/me", headcount._text(tmp_path / "mountinfo")) == Path("/sys/fs/cgroup/me")
+
+
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import resource
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
+from pilothouse import composition
 from pilothouse.cli import main
 from pilothouse.cli.doctor import examine
 from pilothouse.config import Settings
@@ -87,6 +90,26 @@ def test_the_doctor_names_master_keys_that_are_lost_damaged_or_open(tmp_path: Pa
     assert "should be 0600" in faults()[0]
     settings.master_keys_file.write_text("{}")
     assert "does not hold master keys" in faults()[0]
+
+
+def test_the_doctor_tells_a_database_without_tables_from_one_of_a_newer_release(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    settings = Settings(home=home.root, port=0)
+
+    def seen() -> tuple[str, bool]:
+        [finding] = [finding for finding in examine(settings) if finding.subject == "database"]
+        return finding.seen, finding.good
+
+    (home.root / "pilothouse.sqlite").touch()
+    assert seen() == (f"{settings.database}, without tables yet; `pilothouse serve` makes them", True)
+    with closing(composition.store(settings)) as store:
+        store.migrate()
+        assert seen() == (f"{settings.database}, 0 AutoML jobs in progress", True)
+        with store.database.write() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert seen()[0].startswith("The store is at version 9999")
+    assert not seen()[1]
 
 
 def test_the_doctor_names_a_port_in_use_and_ends_with_exit_code_1(tmp_path: Path) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -114,6 +118,46 @@ def test_a_server_that_does_not_answer_is_unavailable() -> None:
     store = Store("postgresql://user@127.0.0.1:1/db", region="us-east-1", account="000000000000")
     with pytest.raises(StoreAway, match="cannot be used right now"):
         store.get("automl-job", "a")
+
+
+@pytest.fixture
+def pretended_server() -> Iterator[socket.socket]:
+    """Listens in place of a PostgreSQL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+def at(listener: socket.socket) -> Store:
+    url = f"postgresql://user@127.0.0.1:{listener.getsockname()[1]}/db"
+    return Store(url, region="us-east-1", account="000000000000")
+
+
+def test_a_server_that_is_silent_is_unavailable(
+    pretended_server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_BUSY_SECONDS", 0.2)
+    answers: Future[object] = Future()
+
+    def ask() -> None:
+        try:
+            answers.set_result(at(pretended_server).get("automl-job", "a"))
+        except StoreAway as error:
+            answers.set_result(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    assert isinstance(answers.result(20), StoreAway)
+
+
+def test_a_connection_that_is_reset_is_unavailable(pretended_server: socket.socket) -> None:
+    def reset() -> None:
+        connection, _ = pretended_server.accept()
+        connection.recv(1024)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    threading.Thread(target=reset, daemon=True).start()
+    with pytest.raises(StoreAway, match="cannot be used right now"):
+        at(pretended_server).get("automl-job", "a")
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

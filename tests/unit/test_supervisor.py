@@ -20,7 +20,7 @@ from pilothouse.store.leases import Lease, Leases
 from pilothouse.store.store import Store
 from pilothouse.work.kinds import JobKind
 from pilothouse.work.supervisor import FRUITLESS, Supervisor, unexpected_end
-from pilothouse.work.watchdog import LEASE_TTL
+from pilothouse.work.watchdog import LEASE_TTL, STORE_AWAY
 
 KIND = "toy-job"
 CHILD = "toy-child"
@@ -469,14 +469,15 @@ def test_many_orderly_stops_are_not_held_against_a_job(
     assert store.get(KIND, "job").status == "InProgress"
 
 
-def test_the_death_of_the_nursery_is_not_held_against_a_job_for_a_long_while(
-    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher
+@pytest.mark.parametrize("end", [Exit(signal=9, reason=NURSERY_ENDED), Exit(code=STORE_AWAY)], ids=["nursery", "store"])
+def test_what_is_no_fault_of_a_job_is_not_held_against_it_for_a_long_while(
+    store: Store, supervise: Callable[..., Supervisor], launcher: PretendingLauncher, end: Exit
 ) -> None:
     add(store, "job")
     supervise()
     for times in range(FRUITLESS + 2):
         eventually(lambda n=times: len(launcher.processes) > n)
-        launcher.processes[-1].end(Exit(signal=9, reason=NURSERY_ENDED))
+        launcher.processes[-1].end(end)
     eventually(lambda: len(launcher.processes) == FRUITLESS + 3)
     assert store.leases.fruitless(launcher.processes[-1].lease) == 1
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +18,12 @@ import pytest
 from pilothouse import volumes
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.config import Settings
-from pilothouse.errors import LaunchFailed
+from pilothouse.errors import LaunchFailed, StoreAway
 from pilothouse.launch import engine
 from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.slots import memory_share
 from pilothouse.training import commands
+from pilothouse.training import runs as runs_module
 from pilothouse.training.instances import Instance, instances
 from pilothouse.training.run import Run
 from pilothouse.training.runs import Runs
@@ -217,6 +219,43 @@ def test_a_run_that_cannot_be_followed_any_more_is_ended(tmp_path: Path, monkeyp
         runs.run(lambda: False, [], None)
     assert program.was_asked
     assert (tmp_path / "run-8" / "algo-1").is_dir()
+
+
+def test_a_program_goes_on_while_the_store_is_away_and_none_of_its_lines_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, record, calls = Running(), Heard(), count()
+
+    @contextmanager
+    def slot(_: Any) -> Iterator[bool]:
+        yield True
+
+    def start(_: Program) -> Running:
+        says(tmp_path / "run-1", "algo-1", [1.0, "one"], [1.0, "acc", 0.5], [2.0, "two"])
+        return program
+
+    def away_at_first(*_: Any, **__: Any) -> None:
+        if (call := next(calls)) < 6:
+            raise StoreAway
+        if call == 12:
+            ends(tmp_path / "run-1", "algo-1")
+            program.exit = Exit(code=0)
+
+    def log(self: Heard, stream: str, lines: list[Any]) -> None:
+        away_at_first()
+        self.lines += [(stream, line) for line in lines]
+
+    monkeypatch.setattr(runs_module, "_FIRST_LOOK", 0.01)
+    monkeypatch.setattr(runs_module, "_LOOK", 0.01)
+    monkeypatch.setattr(Heard, "enter", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr(Heard, "publish", away_at_first, raising=False)
+    monkeypatch.setattr(Heard, "log", log)
+    job = SimpleNamespace(settings=Settings(home=tmp_path, isolation="process"), slot=slot, start=start, objects=None)
+    runs = Runs(job, spec(1), record, laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    outcome = runs.run(lambda: False, [], None)
+    assert not program.was_asked
+    assert (outcome.status, outcome.metrics) == ("Completed", {"acc": (0.5, 1.0)})
+    assert [line for _, (_, line) in record.lines] == ["one", "two"]
 
 
 def test_metrics_of_hosts_come_in_the_order_of_their_times(tmp_path: Path) -> None:

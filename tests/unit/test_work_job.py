@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,15 +15,17 @@ from typing import Any
 import pytest
 
 from pilothouse.config import Settings
-from pilothouse.errors import DataError, LeaseLost, ServiceUnavailable, StoreAway
+from pilothouse.errors import DataError, LaunchFailed, LeaseLost, ServiceUnavailable, StoreAway
 from pilothouse.launch.base import Exit, Program
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.store.leases import Leases
 from pilothouse.store.store import Store
 from pilothouse.work import job as work_job
+from pilothouse.work import main as work_main
 from pilothouse.work.job import OUT_OF_TIME, STOPPED, Job
 from pilothouse.work.kinds import JobKind
 from pilothouse.work.main import conclude
+from pilothouse.work.watchdog import STORE_AWAY, Watchdog
 
 TARGET = "toy_target_of_unit_tests"
 KIND = JobKind("toy-job", f"{TARGET}:run", "/toys", end_time="ToyEndTime", secondary_status="ToySecondaryStatus")
@@ -56,9 +59,13 @@ class Trial:
 class TrialLauncher:
     def __init__(self) -> None:
         self.outcome: Exit | None = Exit(code=0)
+        self.refusals = 0
         self.trials: list[Trial] = []
 
     def launch(self, program: Program) -> Trial:
+        if self.refusals:
+            self.refusals -= 1
+            raise LaunchFailed("The process could not be started: Resource temporarily unavailable: fork.")
         self.trials.append(Trial(program, self.outcome))
         return self.trials[-1]
 
@@ -216,12 +223,52 @@ def test_a_trial_is_killed_when_the_job_is_stopped(job: Job, store: Store, launc
     assert len(launcher.trials) <= 1
 
 
+def test_a_trial_outlives_a_store_that_is_away_for_a_moment(
+    job: Job, launcher: TrialLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def away(*_: object) -> bool:
+        asked.append(True)
+        if len(asked) > 2:
+            launcher.trials[0].outcome = Exit(code=0)
+        raise StoreAway
+
+    launcher.outcome = None
+    monkeypatch.setattr(Leases, "stop_requested", away)
+    assert job.trial(Program("x:y")) == Exit(code=0)
+
+
 def test_a_trial_is_killed_at_the_deadline(job: Job, launcher: TrialLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
     launcher.outcome = None
     monkeypatch.setattr(work_job, "time", SimpleNamespace(monotonic=lambda: 100.0 * len(launcher.trials)))
     assert job.trial(Program("x:y"), deadline=50.0) == Exit(signal=9, reason=OUT_OF_TIME)
     assert job.trial(Program("x:y"), deadline=100.0) == Exit(reason=OUT_OF_TIME)
     assert len(launcher.trials) == 1
+
+
+def test_a_program_that_cannot_be_started_for_a_moment_is_tried_again(
+    job: Job, launcher: TrialLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_job, "_LAUNCH_PAUSE", 0.01)
+    launcher.refusals = 3
+    assert job.trial(Program("x:y")) == Exit(code=0)
+    launcher.refusals = 3
+    assert job.start(Program("x:y")).poll() == Exit(code=0)
+    assert len(launcher.trials) == 2
+
+
+def test_a_program_that_can_never_be_started_is_a_failure_in_the_end(
+    job: Job, store: Store, launcher: TrialLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_job, "_LAUNCH_PAUSE", 0.01)
+    launcher.refusals = 10**9
+    store.request_stop(KIND.kind, "Toy")
+    assert job.trial(Program("x:y"), cut=lambda: "was cut").reason == STOPPED
+    monkeypatch.setattr(work_job, "_LAUNCH_PATIENCE", 0.05)
+    with pytest.raises(LaunchFailed):
+        job.start(Program("x:y"))
+    assert launcher.refusals < 10**9 - 1
 
 
 def test_a_trial_is_killed_for_a_reason_that_whoever_started_it_gives(job: Job, launcher: TrialLauncher) -> None:
@@ -315,6 +362,26 @@ def test_a_store_that_is_away_fails_no_job(job: Job, target: Callable[..., None]
     with pytest.raises(StoreAway):
         conclude(job)
     assert job.refresh().status == "InProgress"
+
+
+@pytest.mark.parametrize(("attempt_number", "pause"), [(1, 1), (7, 7), (50, 30)])
+def test_a_process_that_cannot_reach_the_store_says_so_and_keeps_the_next_from_coming_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, attempt_number: int, pause: int
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreAway
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    pauses: list[float] = []
+    monkeypatch.setattr(work_main, "_do", away)
+    monkeypatch.setattr(Watchdog, "start", lambda _: None)
+    monkeypatch.setattr(work_main, "os", SimpleNamespace(_exit=leave))
+    monkeypatch.setattr(work_main, "time", SimpleNamespace(sleep=pauses.append))
+    with pytest.raises(SystemExit) as left:
+        work_main.main(asdict(KIND), "Toy", "token", attempt_number, settings.model_dump_json())
+    assert (left.value.code, pauses) == (STORE_AWAY, [pause])
 
 
 def test_an_object_store_that_is_away_fails_a_job_with_that_reason(job: Job, target: Callable[..., None]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pilothouse.work.watchdog import LEASE_LOST, TERMINATED
+from pilothouse.work.watchdog import LEASE_LOST, STORE_AWAY, TERMINATED
 
 PROGRAM = """
 import sys, time
@@ -68,7 +68,7 @@ def test_a_lost_lease_ends_the_process(tmp_path: Path) -> None:
 
 
 def test_a_database_that_stays_away_for_longer_than_the_lease_ends_the_process(tmp_path: Path) -> None:
-    assert code(start(tmp_path, "away")) == LEASE_LOST
+    assert code(start(tmp_path, "away")) == STORE_AWAY
 
 
 @pytest.mark.parametrize("mood", ["fine", "stuck"])

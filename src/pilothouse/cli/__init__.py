@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +31,13 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except PilothouseError as error:
             raise click.ClickException(error.message) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read the output has gone, of which click says nothing
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            raise click.ClickException(
+                f"The system refused something: {error.strerror or error}{where}. `pilothouse doctor` may show why."
+            ) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -141,6 +141,8 @@ def _database(settings: Settings) -> Finding:
 def _database_facts(settings: Settings, shown: str) -> Finding:
     store = composition.store(settings)
     try:
+        if not store.has_tables:
+            return Finding("database", f"{shown}, without tables yet; `pilothouse serve` makes them")
         jobs = len(store.find("automl-job", status="InProgress", limit=1000))
         return Finding("database", f"{shown}, {jobs} AutoML jobs in progress")
     finally:

@@ -6,25 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from pilothouse.config import Settings
-from pilothouse.errors import ConfigurationError
 
 
 def load(**options: Any) -> Settings:
     """Settings, with absolute paths. An option that is None is left out. A wrong one is a `ConfigurationError`."""
-    given = {name: value for name, value in options.items() if value is not None}
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        raise ConfigurationError(_sentences(error)) from error
+    settings = Settings.given(**{name: value for name, value in options.items() if value is not None})
     given = {"home": settings.home, "master_keys": settings.master_keys, "volumes": settings.volumes}
     return settings.model_copy(update={name: path and path.expanduser().resolve() for name, path in given.items()})
-
-
-def _sentences(error: ValidationError) -> str:
-    return " ".join(f"PILOTHOUSE_{str(part['loc'][0]).upper()} is wrong: {part['msg']}." for part in error.errors())
 
 
 home_option = click.option(

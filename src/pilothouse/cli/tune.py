@@ -83,7 +83,7 @@ def tune(
         objective=maximize or minimize or "",
         maximize=maximize is not None,
         jobs=trials or (None if strategy == "grid" else 20),
-        parallel=parallel or min(Settings().slots, 100),
+        parallel=parallel or min(Settings.given().slots, 100),
         strategy=strategy.capitalize(),
         static=dict(_pair(setting, "--set", "name=value") for setting in settings),
         data=data,

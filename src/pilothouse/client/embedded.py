@@ -29,11 +29,12 @@ class EmbeddedServer:
     """
 
     def __init__(self, home: Path | None = None, **environment: str) -> None:
+        settings = Settings.given()
         self._temporary = (
             None if home else tempfile.TemporaryDirectory(prefix="pilothouse-", ignore_cleanup_errors=True)
         )
         self.home = Home((home or Path(self._temporary.name if self._temporary else "")).expanduser().resolve())
-        self.settings = Settings(home=self.home.root)
+        self.settings = settings.model_copy(update={"home": self.home.root})
         self.url = ""
         self._environment = {"PILOTHOUSE_MIN_ROWS": str(_MIN_ROWS), **os.environ, **environment}
         self._process: subprocess.Popen[str] | None = None

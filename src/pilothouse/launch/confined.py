@@ -140,6 +140,14 @@ def family(pid: int) -> list[int]:
     return processes.family(processes.table(), [pid, *processes.own_children()])
 
 
+def reap(pid: int) -> None:
+    """Takes in those that lost their parent, and so are children of this process, and have ended; not `pid`."""
+    for child in processes.own_children():
+        if child != pid:
+            with suppress(ChildProcessError):
+                os.waitpid(child, os.WNOHANG)
+
+
 def terminate(pid: int) -> bool:
     """SIGTERM to the program and its descendants, but not to what wraps them, which would take them along.
 
@@ -176,7 +184,7 @@ def _is_gone(pid: int) -> bool:
 
 def _command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:
         return ""
 

@@ -11,10 +11,11 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pilothouse.config import Settings
+from pilothouse.errors import LaunchFailed
 from pilothouse.launch import orphans
 from pilothouse.launch.preload import PRELOAD, SINGLE_THREADED
 
@@ -74,17 +75,34 @@ class NurseryHandle:
 
 
 def start_nursery(settings: Settings, preload: Iterable[str] = PRELOAD) -> NurseryHandle:
-    """Starts a nursery; returns at once, while it still loads `preload`. Connections wait until it is ready."""
-    runtime = _runtime_directory()
-    mark = orphans.new_mark()
-    reading, writing = os.pipe()
-    with _listening(runtime / LIGHT_SOCKET) as light, _listening(runtime / SOCKET) as listener:
+    """Starts a nursery; returns at once, while it still loads `preload`. Connections wait until it is ready.
+
+    `LaunchFailed` if that is not possible now.
+    """
+    with ExitStack() as undo:
         try:
-            descriptors = {"--listener": listener.fileno(), "--light": light.fileno(), "--lifeline": reading}
-            process = _spawn(settings, descriptors, preload, mark, runtime / SOCKET)
-        finally:
-            os.close(reading)
+            runtime = _runtime_directory()
+            undo.callback(shutil.rmtree, runtime, ignore_errors=True)
+            mark = orphans.new_mark()
+            reading, writing = os.pipe()
+            undo.callback(os.close, writing)
+            try:
+                process = _started(settings, preload, mark, runtime, reading)
+            finally:
+                os.close(reading)
+        except OSError as error:
+            why = error.strerror or error
+            raise LaunchFailed(f"The nursery cannot be started: {why}. It is tried again.") from error
+        undo.pop_all()
     return NurseryHandle(process, runtime, writing, mark)
+
+
+def _started(
+    settings: Settings, preload: Iterable[str], mark: str, runtime: Path, lifeline: int
+) -> subprocess.Popen[bytes]:
+    with _listening(runtime / LIGHT_SOCKET) as light, _listening(runtime / SOCKET) as listener:
+        descriptors = {"--listener": listener.fileno(), "--light": light.fileno(), "--lifeline": lifeline}
+        return _spawn(settings, descriptors, preload, mark, runtime / SOCKET)
 
 
 def _listening(address: Path) -> socket.socket:

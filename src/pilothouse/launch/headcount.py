@@ -94,6 +94,6 @@ def _enter(group: Path) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(errors="surrogateescape")  # paths need not be text
     except OSError:
         return ""

@@ -33,7 +33,7 @@ def _clean() -> Iterator[tuple[int, int, int]]:
     they count as anonymous, else as swap, which the kernel tells last of these.
     """
     try:
-        lines = _SMAPS.read_text().splitlines()
+        lines = _SMAPS.read_text(errors="replace").splitlines()
     except OSError:
         return
     start = length = resident = 0

@@ -30,11 +30,11 @@ Table = dict[int, Entry]
 def entry(pid: int) -> Entry | None:
     """The table's entry for `pid`; None if there is no such process."""
     try:
-        text = (_PROC / str(pid) / "stat").read_text()
+        text = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return None
-    fields = text[text.rindex(")") + 2 :].split()  # the command name before it may hold anything, spaces too
-    return Entry(pid, int(fields[1]), int(fields[3]), int(fields[19]), fields[0] in "ZX")
+    fields = text[text.rindex(b")") + 2 :].split()  # the command name before it may hold any bytes
+    return Entry(pid, int(fields[1]), int(fields[3]), int(fields[19]), fields[0] in b"ZX")
 
 
 def table() -> Table:

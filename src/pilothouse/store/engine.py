@@ -11,8 +11,15 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.engine import URL, ExceptionContext
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    InterfaceError,
+    InvalidatePoolError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pilothouse import clock
@@ -22,6 +29,13 @@ from pilothouse.store.turns import Turns
 _BUSY_SECONDS = 30
 _LOGGED_PAGES = 4000  # of 4 KiB, after which a commit empties the write-ahead log: four times as rarely as by default
 _MIGRATION_LOCK = 0x70696C6F74  # any number that no other program on this PostgreSQL database takes
+_AWAY = ("08", "25006", "28", "3D", "40", "42501", "53", "55", "57", "58", "XX")
+"""How PostgreSQL's codes of errors begin that are no fault of a statement's: it restarts, is full, was made read-only,
+knows no such user. To pg8000 all but a few are alike.
+"""
+
+_ENDED = ("08", "57P")
+"""How those begin that end the connection."""
 
 
 class OnDatabase(Protocol):
@@ -36,8 +50,8 @@ class Database:
     """Transactions on one database; many threads and many processes may use it at once.
 
     `read()` sees committed rows only; on SQLite all its statements see the same moment. `write()` commits durably when
-    its block ends, or changes nothing if the block raises. A database that cannot be reached or stays busy for 30 s
-    raises `StoreAway`. Blocks of one thread must not be nested.
+    its block ends, or changes nothing if the block raises. A database that cannot be reached, refuses to work or stays
+    busy or silent for 30 s raises `StoreAway`. Blocks of one thread must not be nested.
     """
 
     def __init__(self, url: str) -> None:
@@ -95,9 +109,11 @@ class Database:
 def _reachable() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:  # pg8000 does not wrap all of a socket's
         raise _unavailable(getattr(error, "orig", None) or error) from error
     except DatabaseError as error:
+        if _told(error.orig, "C").startswith(_AWAY):
+            raise _unavailable(error.orig or error) from error
         if type(error) is not DatabaseError:  # the driver's word for "not a database" and "malformed" has no subclass
             raise
         raise ConfigurationError(
@@ -106,8 +122,14 @@ def _reachable() -> Iterator[None]:
 
 
 def _unavailable(cause: BaseException) -> StoreAway:
-    reason = str(cause).strip().rstrip(".")
+    reason = (_told(cause, "M") or str(cause)).strip().rstrip(".")
     return StoreAway(f"The metadata store cannot be used right now ({reason}). Try the call again.")
+
+
+def _told(cause: BaseException | None, field: str) -> str:
+    """A field of what PostgreSQL said, such as its code "C" or message "M"; "" if it said nothing."""
+    said = cause.args[0] if cause is not None and cause.args else None
+    return str(said.get(field, "")) if isinstance(said, dict) else ""
 
 
 def _checked(text_url: str) -> URL:
@@ -141,9 +163,30 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "begin", _on_sqlite_begin)
         return engine
     try:
-        return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=40)  # 40 API threads, and the worker
+        engine = create_engine(
+            url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=8, max_overflow=40
+        )  # 40 API threads, and the worker
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigurationError("PostgreSQL needs a driver: pip install 'pilothouse[postgres]'.") from error
+    event.listen(engine, "checkout", _on_postgresql_checkout)
+    event.listen(engine, "handle_error", _on_postgresql_error)
+    return engine
+
+
+def _on_postgresql_checkout(connection: Any, _record: object, _proxy: object) -> None:
+    # In place of pool_pre_ping, which does not know all the errors by which pg8000 tells of a broken connection.
+    try:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1")
+        cursor.close()
+    except Exception as error:
+        raise InvalidatePoolError from error
+
+
+def _on_postgresql_error(context: ExceptionContext) -> None:
+    error = context.original_exception
+    if isinstance(error, OSError) or _told(error, "C").startswith(_ENDED):
+        context.is_disconnect = True
 
 
 def _on_sqlite_connect(connection: Any, _record: object) -> None:

@@ -18,8 +18,8 @@ TERMINAL = frozenset({"Completed", "Failed", "Stopped", "Deleted"})
 
 
 FORGIVEN = 50
-"""How many attempts at a job may end with their server, or nursery, before such ends count against it: it may be their
-cause.
+"""How many attempts at a job may end with their server, or nursery, or for want of the store, before such ends count
+against it: it may be their cause.
 """
 
 
@@ -83,8 +83,8 @@ class Leases:
     def release(self, lease: Lease, *, orderly: bool = False) -> None:
         """Give the lease back, so that the next claim need not wait. Nothing happens if it is lost already.
 
-        `orderly` says that the holder stopped of its own accord (the server shuts down), or ended with the nursery, so
-        that the claim does not count as `fruitless`.
+        `orderly` says that the holder stopped of its own accord (the server shuts down), or ended with the nursery or
+        because the store was away, so that the claim does not count as `fruitless`.
         """
         with self._database.write() as connection:
             connection.execute(statements.released(lease.kind, lease.name, lease.token, orderly=orderly))

@@ -19,17 +19,25 @@ def migrate(database: Database) -> None:
     `ConfigurationError` if a newer Pilothouse made the database.
     """
     database.prepare()
-    with database.read() as connection:
-        version = current(connection)
-    if version == SCHEMA_VERSION:
+    if version(database) == SCHEMA_VERSION:
         return  # without the import of Alembic, which would take longer than all else here
-    if version is not None and version > SCHEMA_VERSION:
-        raise ConfigurationError(
-            f"The store is at version {version} and this Pilothouse knows {SCHEMA_VERSION}: install a newer Pilothouse."
-        )
     with database.write() as connection:
         database.migrating(connection)
         _upgrade(connection)
+
+
+def version(database: Database) -> str | None:
+    """The version that the database is at; None if it has no tables yet.
+
+    `ConfigurationError` if a newer Pilothouse made it.
+    """
+    with database.read() as connection:
+        found = current(connection)
+    if found is not None and found > SCHEMA_VERSION:
+        raise ConfigurationError(
+            f"The store is at version {found} and this Pilothouse knows {SCHEMA_VERSION}: install a newer Pilothouse."
+        )
+    return found
 
 
 def current(connection: Connection) -> str | None:

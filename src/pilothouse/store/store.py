@@ -81,6 +81,11 @@ class Store:
         """Make the tables, or bring older ones up to date; quick if there is nothing to do."""
         schema.migrate(self.database)
 
+    @property
+    def has_tables(self) -> bool:
+        """Whether `migrate` has ever been called here. `ConfigurationError` if by a newer Pilothouse."""
+        return schema.version(self.database) is not None
+
     def close(self) -> None:
         """Close the connections. The store must not be in use."""
         self.database.close()

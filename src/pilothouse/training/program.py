@@ -208,6 +208,7 @@ class _Keeper:
         seen = confined.tasks()
         if seen < self._usual + _JUMP:
             return
+        confined.reap(self._pid)
         count = len(confined.family(self._pid))
         most = self.task.limits.processes
         self._usual = seen if count < most // 2 else self._usual

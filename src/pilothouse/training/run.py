@@ -32,6 +32,7 @@ class Run:
         self._running: dict[Instance, Process] = {}
         self._exits: dict[Instance, Exit] = {}
         self._readers = {each: EventReader(self._of(each) / EVENTS) for each in instances}
+        self._unsaid: dict[Instance, Batch] = {}
         self._is_ending = False
 
     @classmethod
@@ -107,13 +108,19 @@ class Run:
         return max(_number(self._of(instance) / SECONDS) for instance in self._instances)
 
     def pass_on(self, on_point: OnPoint | None) -> bool:
-        """Brings what is new to the log and the record, metrics in the order of their times; whether there was any."""
-        batches = {instance: reader.read() for instance, reader in self._readers.items()}
-        for instance, batch in batches.items():
+        """Brings what is new to the log and the record, metrics in the order of their times; whether there was any.
+
+        What could not be logged comes with the next call.
+        """
+        self._unsaid = self._unsaid or {instance: reader.read() for instance, reader in self._readers.items()}
+        is_new = any(batch.lines or batch.points for batch in self._unsaid.values())
+        for instance, batch in self._unsaid.items():
             if batch.lines:
                 self._record.log(self._stream(instance), batch.lines)
+                batch.lines = []
+        batches, self._unsaid = self._unsaid, {}
         self._measured(heapq.merge(*(batch.points for batch in batches.values()), key=_time), on_point)
-        return any(batch.lines or batch.points for batch in batches.values())
+        return is_new
 
     def recall(self, on_point: OnPoint | None) -> None:
         """Repeats all points of an ended run, in the order of their times."""

@@ -7,6 +7,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from pilothouse.catalog import built_in_training, training_images
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.contract.channels import Checkpoints
 from pilothouse.contract.pipes import Pipes
+from pilothouse.errors import StoreAway
 from pilothouse.launch.base import AT_WORK, Program
 from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
@@ -145,12 +147,13 @@ class Runs:
         while not run.has_ended(max(0.0, next_look - time.monotonic())):
             moment = time.monotonic()
             next_look = moment + _LOOK
-            run.pass_on(on_point)
-            self._record.publish()
-            if not stopping and stop_asked():
-                stopping = True
-                self._record.enter("Stopping")
-                run.stop()
+            with suppress(StoreAway):  # the program goes on; if it stays away the watchdog ends this process
+                run.pass_on(on_point)
+                self._record.publish()
+                if not stopping and stop_asked():
+                    self._record.enter("Stopping")
+                    run.stop()
+                    stopping = True
             if pipes.fault is not None:
                 run.fail(f"ClientError: {pipes.fault}")
             if moment >= next_checkpoints:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
@@ -19,7 +19,7 @@ import structlog
 
 from pilothouse.catalog import kms
 from pilothouse.config import Settings
-from pilothouse.errors import LeaseLost
+from pilothouse.errors import LaunchFailed, LeaseLost, StoreAway
 from pilothouse.launch.base import Exit, Launcher, Process, Program
 from pilothouse.launch.slots import Slots, memory_share
 from pilothouse.objects.base import Objects
@@ -34,6 +34,7 @@ STOPPED = "was stopped because the job was stopped"
 OUT_OF_TIME = "was stopped because the job ran out of time"
 _STOP_CACHE = 0.3
 _TRIAL_POLL = 0.1
+_LAUNCH_PATIENCE, _LAUNCH_PAUSE = 30.0, 0.5
 
 Cut = Callable[[], str | None]
 """Why a program is to be ended, as a clause without a subject; None while it may go on."""
@@ -136,11 +137,15 @@ class Job:
 
     @property
     def stop_requested(self) -> bool:
-        """Whether a client asked for this job to stop; may be up to 0.3 s behind."""
+        """Whether a client asked for this job to stop; may be up to 0.3 s behind, or longer while the store is away.
+
+        For what runs does not need the store, and if that stays away the watchdog ends this process.
+        """
         with self._stop_lock:
             seen, answer = self._stop_seen
             if not answer and time.monotonic() - seen > _STOP_CACHE:
-                answer = self._leases.stop_requested(self.lease)
+                with suppress(StoreAway):
+                    answer = self._leases.stop_requested(self.lease)
                 self._stop_seen = (time.monotonic(), answer)
             return answer
 
@@ -156,10 +161,13 @@ class Job:
             return self._cut_off(deadline) or cut()
 
         with self._slots.hold(lambda: cut_off() is not None) as slot:
-            reason = cut_off()
-            if slot is None or reason is not None:
-                return Exit(reason=reason or STOPPED)
-            return self._watch(self.launcher.launch(self._limited(program)), cut_off)
+            give_up_at, process = time.monotonic() + _LAUNCH_PATIENCE, None
+            while process is None:
+                reason = cut_off()
+                if slot is None or reason is not None:
+                    return Exit(reason=reason or STOPPED)
+                process = self._launched(program, give_up_at)
+            return self._watch(process, cut_off)
 
     @contextmanager
     def slot(self, give_up: Callable[[], bool]) -> Iterator[bool]:
@@ -172,7 +180,24 @@ class Job:
 
     def start(self, program: Program) -> Process:
         """Starts `program`, by default with a slot's equal share of memory; it ends with this process."""
-        return self.launcher.launch(self._limited(program))
+        give_up_at = time.monotonic() + _LAUNCH_PATIENCE
+        while (process := self._launched(program, give_up_at)) is None:
+            pass
+        return process
+
+    def _launched(self, program: Program, give_up_at: float) -> Process | None:
+        """Starts `program`; None, after a pause, if that is not possible and it is not `give_up_at` yet.
+
+        The machine may have no process or memory to give for a moment, for others' fault.
+        """
+        try:
+            return self.launcher.launch(self._limited(program))
+        except LaunchFailed as error:
+            if time.monotonic() >= give_up_at:
+                raise
+            self._journal.warning("a program could not be started; trying again", error=error.message)
+        time.sleep(_LAUNCH_PAUSE)
+        return None
 
     def _watch(self, process: Process, cut_off: Cut) -> Exit:
         while True:

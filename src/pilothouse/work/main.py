@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import tempfile
+import time
 import traceback
 from typing import Any
 
@@ -23,7 +24,9 @@ from pilothouse.work.failure import fail
 from pilothouse.work.job import Job
 from pilothouse.work.kinds import ACTIVE, JobKind, ending
 from pilothouse.work.scratch import clear
-from pilothouse.work.watchdog import LEASE_LOST, Watchdog
+from pilothouse.work.watchdog import LEASE_LOST, STORE_AWAY, Watchdog
+
+_LONGEST_PAUSE = 30
 
 journal = structlog.get_logger()
 
@@ -45,6 +48,10 @@ def main(kind: dict[str, Any], name: str, token: str, attempt: int, settings: st
         _do(job_kind, lease, back)
     except LeaseLost:
         os._exit(LEASE_LOST)
+    except StoreAway as error:
+        journal.warning("the job goes on later", kind=lease.kind, name=name, error=error.message)
+        time.sleep(min(attempt, _LONGEST_PAUSE))  # the supervisor, whose connections may last, would begin anew at once
+        os._exit(STORE_AWAY)
     watchdog.stop()
     back.leases.release(lease)
     back.store.close()

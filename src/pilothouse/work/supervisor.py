@@ -22,7 +22,7 @@ from pilothouse.work.failure import fail
 from pilothouse.work.kinds import KINDS, TERMINAL, JobKind
 from pilothouse.work.reconcilers import Reconciler, ReconcilerThread
 from pilothouse.work.scratch import clear, job_directory, left, tidy
-from pilothouse.work.watchdog import LEASE_TTL
+from pilothouse.work.watchdog import LEASE_TTL, STORE_AWAY
 
 ENTRY = "pilothouse.work.main:main"
 FRUITLESS = 5
@@ -231,8 +231,8 @@ class Supervisor:
         else:
             self._exits[key] = outcome
             journal.warning("a job process ended unexpectedly", kind=key[0], name=key[1], how=outcome.describe())
-        is_innocent = outcome.reason == NURSERY_ENDED and lease.attempt <= FORGIVEN
-        self._leases.release(lease, orderly=is_innocent)
+        is_innocent = outcome.reason == NURSERY_ENDED or outcome.code == STORE_AWAY
+        self._leases.release(lease, orderly=is_innocent and lease.attempt <= FORGIVEN)
 
     def _give_up(self, lease: Lease, times: int) -> None:
         outcome = self._exits.pop((lease.kind, lease.name), None)

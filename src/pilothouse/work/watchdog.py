@@ -21,6 +21,9 @@ LEASE_TTL = 15.0
 LEASE_LOST = 3
 """The exit code of a job process whose lease has passed to another worker."""
 
+STORE_AWAY = 4
+"""The exit code of a job process that could not reach the store; it is no fault of the job's."""
+
 TERMINATED = 128 + signal.SIGTERM
 """The exit code of a job process that was asked to end."""
 
@@ -79,8 +82,8 @@ class Watchdog:
         try:
             held = self._leases.renew(self._lease, self._ttl)
         except Exception:  # the database may be away for a moment; the lease holds a while longer
-            if now - last >= self._ttl:
-                self._end(LEASE_LOST, "the database was away until the lease ran out")
+            if time.monotonic() - last >= self._ttl:
+                self._end(STORE_AWAY, "the database was away until the lease ran out")
             return last
         if not held:
             self._end(LEASE_LOST, "the lease is lost; another worker has the job")
