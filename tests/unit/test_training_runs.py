@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -244,6 +245,20 @@ def test_the_others_are_ended_once_a_host_has_failed(
         ends(folder, "algo-1", **how)
     assert not run.has_ended(0.0)
     assert processes[made[1]].was_asked is not others_go_on
+
+
+@pytest.mark.parametrize(("asked", "status"), [(True, "Stopped"), (False, "Failed")])
+def test_a_program_that_is_to_stop_before_its_keeper_can_hear_it_is_stopped(
+    asked: bool, status: str, tmp_path: Path
+) -> None:
+    made, process = laid_out(1, tmp_path), Running()
+    run = Run.begin(tmp_path / "run-1", 1.0, made, Heard())  # type: ignore[arg-type]
+    run.start(lambda *_: process)  # type: ignore[arg-type,return-value]
+    if asked:
+        run.stop()
+    process.exit = Exit(signal=signal.SIGTERM)
+    assert run.has_ended(0.0)
+    assert run.judged().status == status
 
 
 def test_if_a_host_cannot_be_started_none_stays(tmp_path: Path) -> None:
