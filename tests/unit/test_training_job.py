@@ -22,6 +22,7 @@ from pilothouse.store.store import Store
 from pilothouse.training.job import Training
 from pilothouse.training.outcome import Outcome
 from pilothouse.training.record import Record
+from pilothouse.training.runs import Runs
 
 REQUEST = {
     "TrainingJobName": "one",
@@ -45,15 +46,24 @@ def job(tmp_path: Path) -> Iterator[Any]:
     store.close()
 
 
-def told(job: Any, directory: Path) -> Resource:
-    """Tells the story of a job whose program has ended; its row then."""
+def with_source(job: Any, tmp_path: Path) -> None:
+    """Lets the job's source archive be there."""
+    (tmp_path / "t.py").touch()
+    with tarfile.open(tmp_path / "source.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "t.py", "t.py")
+    job.objects.create_bucket("data")
+    job.objects.upload(tmp_path / "source.tar.gz", "s3://data/s.tar.gz")
+
+
+def told(job: Any, directory: Path, status: str = "Completed") -> Resource:
+    """Tells the story of a job whose program has ended, with `status`; its row then."""
     row = job.store.get("training-job", "one")
     model = directory / "algo-1" / "ml" / "model"
     if not directory.exists():
         model.mkdir(parents=True)
         (model / "weights").write_text("learnt")
         (directory / "row").write_text(str(row.seq))
-        (directory / "outcome.json").write_text(json.dumps(asdict(Outcome("Completed", "Completed"))))
+        (directory / "outcome.json").write_text(json.dumps(asdict(Outcome(status, status))))
     Training(job, "one", directory, once=lambda _, do: do(), stopped=lambda: False).run()
     ended: Resource = job.store.get("training-job", "one")
     return ended
@@ -148,6 +158,20 @@ def test_what_the_program_made_is_uploaded_by_whoever_goes_on(job: Any, tmp_path
     assert [info.key for info in job.objects.walk("gone")] == ["out/one/output/model.tar.gz"]
 
 
+def test_what_a_stopped_program_saved_is_uploaded_by_whoever_goes_on(job: Any, tmp_path: Path) -> None:
+    job.objects.create_bucket("gone")
+    job.store.request_stop("training-job", "one")
+    assert told(job, tmp_path / "job", "Stopped").status == "Stopped"
+    assert [info.key for info in job.objects.walk("gone")] == ["out/one/output/model.tar.gz"]
+
+
+def test_a_job_that_is_to_stop_begins_no_program(job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Runs, "run", lambda *_: pytest.fail("It was begun."))
+    job.store.request_stop("training-job", "one")
+    Training(job, "one", tmp_path / "job", once=lambda _, do: do(), stopped=lambda: False).run()
+    assert job.store.get("training-job", "one").status == "Stopped"
+
+
 def test_what_an_earlier_release_left_of_a_run_is_uploaded_though_not_every_program_said_how_it_ended(
     job: Any, tmp_path: Path
 ) -> None:
@@ -172,11 +196,7 @@ def test_a_job_whose_program_has_run_fails_in_words_if_all_that_it_left_was_in_m
     job: Any, tmp_path: Path, uploaded: bool
 ) -> None:
     job.objects.create_bucket("gone")
-    (tmp_path / "t.py").touch()
-    with tarfile.open(tmp_path / "source.tar.gz", "w:gz") as tar:
-        tar.add(tmp_path / "t.py", "t.py")
-    job.objects.create_bucket("data")
-    job.objects.upload(tmp_path / "source.tar.gz", "s3://data/s.tar.gz")
+    with_source(job, tmp_path)
     recorded: dict[str, Any] = {"train": asdict(Outcome("Completed", "Completed"))}
     if uploaded:
         recorded["upload"] = {"model": True}

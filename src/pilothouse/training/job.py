@@ -133,11 +133,11 @@ class Training:
         return self._story()
 
     def _story(self) -> Outcome:
-        self._go_on()
         self._take_possession()
         runs = Runs(self._job, self.spec, self.record, self._instances, self._directory, self._threads)
         ended = runs.ended() or (self._directory / _TRAINED).exists()
         if not ended:
+            self._go_on()
             if runs.begun():
                 self.record.enter("Interrupted")
             self._download()
