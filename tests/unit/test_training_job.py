@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ import pytest
 
 from pilothouse.catalog import training_jobs
 from pilothouse.config import Settings
+from pilothouse.contract.channels import Checkpoints
 from pilothouse.errors import ServiceUnavailable, StoreAway
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.objects.s3 import RemoteObjects
@@ -170,6 +171,34 @@ def test_a_job_that_is_to_stop_begins_no_program(job: Any, tmp_path: Path, monke
     job.store.request_stop("training-job", "one")
     Training(job, "one", tmp_path / "job", once=lambda _, do: do(), stopped=lambda: False).run()
     assert job.store.get("training-job", "one").status == "Stopped"
+
+
+@pytest.fixture
+def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job has two hosts, and keeps checkpoints. Comes before `job`."""
+    monkeypatch.setitem(REQUEST, "CheckpointConfig", {"S3Uri": "s3://kept/checkpoints"})
+    monkeypatch.setitem(
+        REQUEST, "ResourceConfig", {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
+    )
+
+
+@pytest.mark.usefixtures("keeping")
+def test_what_one_host_has_restored_is_not_sent_back_over_what_another_has_made_since(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ran(_self: Runs, _stop_asked: Any, checkpoints: Sequence[Checkpoints], _on_point: Any) -> Outcome:
+        (tmp_path / "job" / "algo-1" / "ml" / "checkpoints" / "step").write_text("2")
+        assert [each.push() for each in checkpoints] == [1, 0]
+        return Outcome("Completed", "Completed")
+
+    monkeypatch.setattr(Runs, "run", ran)
+    with_source(job, tmp_path)
+    job.objects.create_bucket("kept")
+    (tmp_path / "step").write_text("1")
+    job.objects.upload(tmp_path / "step", "s3://kept/checkpoints/step")
+    Training(job, "one", tmp_path / "job", once=lambda _, do: do(), stopped=lambda: False).run()
+    with job.objects.open("kept", "checkpoints/step") as stream:
+        assert stream.read() == b"2"
 
 
 def test_what_an_earlier_release_left_of_a_run_is_uploaded_though_not_every_program_said_how_it_ended(

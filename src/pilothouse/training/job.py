@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -172,7 +173,7 @@ class Training:
         for instance in self._instances:
             instance.lay_out(self.spec)
             self._fetch(instance)
-        for checkpoints in self._checkpoints():
+        for checkpoints in self._checkpoints:
             checkpoints.restore()
 
     def _fetch(self, instance: Instance) -> None:
@@ -191,10 +192,14 @@ class Training:
     def _train(self, runs: Runs) -> dict[str, Any]:
         if self._on_begin is not None:
             self._on_begin()
-        return asdict(runs.run(self.stop_asked, self._checkpoints(), self._on_point))
+        return asdict(runs.run(self.stop_asked, self._checkpoints, self._on_point))
 
+    @cached_property
     def _checkpoints(self) -> list[Checkpoints]:
-        """What keeps the checkpoints of each host, all at the one place that the job has for them."""
+        """What keeps the checkpoints of each host, all at the one place that the job has for them.
+
+        It is made once: it knows what it has restored, which is not to be sent back over what another host sends.
+        """
         if self.spec.checkpoints is None:
             return []
         place, objects = self.spec.checkpoints[0], self._job.objects.keyed(self.spec.kms_key)
