@@ -166,6 +166,29 @@ def test_what_a_stopped_program_saved_is_uploaded_by_whoever_goes_on(job: Any, t
     assert [info.key for info in job.objects.walk("gone")] == ["out/one/output/model.tar.gz"]
 
 
+def test_what_a_killed_program_has_measured_is_kept_if_it_is_not_to_begin_again(job: Any, tmp_path: Path) -> None:
+    directory, heard = tmp_path / "job", [0.1]
+    run = directory / "run-1" / "algo-1"
+    run.mkdir(parents=True)
+    (run / "events.jsonl").write_text('[1.0, "acc", 0.5]\n[2.0, "acc", 0.75]\n[3.0, "ac')
+    (directory / "row").write_text(str(job.store.get("training-job", "one").seq))
+    job.store.request_stop("training-job", "one")
+    Training(
+        job,
+        "one",
+        directory,
+        once=lambda _, do: do(),
+        stopped=lambda: False,
+        on_begin=heard.clear,
+        on_point=lambda _name, value, _at: heard.append(value),
+        closing=lambda: {"_heard": list(heard)},
+    ).run()
+    row = job.store.get("training-job", "one")
+    assert row.status == "Stopped"
+    assert row.state["FinalMetricDataList"] == [{"MetricName": "acc", "Value": 0.75, "Timestamp": 2.0}]
+    assert row.state["_heard"] == [0.5, 0.75]
+
+
 def test_a_job_that_is_to_stop_begins_no_program(job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Runs, "run", lambda *_: pytest.fail("It was begun."))
     job.store.request_stop("training-job", "one")

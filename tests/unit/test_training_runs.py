@@ -197,6 +197,26 @@ def test_the_last_checkpoints_are_sent_by_whoever_takes_a_run_over(tmp_path: Pat
     assert pushes == [1]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "secondary"), [("1000000", "MaxRuntimeExceeded"), ("1", "Stopped")], ids=["late", "stopped"]
+)
+def test_a_killed_program_that_has_no_time_to_begin_again_keeps_what_it_measured(
+    seconds: str, secondary: str, tmp_path: Path
+) -> None:
+    @contextmanager
+    def no_slot(_: Any) -> Iterator[bool]:
+        yield False
+
+    (tmp_path / "run-1" / "algo-1").mkdir(parents=True)
+    (tmp_path / "run-1" / "algo-1" / "seconds").write_text(seconds)
+    says(tmp_path / "run-1", "algo-1", [1.0, "acc", 0.5], [2.0, "acc", 0.7])
+    heard: list[tuple[str, float, float]] = []
+    runs = Runs(SimpleNamespace(slot=no_slot), spec(1), Heard(), laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    outcome = runs.run(lambda: True, [], lambda *point: heard.append(point))
+    assert (outcome.status, outcome.secondary, outcome.metrics) == ("Stopped", secondary, {"acc": (0.7, 2.0)})
+    assert heard == [("acc", 0.5, 1.0), ("acc", 0.7, 2.0)]
+
+
 def test_a_run_that_cannot_be_followed_any_more_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program, record = Running(), Heard()
 

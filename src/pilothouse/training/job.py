@@ -138,7 +138,10 @@ class Training:
         runs = Runs(self._job, self.spec, self.record, self._instances, self._directory, self._threads)
         ended = runs.ended() or (self._directory / _TRAINED).exists()
         if not ended:
-            self._go_on()
+            if self.stop_asked():
+                self._begin_anew()
+                runs.recall(self._on_point)  # what a killed program has said is all that it will say
+                raise StopRequested
             if runs.begun():
                 self.record.enter("Interrupted")
             self._download()
@@ -190,9 +193,12 @@ class Training:
             source.fetch(self._job.objects, self.spec, instance.folders)
 
     def _train(self, runs: Runs) -> dict[str, Any]:
+        self._begin_anew()
+        return asdict(runs.run(self.stop_asked, self._checkpoints, self._on_point))
+
+    def _begin_anew(self) -> None:
         if self._on_begin is not None:
             self._on_begin()
-        return asdict(runs.run(self.stop_asked, self._checkpoints, self._on_point))
 
     @cached_property
     def _checkpoints(self) -> list[Checkpoints]:
