@@ -18,7 +18,7 @@ import pytest
 from pilothouse import volumes
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.config import Settings
-from pilothouse.errors import LaunchFailed
+from pilothouse.errors import LaunchFailed, PilothouseError, S3Error, ServiceUnavailable
 from pilothouse.launch import engine
 from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.slots import memory_share
@@ -238,6 +238,46 @@ def test_a_run_that_cannot_be_followed_any_more_is_ended(tmp_path: Path, monkeyp
         runs.run(lambda: False, [], None)
     assert program.was_asked
     assert (tmp_path / "run-8" / "algo-1").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [(ServiceUnavailable("It is away."), True), (S3Error("NoSuchBucket", "There is none.", 404), False)],
+)
+def test_a_program_goes_on_while_its_checkpoints_cannot_be_sent_for_no_fault_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: PilothouseError, goes_on: bool
+) -> None:
+    program, record, logged, pushes = Running(), Heard(), [], []  # type: ignore[var-annotated]
+
+    @contextmanager
+    def slot(_: Any) -> Iterator[bool]:
+        yield True
+
+    def push() -> None:
+        pushes.append(1)
+        if len(pushes) < 3:
+            raise error
+        ends(tmp_path / "run-1", "algo-1")
+        program.exit = Exit(code=0)
+
+    monkeypatch.setattr("pilothouse.training.runs._CHECKPOINTS_EVERY", 0.0)
+    monkeypatch.setattr(Heard, "enter", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr(Heard, "publish", lambda _: None, raising=False)
+    job = SimpleNamespace(
+        settings=Settings(home=tmp_path, isolation="process"),
+        slot=slot,
+        start=lambda _: program,
+        objects=None,
+        log=logged.append,
+    )
+    runs = Runs(job, spec(1), record, laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    checkpoints: Any = SimpleNamespace(push=push)
+    if not goes_on:
+        with pytest.raises(S3Error, match="There is none"):
+            runs.run(lambda: False, [checkpoints], None)
+        return
+    assert runs.run(lambda: False, [checkpoints], None).status == "Completed"
+    assert logged == ["The checkpoints of one are sent later. It is away."] * 2
 
 
 def test_metrics_of_hosts_come_in_the_order_of_their_times(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pilothouse.catalog import built_in_training, training_images
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.contract.channels import Checkpoints
 from pilothouse.contract.pipes import Pipes
+from pilothouse.errors import ServiceUnavailable
 from pilothouse.launch.base import AT_WORK, Program
 from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
@@ -158,11 +159,18 @@ class Runs:
             if pipes.fault is not None:
                 run.fail(f"ClientError: {pipes.fault}")
             if moment >= next_checkpoints:
-                _push(checkpoints)
+                self._try_to_push(checkpoints)
                 next_checkpoints = moment + _CHECKPOINTS_EVERY
         if pipes.fault is not None:
             run.fail(f"ClientError: {pipes.fault}")
         _push(checkpoints)
+
+    def _try_to_push(self, checkpoints: Sequence[Checkpoints]) -> None:
+        """Sends checkpoints of a program that goes on, which a store that is away does not end: they are sent later."""
+        try:
+            _push(checkpoints)
+        except ServiceUnavailable as error:
+            self._job.log(f"The checkpoints of {self._record.name} are sent later. {error.message}")
 
     def _outcome(self, run: Run, seconds: float, on_point: OnPoint | None) -> Outcome:
         while run.pass_on(on_point):
