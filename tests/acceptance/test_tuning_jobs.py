@@ -229,6 +229,19 @@ def test_hyperband_ends_processes_that_would_not_end_themselves(tuner: Tuner) ->
     assert tuner.programs() == []
 
 
+def test_hyperband_lets_programs_that_end_themselves_save_their_models(tuner: Tuner) -> None:
+    script = f"""{HEAD}
+for epoch in range(3):
+    print("acc=%r" % given.x, flush=True)
+time.sleep(1)
+open(os.path.join(os.environ["SM_MODEL_DIR"], "model"), "w").close()
+"""
+    request = tuner.request("whole", script, X, 2, config={"Strategy": "Hyperband"})
+    request["TrainingJobDefinition"]["StaticHyperParameters"]["epochs"] = "3"
+    tuner.sagemaker.create_hyper_parameter_tuning_job(**request)
+    assert counters(tuner.wait("whole")) == {"Completed": 2, "Succeeded": 2}
+
+
 def test_early_stopping_ends_the_process_of_a_trial_that_lags_behind(tuner: Tuner) -> None:
     script = f"""{HEAD}
 print("acc=%d" % (given.kind != "d"), flush=True)

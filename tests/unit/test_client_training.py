@@ -152,6 +152,35 @@ def test_an_interrupt_stops_the_job_and_waits_for_what_is_finished(tmp_path: Pat
     assert server.stopped
 
 
+def test_an_interrupt_that_comes_as_the_job_ends_loses_nothing(tmp_path: Path, data: Path) -> None:
+    server = FakeServer(tmp_path)
+
+    def ended(**_: Any) -> None:
+        server.stopped = True
+        server.describe_auto_ml_job_v2()
+        raise ClientError({"Error": {"Code": "ValidationException", "Message": "It has ended."}}, "StopAutoMLJob")
+
+    def interrupt(progress: Progress) -> None:
+        if not progress.ended:
+            signal.raise_signal(signal.SIGINT)
+
+    server.stop_auto_ml_job = ended  # type: ignore[method-assign]
+    training(server, data).run(interrupt)
+    assert server.stopped
+
+
+def test_a_stop_that_is_refused_for_another_reason_is_told(tmp_path: Path, data: Path) -> None:
+    server = FakeServer(tmp_path)
+
+    def refused(**_: Any) -> None:
+        server._looks = 0
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "No."}}, "StopAutoMLJob")
+
+    server.stop_auto_ml_job = refused  # type: ignore[method-assign]
+    with pytest.raises(ConfigurationError, match=r"^No\.$"):
+        training(server, data).run(lambda progress: None if progress.ended else signal.raise_signal(signal.SIGINT))
+
+
 def test_an_interrupt_in_a_clean_up_is_not_lost(tmp_path: Path, data: Path) -> None:
     server = FakeServer(tmp_path, ends="Stopped")
 

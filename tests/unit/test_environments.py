@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pilothouse.training import environments
+from pilothouse.training.environments import Environment
 
 
 def test_pip_keeps_others_out_when_whoever_started_it_is_killed(
@@ -50,6 +51,40 @@ def test_one_that_was_half_made_is_made_anew(tmp_path: Path, monkeypatch: pytest
         assert environments.main(tmp_path, tmp_path / "requirements.txt") == code
         assert (tmp_path / "ready").exists() is ready
         assert [path.name for path in (tmp_path / "venv").iterdir()] == ["bin"]
+
+
+def folder_of(tmp_path: Path, job: str, text: str) -> Path:
+    code = tmp_path / job / "ml" / "code"
+    code.mkdir(parents=True, exist_ok=True)
+    (code / "mine-1.0.whl").touch()
+    (code / "requirements.txt").write_text(text)
+    return Environment(tmp_path / "environments", code / "requirements.txt", tmp_path / job).folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "numpy\nscipy>=1; python_version > '3.8'  # see docs/why.md\n",
+        "torch --hash=sha256:0\n--find-links https://example.org/whl/torch.html\n--pre\n",
+        "--index-url https://example.org/simple\nrequests[socks]==2.0\n",
+        "thing @ https://example.org/thing-1.0.whl\n-e git+https://example.org/thing.git\n",
+        "",
+    ],
+)
+def test_jobs_with_the_same_requirements_share_an_environment(tmp_path: Path, text: str) -> None:
+    assert folder_of(tmp_path, "one", text) == folder_of(tmp_path, "two", text)
+    assert folder_of(tmp_path, "one", text).parent == tmp_path / "environments"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-r base.txt", "-rbase.txt", "--requirement=base.txt", "-c limits.txt", "-e .", ".", "./lib[all]", "mine-1.0.whl",
+     "lib/mine-1.0.whl", "--find-links wheels", "mine @ file:///opt/ml/code/mine-1.0.whl", "/opt/ml/input/data/a.whl"],
+)  # fmt: skip
+def test_requirements_that_name_other_files_have_an_environment_of_their_jobs_own(tmp_path: Path, line: str) -> None:
+    text = f"numpy\n  {line}\n"
+    folders = [folder_of(tmp_path, job, text) for job in ("one", "two", "one")]
+    assert folders == [tmp_path / job / "environment" for job in ("one", "two", "one")]
 
 
 @pytest.mark.parametrize("writes", [2, 1000])

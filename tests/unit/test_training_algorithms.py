@@ -7,6 +7,7 @@ import errno
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -339,6 +340,38 @@ def test_xgboost_grows_the_same_trees_of_bins_on_disk(tmp_path: Path, monkeypatc
     )
     assert np.corrcoef(whole, paged)[0, 1] > 0.99
     assert not list((tmp_path / "paged" / "tmp").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("metrics", "objective", "judged"),
+    [
+        ("accuracy,logloss", "", "logloss"),
+        ("logloss,accuracy", "", "accuracy"),
+        ("logloss,auc", "validation:logloss", "logloss"),
+        ("accuracy", "validation:logloss", "logloss"),
+        ("auc,error@0.5", "", "error"),
+        ("auc,error@0.4", "", "error@0.4"),
+        ("auc,error@.40", "", "error@0.4"),
+    ],
+)
+def test_xgboost_stops_by_the_objective_of_the_tuning_job_or_the_last_metric_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], metrics: str, objective: str, judged: str
+) -> None:
+    random = np.random.default_rng(5)
+    x = random.normal(size=(500, 3))
+    table = np.column_stack([x[:, 0] + random.normal(size=500) > 0, x])
+    given = {"num_round": "200", "early_stopping_rounds": "4", "objective": "binary:logistic", "eval_metric": metrics}
+    given |= {"_tuning_objective_metric": objective} if objective else {}
+    folders = prepared(tmp_path, given, train=table[:200], validation=table[200:])
+    xgboost.main(str(folders.base), 1)
+    found = re.findall(rf"\tvalidation-{re.escape(judged)}:(\S+)", capsys.readouterr().out)
+    losses = [float(value) * (-1 if judged == "accuracy" else 1) for value in found]
+    assert len(losses) == losses.index(min(losses)) + 1 + 4
+
+
+def test_what_xgboost_evaluates_unasked_is_judged_as_xgboost_does() -> None:
+    parameters = xgboost_parameters.parse({"num_round": "1", "objective": "rank:ndcg"})
+    assert (parameters.judged, parameters.maximized) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ import pytest
 
 from pilothouse.catalog import training_jobs
 from pilothouse.config import Settings
+from pilothouse.contract.channels import Checkpoints
 from pilothouse.errors import ServiceUnavailable, StoreAway
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.objects.s3 import RemoteObjects
@@ -22,6 +23,7 @@ from pilothouse.store.store import Store
 from pilothouse.training.job import Training
 from pilothouse.training.outcome import Outcome
 from pilothouse.training.record import Record
+from pilothouse.training.runs import Runs
 
 REQUEST = {
     "TrainingJobName": "one",
@@ -45,15 +47,24 @@ def job(tmp_path: Path) -> Iterator[Any]:
     store.close()
 
 
-def told(job: Any, directory: Path) -> Resource:
-    """Tells the story of a job whose program has ended; its row then."""
+def with_source(job: Any, tmp_path: Path) -> None:
+    """Lets the job's source archive be there."""
+    (tmp_path / "t.py").touch()
+    with tarfile.open(tmp_path / "source.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "t.py", "t.py")
+    job.objects.create_bucket("data")
+    job.objects.upload(tmp_path / "source.tar.gz", "s3://data/s.tar.gz")
+
+
+def told(job: Any, directory: Path, status: str = "Completed") -> Resource:
+    """Tells the story of a job whose program has ended, with `status`; its row then."""
     row = job.store.get("training-job", "one")
     model = directory / "algo-1" / "ml" / "model"
     if not directory.exists():
         model.mkdir(parents=True)
         (model / "weights").write_text("learnt")
         (directory / "row").write_text(str(row.seq))
-        (directory / "outcome.json").write_text(json.dumps(asdict(Outcome("Completed", "Completed"))))
+        (directory / "outcome.json").write_text(json.dumps(asdict(Outcome(status, status))))
     Training(job, "one", directory, once=lambda _, do: do(), stopped=lambda: False).run()
     ended: Resource = job.store.get("training-job", "one")
     return ended
@@ -148,6 +159,71 @@ def test_what_the_program_made_is_uploaded_by_whoever_goes_on(job: Any, tmp_path
     assert [info.key for info in job.objects.walk("gone")] == ["out/one/output/model.tar.gz"]
 
 
+def test_what_a_stopped_program_saved_is_uploaded_by_whoever_goes_on(job: Any, tmp_path: Path) -> None:
+    job.objects.create_bucket("gone")
+    job.store.request_stop("training-job", "one")
+    assert told(job, tmp_path / "job", "Stopped").status == "Stopped"
+    assert [info.key for info in job.objects.walk("gone")] == ["out/one/output/model.tar.gz"]
+
+
+def test_what_a_killed_program_has_measured_is_kept_if_it_is_not_to_begin_again(job: Any, tmp_path: Path) -> None:
+    directory, heard = tmp_path / "job", [0.1]
+    run = directory / "run-1" / "algo-1"
+    run.mkdir(parents=True)
+    (run / "events.jsonl").write_text('[1.0, "acc", 0.5]\n[2.0, "acc", 0.75]\n[3.0, "ac')
+    (directory / "row").write_text(str(job.store.get("training-job", "one").seq))
+    job.store.request_stop("training-job", "one")
+    Training(
+        job,
+        "one",
+        directory,
+        once=lambda _, do: do(),
+        stopped=lambda: False,
+        on_begin=heard.clear,
+        on_point=lambda _name, value, _at: heard.append(value),
+        closing=lambda: {"_heard": list(heard)},
+    ).run()
+    row = job.store.get("training-job", "one")
+    assert row.status == "Stopped"
+    assert row.state["FinalMetricDataList"] == [{"MetricName": "acc", "Value": 0.75, "Timestamp": 2.0}]
+    assert row.state["_heard"] == [0.5, 0.75]
+
+
+def test_a_job_that_is_to_stop_begins_no_program(job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Runs, "run", lambda *_: pytest.fail("It was begun."))
+    job.store.request_stop("training-job", "one")
+    Training(job, "one", tmp_path / "job", once=lambda _, do: do(), stopped=lambda: False).run()
+    assert job.store.get("training-job", "one").status == "Stopped"
+
+
+@pytest.fixture
+def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job has two hosts, and keeps checkpoints. Comes before `job`."""
+    monkeypatch.setitem(REQUEST, "CheckpointConfig", {"S3Uri": "s3://kept/checkpoints"})
+    monkeypatch.setitem(
+        REQUEST, "ResourceConfig", {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}
+    )
+
+
+@pytest.mark.usefixtures("keeping")
+def test_what_one_host_has_restored_is_not_sent_back_over_what_another_has_made_since(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ran(_self: Runs, _stop_asked: Any, checkpoints: Sequence[Checkpoints], _on_point: Any) -> Outcome:
+        (tmp_path / "job" / "algo-1" / "ml" / "checkpoints" / "step").write_text("2")
+        assert [each.push() for each in checkpoints] == [1, 0]
+        return Outcome("Completed", "Completed")
+
+    monkeypatch.setattr(Runs, "run", ran)
+    with_source(job, tmp_path)
+    job.objects.create_bucket("kept")
+    (tmp_path / "step").write_text("1")
+    job.objects.upload(tmp_path / "step", "s3://kept/checkpoints/step")
+    Training(job, "one", tmp_path / "job", once=lambda _, do: do(), stopped=lambda: False).run()
+    with job.objects.open("kept", "checkpoints/step") as stream:
+        assert stream.read() == b"2"
+
+
 def test_what_an_earlier_release_left_of_a_run_is_uploaded_though_not_every_program_said_how_it_ended(
     job: Any, tmp_path: Path
 ) -> None:
@@ -172,11 +248,7 @@ def test_a_job_whose_program_has_run_fails_in_words_if_all_that_it_left_was_in_m
     job: Any, tmp_path: Path, uploaded: bool
 ) -> None:
     job.objects.create_bucket("gone")
-    (tmp_path / "t.py").touch()
-    with tarfile.open(tmp_path / "source.tar.gz", "w:gz") as tar:
-        tar.add(tmp_path / "t.py", "t.py")
-    job.objects.create_bucket("data")
-    job.objects.upload(tmp_path / "source.tar.gz", "s3://data/s.tar.gz")
+    with_source(job, tmp_path)
     recorded: dict[str, Any] = {"train": asdict(Outcome("Completed", "Completed"))}
     if uploaded:
         recorded["upload"] = {"model": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ import pytest
 from pilothouse import volumes
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.config import Settings
-from pilothouse.errors import LaunchFailed, StoreAway
+from pilothouse.errors import LaunchFailed, PilothouseError, S3Error, ServiceUnavailable, StoreAway
 from pilothouse.launch import engine
 from pilothouse.launch.base import Exit, Program
 from pilothouse.launch.slots import memory_share
@@ -198,6 +199,26 @@ def test_the_last_checkpoints_are_sent_by_whoever_takes_a_run_over(tmp_path: Pat
     assert pushes == [1]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "secondary"), [("1000000", "MaxRuntimeExceeded"), ("1", "Stopped")], ids=["late", "stopped"]
+)
+def test_a_killed_program_that_has_no_time_to_begin_again_keeps_what_it_measured(
+    seconds: str, secondary: str, tmp_path: Path
+) -> None:
+    @contextmanager
+    def no_slot(_: Any) -> Iterator[bool]:
+        yield False
+
+    (tmp_path / "run-1" / "algo-1").mkdir(parents=True)
+    (tmp_path / "run-1" / "algo-1" / "seconds").write_text(seconds)
+    says(tmp_path / "run-1", "algo-1", [1.0, "acc", 0.5], [2.0, "acc", 0.7])
+    heard: list[tuple[str, float, float]] = []
+    runs = Runs(SimpleNamespace(slot=no_slot), spec(1), Heard(), laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    outcome = runs.run(lambda: True, [], lambda *point: heard.append(point))
+    assert (outcome.status, outcome.secondary, outcome.metrics) == ("Stopped", secondary, {"acc": (0.7, 2.0)})
+    assert heard == [("acc", 0.5, 1.0), ("acc", 0.7, 2.0)]
+
+
 def test_a_run_that_cannot_be_followed_any_more_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program, record = Running(), Heard()
 
@@ -258,6 +279,46 @@ def test_a_program_goes_on_while_the_store_is_away_and_none_of_its_lines_is_lost
     assert [line for _, (_, line) in record.lines] == ["one", "two"]
 
 
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [(ServiceUnavailable("It is away."), True), (S3Error("NoSuchBucket", "There is none.", 404), False)],
+)
+def test_a_program_goes_on_while_its_checkpoints_cannot_be_sent_for_no_fault_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: PilothouseError, goes_on: bool
+) -> None:
+    program, record, logged, pushes = Running(), Heard(), [], []  # type: ignore[var-annotated]
+
+    @contextmanager
+    def slot(_: Any) -> Iterator[bool]:
+        yield True
+
+    def push() -> None:
+        pushes.append(1)
+        if len(pushes) < 3:
+            raise error
+        ends(tmp_path / "run-1", "algo-1")
+        program.exit = Exit(code=0)
+
+    monkeypatch.setattr("pilothouse.training.runs._CHECKPOINTS_EVERY", 0.0)
+    monkeypatch.setattr(Heard, "enter", lambda *_, **__: None, raising=False)
+    monkeypatch.setattr(Heard, "publish", lambda _: None, raising=False)
+    job = SimpleNamespace(
+        settings=Settings(home=tmp_path, isolation="process"),
+        slot=slot,
+        start=lambda _: program,
+        objects=None,
+        log=logged.append,
+    )
+    runs = Runs(job, spec(1), record, laid_out(1, tmp_path), tmp_path, None)  # type: ignore[arg-type]
+    checkpoints: Any = SimpleNamespace(push=push)
+    if not goes_on:
+        with pytest.raises(S3Error, match="There is none"):
+            runs.run(lambda: False, [checkpoints], None)
+        return
+    assert runs.run(lambda: False, [checkpoints], None).status == "Completed"
+    assert logged == ["The checkpoints of one are sent later. It is away."] * 2
+
+
 def test_metrics_of_hosts_come_in_the_order_of_their_times(tmp_path: Path) -> None:
     folder, record = tmp_path / "run-1", Heard()
     for host, times in (("algo-1", (1.0, 4.0)), ("algo-2", (2.0, 3.0))):
@@ -283,6 +344,20 @@ def test_the_others_are_ended_once_a_host_has_failed(
         ends(folder, "algo-1", **how)
     assert not run.has_ended(0.0)
     assert processes[made[1]].was_asked is not others_go_on
+
+
+@pytest.mark.parametrize(("asked", "status"), [(True, "Stopped"), (False, "Failed")])
+def test_a_program_that_is_to_stop_before_its_keeper_can_hear_it_is_stopped(
+    asked: bool, status: str, tmp_path: Path
+) -> None:
+    made, process = laid_out(1, tmp_path), Running()
+    run = Run.begin(tmp_path / "run-1", 1.0, made, Heard())  # type: ignore[arg-type]
+    run.start(lambda *_: process)  # type: ignore[arg-type,return-value]
+    if asked:
+        run.stop()
+    process.exit = Exit(signal=signal.SIGTERM)
+    assert run.has_ended(0.0)
+    assert run.judged().status == status
 
 
 def test_if_a_host_cannot_be_started_none_stays(tmp_path: Path) -> None:

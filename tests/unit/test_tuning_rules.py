@@ -119,9 +119,13 @@ def test_completion_criteria_and_warm_start_are_read() -> None:
 
 
 def test_hyperband_infers_its_resource_from_the_epochs() -> None:
-    assert tuning_rules.check(request("Hyperband")).resources == Resources(1, 27)
+    assert tuning_rules.check(request("Hyperband")).resources == Resources(1, 27, suffices=True)
     given_both = request("Hyperband", StrategyConfig={"HyperbandStrategyConfig": {"MinResource": 2, "MaxResource": 9}})
     assert tuning_rules.check(given_both).resources == Resources(2, 9)
+    longer = request("Hyperband", StrategyConfig={"HyperbandStrategyConfig": {"MaxResource": 30}})
+    assert tuning_rules.check(longer).resources == Resources(1, 30, suffices=True)
+    del longer["TrainingJobDefinition"]["StaticHyperParameters"]["epochs"]
+    assert tuning_rules.check(longer).resources == Resources(1, 30)
 
 
 def test_a_grid_has_as_many_jobs_as_combinations() -> None:

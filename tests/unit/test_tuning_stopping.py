@@ -90,6 +90,11 @@ def test_hyperband_stops_every_trial_at_the_most_resource() -> None:
     assert Hyperband(Resources(1, 1)).report(0, 1, 1.0) == "stop"
 
 
+def test_hyperband_lets_a_trial_save_its_model_that_ends_itself_at_the_most_resource() -> None:
+    stopper = Hyperband(Resources(1, 3, suffices=True))
+    assert [stopper.report(0, step, 1.0) for step in (1, 2, 3, 4)] == ["go", "go", "go", "stop"]
+
+
 def test_a_report_that_skips_a_rung_counts_for_it() -> None:
     stopper = Hyperband(Resources(1, 27))
     for number, loss in enumerate([1.0, 2.0, 3.0]):

@@ -149,6 +149,7 @@ def test_points_outside_of_the_new_ranges_and_without_a_number_are_left_behind()
     narrow = {"ContinuousParameterRanges": [{"Name": n, "MinValue": "0", "MaxValue": "0.5"} for n in ("a", "b")]}
     trials = [*parents_trials(), Trial(20, 0, {"a": "0.1", "b": "0.1"}, "Completed", value=math.nan)]
     trials.append(Trial(21, 0, {"a": "0.1", "b": "0.1"}, "Failed"))
+    trials.append(Trial(22, 0, {"a": "0.1", "b": "0.1"}, "Failed", value=-1.0))
     _, kept = family(IDENTICAL, trials, ParameterRanges=narrow)
     [findings] = kept[0].parents
     inside = [trial for trial in parents_trials() if all(float(value) <= 0.5 for value in trial.values.values())]
@@ -189,6 +190,14 @@ def test_transferred_losses_have_the_level_and_spread_of_the_job_s_own() -> None
     assert len(moved) == 20
     assert 5 < min(moved) < sorted(moved)[10] < 10
     assert kept[0].with_own(own[:3]) == own[:3]
+
+
+def test_a_parents_trial_that_failed_is_not_tried_again_first() -> None:
+    failed = Trial(20, 0, {"a": "0.1", "b": "0.1"}, "Failed", value=-1.0, ended=20)
+    job, kept = family(TRANSFER, [*parents_trials(), failed])
+    first = Search(job, 1, kept).ask()
+    assert first is not None
+    assert first.values != failed.values
 
 
 def test_enough_own_findings_replace_transferred_ones() -> None:

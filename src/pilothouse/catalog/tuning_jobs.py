@@ -95,11 +95,13 @@ class Criteria:
 class Resources:
     """What Hyperband may spend on one training job, counted in values of the objective that it emits.
 
-    `most` is None where it is neither given nor to be inferred, which is for the rules to refuse.
+    `most` is None where it is neither given nor to be inferred, which is for the rules to refuse. `suffices`: by the
+    epochs among their static hyperparameters, training jobs end themselves with that many.
     """
 
     least: int
     most: int | None
+    suffices: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,12 +210,13 @@ def _early_stopping(config: Document, automatic: bool) -> bool:
 
 def _resources(config: Document, definitions: tuple[Definition, ...]) -> Resources:
     hyperband = config.get("StrategyConfig", {}).get("HyperbandStrategyConfig", {})
-    most = hyperband.get("MaxResource")
-    if most is None:
-        inferred = [_epochs(definition.static) for definition in definitions]
-        known = [epochs for epochs in inferred if epochs is not None]
-        most = max(known) if known and len(known) == len(inferred) else None
-    return Resources(hyperband.get("MinResource", 1), most)
+    epochs = [_epochs(definition.static) for definition in definitions]
+    known = [each for each in epochs if each is not None]
+    longest = max(known) if known and len(known) == len(epochs) else None
+    most = hyperband.get("MaxResource", longest)
+    return Resources(
+        hyperband.get("MinResource", 1), most, suffices=longest is not None and most is not None and longest <= most
+    )
 
 
 def _epochs(static: Mapping[str, str]) -> int | None:

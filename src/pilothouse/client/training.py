@@ -141,7 +141,8 @@ class Training:
         stopping = False
         while True:
             if interrupt.asked and not stopping:
-                self._sagemaker.stop_auto_ml_job(AutoMLJobName=self.name)
+                with unless_it_has_ended(lambda: self._describe()["AutoMLJobStatus"]):
+                    self._sagemaker.stop_auto_ml_job(AutoMLJobName=self.name)
                 stopping = True
             now = Progress(self._describe(), self.candidates())
             progress(now)
@@ -236,6 +237,18 @@ def refusals_in_words() -> Iterator[None]:
         raise ConfigurationError(str(error)) from error
     except BotoCoreError as error:
         raise PilothouseError(f"The server does not answer: {error}") from error
+
+
+@contextmanager
+def unless_it_has_ended(status: Callable[[], str]) -> Iterator[None]:
+    """Within the block a job is stopped, which is refused if it has ended meanwhile: that is as good."""
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError:
+        if status() not in _ENDED:
+            raise
 
 
 def _channel(source: Path, uri: str) -> dict[str, Any]:

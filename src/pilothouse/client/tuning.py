@@ -15,7 +15,7 @@ from pilothouse import names
 from pilothouse.catalog import training_images, training_jobs
 from pilothouse.client.embedded import EmbeddedServer
 from pilothouse.client.interrupt import Interrupt
-from pilothouse.client.training import check_output, ensure_bucket, refusals_in_words
+from pilothouse.client.training import check_output, ensure_bucket, refusals_in_words, unless_it_has_ended
 from pilothouse.errors import ConfigurationError, JobFailed
 
 STRATEGIES = ("Bayesian", "Random", "Grid", "Hyperband")
@@ -155,9 +155,10 @@ class Tuning:
         stopping = False
         while True:
             if interrupt.asked and not stopping:
-                self._sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=self.name)
+                with unless_it_has_ended(lambda: self._describe()["HyperParameterTuningJobStatus"]):
+                    self._sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=self.name)
                 stopping = True
-            job = self._sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=self.name)
+            job = self._describe()
             now = Progress(job, self._newest())
             if now.ended:
                 now = Progress(job, self._all())
@@ -165,6 +166,12 @@ class Tuning:
             if now.ended:
                 return now
             time.sleep(_POLL)
+
+    def _describe(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self._sagemaker.describe_hyper_parameter_tuning_job(
+            HyperParameterTuningJobName=self.name
+        )
+        return answer
 
     def _newest(self) -> list[dict[str, Any]]:
         answer = self._sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(

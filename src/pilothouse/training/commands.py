@@ -111,7 +111,7 @@ class Commands:
         inside = f"{self._root}/code"
         if not path.is_file():
             return (self._command(source.command(self._spec, self._folders, sys.executable), inside),)
-        made = Environment(self._settings.work_root / ENVIRONMENTS, path)
+        made = Environment(self._settings.work_root / ENVIRONMENTS, path, self._instance.directory)
         run = self._command(source.command(self._spec, self._folders, made.python), inside, readable=(made.folder,))
         if made.ready:
             return (run,)

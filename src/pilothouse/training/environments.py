@@ -1,5 +1,7 @@
 """Virtual environments for a script's requirements.txt: one for each content, made once, seeing what is installed here.
 
+Of a file that names others the content says too little, and its environment is its job's alone.
+
 Run as a program (`python -m pilothouse.training.environments FOLDER REQUIREMENTS`), since pip runs code of the packages
 that it builds: under the same limits as the script itself.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -22,14 +25,23 @@ from pilothouse.errors import DataError
 _LARGEST = 1 << 20
 _TRIES, _PAUSE = 20, 0.5
 _READY, _LOCK, _VENV = "ready", "lock", "venv"
+_OWN = "environment"
+_COMMENT = re.compile(r"(?:^|\s)#.*")
+_NAMES_FILES = re.compile(r"-[rcef]|--(?:requirement|constraint|editable|find-links)\b")
+_END_OF_NAME = re.compile(r"[\s;\[]")
 
 
 class Environment:
-    """The environment for the requirements file at `path`, below `root`."""
+    """The environment for the requirements file at `path`: below `root`, where all jobs have theirs, or in the folder
+    `own` of its job if the file names others.
+    """
 
-    def __init__(self, root: Path, path: Path) -> None:
-        self.requirements = path
-        self.folder = root / names.digest("\n".join([_text(path), sys.version, sys.prefix]), 32)
+    def __init__(self, root: Path, path: Path, own: Path) -> None:
+        text = _text(path)
+        if any(_is_local(line, path.parent) for line in text.splitlines()):
+            self.folder = own / _OWN
+        else:
+            self.folder = root / names.digest("\n".join([text, sys.version, sys.prefix]), 32)
 
     @property
     def python(self) -> str:
@@ -84,6 +96,19 @@ def _show_what_is_here(environment: Path) -> None:
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     lines = [path for path in site.getsitepackages() if Path(path).is_dir()]
     (environment / "lib" / version / "site-packages" / "pilothouse.pth").write_text("\n".join(lines) + "\n")
+
+
+def _is_local(line: str, folder: Path) -> bool:
+    """Whether a line of a requirements file in `folder` has pip read another file of this machine."""
+    line = _COMMENT.sub("", line).strip()
+    if "file:" in line:
+        return True
+    if "://" in line:
+        return False
+    if line.startswith("-"):
+        return _NAMES_FILES.match(line) is not None
+    name = _END_OF_NAME.split(line)[0]
+    return name.startswith(".") or "/" in name or (name != "" and (folder / name).is_file())
 
 
 def _text(path: Path) -> str:

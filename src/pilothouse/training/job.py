@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -133,11 +134,14 @@ class Training:
         return self._story()
 
     def _story(self) -> Outcome:
-        self._go_on()
         self._take_possession()
         runs = Runs(self._job, self.spec, self.record, self._instances, self._directory, self._threads)
         ended = runs.ended() or (self._directory / _TRAINED).exists()
         if not ended:
+            if self.stop_asked():
+                self._begin_anew()
+                runs.recall(self._on_point)  # what a killed program has said is all that it will say
+                raise StopRequested
             if runs.begun():
                 self.record.enter("Interrupted")
             self._download()
@@ -172,7 +176,7 @@ class Training:
         for instance in self._instances:
             instance.lay_out(self.spec)
             self._fetch(instance)
-        for checkpoints in self._checkpoints():
+        for checkpoints in self._checkpoints:
             checkpoints.restore()
 
     def _fetch(self, instance: Instance) -> None:
@@ -189,12 +193,19 @@ class Training:
             source.fetch(self._job.objects, self.spec, instance.folders)
 
     def _train(self, runs: Runs) -> dict[str, Any]:
+        self._begin_anew()
+        return asdict(runs.run(self.stop_asked, self._checkpoints, self._on_point))
+
+    def _begin_anew(self) -> None:
         if self._on_begin is not None:
             self._on_begin()
-        return asdict(runs.run(self.stop_asked, self._checkpoints(), self._on_point))
 
+    @cached_property
     def _checkpoints(self) -> list[Checkpoints]:
-        """What keeps the checkpoints of each host, all at the one place that the job has for them."""
+        """What keeps the checkpoints of each host, all at the one place that the job has for them.
+
+        It is made once: it knows what it has restored, which is not to be sent back over what another host sends.
+        """
         if self.spec.checkpoints is None:
             return []
         place, objects = self.spec.checkpoints[0], self._job.objects.keyed(self.spec.kms_key)

@@ -6,6 +6,7 @@ import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from signal import SIGTERM
 
 from pilothouse.launch.base import Exit, Process
 from pilothouse.training import outcome as outcomes
@@ -153,10 +154,13 @@ class Run:
             text = f"Not uploaded, because they are no plain files: {', '.join(removed)}"[:_LONGEST_LINE]
             self._record.log(self._stream(instance), [text])
         end = self._end_of(instance)
+        known = self._exits.get(instance, Exit())
+        if end is None and known.signal == SIGTERM and self._is_ending:
+            return Verdict(*outcomes.STOPPED)  # it was asked to end before it could begin
         if end is None:
             log = self._of(instance) / LOG
             words = log.read_text(errors="replace").splitlines() if log.exists() else []
-            return Verdict("Failed", "Failed", outcomes.lost(self._exits.get(instance, Exit()), words))
+            return Verdict("Failed", "Failed", outcomes.lost(known, words))
         return outcomes.judged(end, instance.folders.failure())
 
     def _has_failed(self, instance: Instance) -> bool:

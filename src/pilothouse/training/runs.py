@@ -17,7 +17,7 @@ from pilothouse.catalog import built_in_training, training_images
 from pilothouse.catalog.training_jobs import TrainingJob
 from pilothouse.contract.channels import Checkpoints
 from pilothouse.contract.pipes import Pipes
-from pilothouse.errors import StoreAway
+from pilothouse.errors import ServiceUnavailable, StoreAway
 from pilothouse.launch.base import AT_WORK, Program
 from pilothouse.launch.confined import Limits
 from pilothouse.launch.slots import memory_share
@@ -62,8 +62,7 @@ class Runs:
     ) -> Outcome:
         """Runs the programs to their end, or takes over what ended before this process could say so."""
         if self._judged.exists():
-            for run in self._earlier()[-1:]:
-                run.recall(on_point)
+            self.recall(on_point)
             return Outcome(**json.loads(self._judged.read_text()))
         outcome = self._ran(stop_asked, checkpoints, on_point)
         write_whole(self._judged, json.dumps(asdict(outcome)))
@@ -79,10 +78,10 @@ class Runs:
             earlier[-1].take_over(on_point)
             return self._outcome(earlier[-1], used, on_point)
         if used >= self._spec.max_runtime:
-            return Outcome(*outcomes.LATE, seconds=used)
+            return self._cut_short(outcomes.LATE, used, on_point)
         with self._job.slot(stop_asked) as held:
             if not held:
-                return Outcome(*outcomes.STOPPED, seconds=used)
+                return self._cut_short(outcomes.STOPPED, used, on_point)
             run = Run.begin(
                 self._folder(1 + max(self._numbers(), default=0)), _beginning(earlier), self._instances, self._record
             )
@@ -97,6 +96,11 @@ class Runs:
                     run.kill()
                     raise
         return self._outcome(run, used + run.seconds, on_point)
+
+    def recall(self, on_point: OnPoint | None) -> None:
+        """Repeats all that the programs of the last run measured; nothing if there has been no run."""
+        for run in self._earlier()[-1:]:
+            run.recall(on_point)
 
     def begun(self) -> bool:
         """Whether there has been a run."""
@@ -157,17 +161,29 @@ class Runs:
             if pipes.fault is not None:
                 run.fail(f"ClientError: {pipes.fault}")
             if moment >= next_checkpoints:
-                _push(checkpoints)
+                self._try_to_push(checkpoints)
                 next_checkpoints = moment + _CHECKPOINTS_EVERY
         if pipes.fault is not None:
             run.fail(f"ClientError: {pipes.fault}")
         _push(checkpoints)
+
+    def _try_to_push(self, checkpoints: Sequence[Checkpoints]) -> None:
+        """Sends checkpoints of a program that goes on, which a store that is away does not end: they are sent later."""
+        try:
+            _push(checkpoints)
+        except ServiceUnavailable as error:
+            self._job.log(f"The checkpoints of {self._record.name} are sent later. {error.message}")
 
     def _outcome(self, run: Run, seconds: float, on_point: OnPoint | None) -> Outcome:
         while run.pass_on(on_point):
             pass
         verdict = run.judged()
         return Outcome(verdict.status, verdict.secondary, verdict.reason, seconds, self._record.metrics())
+
+    def _cut_short(self, end: tuple[str, str], seconds: float, on_point: OnPoint | None) -> Outcome:
+        """The outcome where there is no run any more: what the last one measured is all there is."""
+        self.recall(on_point)
+        return Outcome(*end, seconds=seconds, metrics=self._record.metrics())
 
     def _remove_containers(self) -> None:
         for instance in self._instances:

@@ -19,11 +19,13 @@ class Hyperband:
     """A `Stopper` with rungs at MinResource, three times that, and so on below MaxResource.
 
     A resource is a value of the objective emitted. A trial goes on from a rung if it is in the best third of those that
-    have been there, itself included; the first two always do. At MaxResource every trial is stopped.
+    have been there, itself included; the first two always do. At MaxResource every trial is stopped, but where it ends
+    itself then: it has yet to save what it has learnt, and is stopped only if it goes on.
     """
 
     def __init__(self, resources: Resources) -> None:
         self._least, self._most = resources.least, resources.most or resources.least
+        self._last = self._most + 1 if resources.suffices else self._most
         self._rungs: dict[int, list[float]] = {level: [] for level in levels(self._least, self._most)}
         self._reached: dict[int, int] = {}
 
@@ -35,7 +37,7 @@ class Hyperband:
                 self._reached[number] = level
                 bisect.insort(rung, loss)
                 advice = "go" if _goes_on(rung, loss) else "stop"
-        return "stop" if step >= self._most else advice
+        return "stop" if step >= self._last else advice
 
     def end(self, number: int) -> None:
         """See `Stopper`. The rungs keep what the trial reached."""

@@ -44,8 +44,8 @@ class Inheritance:
     def of(
         cls, job: TuningJob, definition: Definition, parents: Sequence[tuple[TuningJob, Sequence[Trial]]]
     ) -> Inheritance:
-        """From the parents' requests and trials. Those outside of the new ranges, and those without a finite objective,
-        are left out; a hyperparameter that was static is taken with its static value.
+        """From the parents' requests and trials. Those that failed, that lie outside of the new ranges, or that have no
+        finite objective are left out; a hyperparameter that was static is taken with its static value.
         """
         found = tuple(tuple(_findings(definition, parent, trials)) for parent, trials in parents)
         return cls(found, job.warm_start is not None and job.warm_start.kind == "IdenticalDataAndAlgorithm")
@@ -99,6 +99,8 @@ def _findings(definition: Definition, parent: TuningJob, trials: Sequence[Trial]
     for trial in sorted(trials, key=lambda trial: trial.number):
         source = parent.definitions[trial.definition]
         if source.name != definition.name or source.objective is None or trial.value is None:
+            continue
+        if trial.status == "Failed":  # what it said before counts for nothing, as it did in its own job
             continue
         point = space.point({**source.static, **trial.values})
         loss = source.objective.loss(trial.value)

@@ -94,7 +94,11 @@ def _stopping(parameters: Parameters, parts: list[str]) -> list[Any]:
         raise DataError("early_stopping_rounds needs a channel named validation.")
     return [
         xgboost.callback.EarlyStopping(
-            rounds=parameters.patience, data_name="validation", maximize=parameters.maximized, save_best=True
+            rounds=parameters.patience,
+            data_name="validation",
+            metric_name=parameters.judged,
+            maximize=parameters.maximized,
+            save_best=True,
         )
     ]
 

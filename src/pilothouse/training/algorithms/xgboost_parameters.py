@@ -18,18 +18,27 @@ _OBJECTIVES = (
     "multi:softprob", "rank:pairwise", "rank:ndcg", "rank:map", "survival:cox", "survival:aft",
 )  # fmt: skip
 _MOST_ROUNDS = 1_000_000
+_USUAL_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What XGBoost is called with: `booster` parameters by its own names, and what is not for the booster."""
+    """What XGBoost is called with: `booster` parameters by its own names, and what is not for the booster.
+
+    `judged`: the metric that early stopping goes by, as XGBoost calls it; None for the one that it evaluates unasked.
+    """
 
     booster: dict[str, Any]
     rounds: int
     patience: int | None
     csv_weights: bool
     custom_metrics: tuple[str, ...]
-    maximized: bool
+    judged: str | None
+
+    @property
+    def maximized(self) -> bool | None:
+        """Whether more of that metric is better; None if it is for XGBoost to say."""
+        return None if self.judged is None else self.judged.partition("@")[0] in MAXIMIZED
 
     @property
     def by_bins(self) -> bool:
@@ -85,22 +94,22 @@ def parse(given: Mapping[str, str]) -> Parameters:
     _classes(booster)
     metrics = [name for name in metrics if name]
     objective = given.get("_tuning_objective_metric", "").partition(":")[2]
-    if objective in XGBOOST_METRICS and objective not in metrics:
-        metrics.insert(0, objective)  # not the last one, which early stopping goes by
+    tuned = [objective] if objective in XGBOOST_METRICS else []
+    metrics += [name for name in tuned if name not in metrics]
     _known(metrics)
     custom = tuple(name for name in metrics if name in measures.NAMES)
     own = [name for name in metrics if name not in custom]
     if metrics:
         booster["eval_metric"] = own
         booster["disable_default_eval_metric"] = not own
-    judged = [*own, *custom][-1] if metrics else ""
+    judged = [None, *metrics, *tuned][-1]
     return Parameters(
         booster,
         rounds,
         None if patience is None else whole("early_stopping_rounds", patience, 1, _MOST_ROUNDS),
         weights == "1",
         custom,
-        judged.partition("@")[0] in MAXIMIZED,
+        None if judged is None else _shown(judged),
     )
 
 
@@ -127,6 +136,15 @@ def _classes(booster: dict[str, Any]) -> None:
         raise DataError(f"The objective {booster['objective']} needs the hyperparameter num_class.")
     if not booster["objective"].startswith("multi:"):
         booster.pop("num_class", None)
+
+
+def _shown(metric: str) -> str:
+    """A metric as XGBoost's results have it: a threshold of `error` as a float, and none if it is the usual one."""
+    name, _, threshold = metric.partition("@")
+    if name != "error" or not threshold:
+        return metric
+    number = real("eval_metric error@", threshold, 0, 1)
+    return name if number == _USUAL_THRESHOLD else f"{name}@{number:g}"
 
 
 def _known(metrics: list[str]) -> None:
