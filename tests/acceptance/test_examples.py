@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -64,6 +65,14 @@ def test_a_backup_of_a_running_server_goes_on_in_another_home(start_server: Call
     assert job["AutoMLJobStatus"] == "Completed", job.get("FailureReason")
     uri = job["BestCandidate"]["InferenceContainers"][0]["ModelDataUrl"]
     assert restored.client("s3").head_object(Bucket="data", Key=uri.removeprefix("s3://data/"))["ContentLength"] > 0
+
+
+def test_a_backup_needs_no_bucket_in_the_home(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    sqlite3.connect(home / "pilothouse.sqlite").close()
+    run(sys.executable, str(EXAMPLES / "backup.py"), str(home), str(tmp_path / "backup"))
+    assert [path.name for path in (tmp_path / "backup").iterdir()] == ["pilothouse.sqlite"]
 
 
 def create_job(sagemaker: Any) -> None:

@@ -77,6 +77,12 @@ def test_without_a_network_there_is_nobody_to_talk_to(level: str, places: Path) 
     assert run(level, cell, "tail -n +3 /proc/net/dev | grep -vc lo:") == "0"
 
 
+def test_without_a_network_a_program_can_talk_to_itself(level: str, places: Path) -> None:
+    cell = Cell(places / "base", (places / "home",), network=False)
+    talk = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname(), 9)"
+    assert run(level, cell, f'{sys.executable} -I -S -c "{talk}; print(1)"') == "1"
+
+
 def test_one_of_several_hosts_has_its_name_and_knows_the_others(level: str, places: Path) -> None:
     table = places / "home/secrets/hosts"
     table.write_text("127.9.9.1\talgo-1\n")

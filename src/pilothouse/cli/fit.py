@@ -17,7 +17,11 @@ import click
 @click.option(
     "--problem-type", help="BinaryClassification, MulticlassClassification or Regression.  [default: inferred]"
 )
-@click.option("--max-candidates", type=click.IntRange(1, 750), help="How many candidates to train.  [default: 10]")
+@click.option(
+    "--max-candidates",
+    type=click.IntRange(1, 750),
+    help="How many candidates to train at most.  [default: 10; with --time 250]",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The folder for the model.  [default: <name of the file>-model]"
 )

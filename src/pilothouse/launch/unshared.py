@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ _TOOLS = ("unshare", "mount", "umount")
 
 _SCRIPT = r"""
 set -e
-base=$1 folder=$2; shift 2
+base=$1 folder=$2 loopback=$3; shift 3
 mount -t proc proc /proc
 keep=$base/tmp/keep number=0
 mkdir -p "$keep"
@@ -26,6 +27,7 @@ hidden= shown=
 while [ "$1" != -- ]; do
   case $1 in
     hide) hidden="$hidden $2" ;;
+    alone) "$2" -I -S -c "$loopback" ;;
     called) echo "$2" > /proc/sys/kernel/hostname ;;
     hosts) mount --bind "$2" /etc/hosts ;;
     show)
@@ -60,6 +62,13 @@ exec 3>&2 2> /dev/null  # what the shell says of a program that a signal ended w
 (exec "$@" 2>&3 3>&-)
 exit $?
 """
+
+_LOOPBACK = """
+import fcntl, socket, struct
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+with socket.socket() as one:
+    fcntl.ioctl(one, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))
+"""  # of a new network, which has it down; not every machine has the command ip
 
 
 def works() -> str | None:
@@ -101,10 +110,11 @@ def wrapped(
     user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
     words = [word for path in hidden for word in ("hide", str(path))]
     words += [word for path in shown for word in ("show", str(path))]
+    words += [] if network else ["alone", sys.executable]
     words += ["called", hostname] if hostname else []
     words += ["hosts", str(table)] if table else []
     return [
         *("unshare", *user, *(["--uts"] if hostname else []), "--mount", "--pid", "--fork", "--kill-child"),
         *([] if network else ["--net"]),
-        *("--", "/bin/sh", "-c", _SCRIPT, "sh", str(base), folder, *words, "--", *argv),
+        *("--", "/bin/sh", "-c", _SCRIPT, "sh", str(base), folder, _LOOPBACK, *words, "--", *argv),
     ]
