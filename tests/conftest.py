@@ -324,14 +324,14 @@ def postgresql_programs() -> Path | None:
 
 
 @contextmanager
-def running_postgresql(folder: Path) -> Iterator[str]:
+def running_postgresql(folder: Path, settings: str = "listen_addresses=") -> Iterator[str]:
     """Starts a server with the programs in `folder`; yields the SQLAlchemy URL of an empty database."""
     place = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
     if os.getuid() == 0:
         shutil.chown(place, POSTGRES_ACCOUNT)
     data = place / "data"
     _run_postgresql(folder / "initdb", "-D", data, "-U", POSTGRES_ACCOUNT, "-A", "trust", "--no-sync", "-E", "UTF8")
-    options = f"-k {place} -c listen_addresses= -c fsync=off"
+    options = f"-k {place} -c {settings} -c fsync=off"
     _run_postgresql(folder / "pg_ctl", "-D", data, "-o", options, "-l", place / "log", "-w", "start")
     try:
         yield f"postgresql+pg8000://{POSTGRES_ACCOUNT}@/postgres?unix_sock={place}/.s.PGSQL.5432"

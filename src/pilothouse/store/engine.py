@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from pilothouse import clock
 from pilothouse.errors import ConfigurationError, StoreAway
+from pilothouse.store import tls
 from pilothouse.store.turns import Turns
 
 _BUSY_SECONDS = 30
@@ -162,10 +163,10 @@ def _engine(url: URL) -> Engine:
         event.listen(engine, "connect", _on_sqlite_connect)
         event.listen(engine, "begin", _on_sqlite_begin)
         return engine
+    url, encrypted = tls.options(url)
+    arguments = {"timeout": _BUSY_SECONDS, **encrypted}
     try:
-        engine = create_engine(
-            url, connect_args={"timeout": _BUSY_SECONDS}, pool_size=8, max_overflow=40
-        )  # 40 API threads, and the worker
+        engine = create_engine(url, connect_args=arguments, pool_size=8, max_overflow=40)  # 40 API threads, the worker
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigurationError("PostgreSQL needs a driver: pip install 'pilothouse[postgres]'.") from error
     event.listen(engine, "checkout", _on_postgresql_checkout)
