@@ -243,6 +243,7 @@ def test_a_wrong_feature_specification_is_refused(tmp_path: Path, content: bytes
         ({}, {"weight": "y"}, "is the target column"),
         ({"w": ["0", "x"] * 30}, {"weight": "w"}, "no positive number"),
         ({}, {"min_rows": 61}, "has 60 usable rows; at least 61"),
+        ({}, {"validation_fraction": 0.9}, "0.9 leaves 6 of 60 usable rows to train on; at least 10"),
         ({"y": ["a", "b", ""] * 20}, {"min_rows": 50}, r"has 40 usable rows \(20 more had no usable target"),
         ({"y": ["a", ""] * 30}, {}, "only the value 'a'"),
         ({"y": [[1]] * 60}, {}, "nested"),

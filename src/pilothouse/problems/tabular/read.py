@@ -88,6 +88,8 @@ def prepare(train: Table, validation: Table | None, reading: Reading, directory:
     _check_rows(learn, reading.min_rows)
     judge = None if validation is None else _validation(validation, train.column_names, reading, resolved, comma)
     train_rows = _training_rows(learn, judge, reading, resolved, None)
+    if judge is None:
+        _check_left(learn, train_rows, reading)
     chosen, columns = _typed(learn, train_rows, inputs, reading, train.num_rows)
     # What is no feature, an id say, tells no copies apart: they are looked for among what is one, and then split anew.
     groups = duplicates.groups(learn.table.select(_used(columns)), learn.y)
@@ -199,6 +201,16 @@ def _training_rows(
         return np.arange(len(learn.y))
     fraction, stratify = reading.validation_fraction, resolved.problem_type != REGRESSION
     return split.holdout(learn.y, fraction, stratify=stratify, seed=reading.seed, groups=groups)[0]
+
+
+def _check_left(learn: _Usable, train_rows: npt.NDArray[Any], reading: Reading) -> None:
+    """`DataError` if validation leaves fewer than two rows a fold to learn from."""
+    rows, least = len(train_rows), 2 * reading.folds
+    if rows < least:
+        raise DataError(
+            f"A ValidationFraction of {reading.validation_fraction:g} leaves {rows} of {len(learn.y)} usable rows to "
+            f"train on; at least {least} are needed. Choose a smaller one."
+        )
 
 
 def _typed(
