@@ -160,6 +160,28 @@ def test_a_connection_that_is_reset_is_unavailable(pretended_server: socket.sock
         at(pretended_server).get("automl-job", "a")
 
 
+def test_a_refusal_is_told_though_the_server_hung_up_before_the_goodbye(tmp_path: Path) -> None:
+    address = tmp_path / ".s.PGSQL.5432"
+
+    def refuse() -> None:
+        connection, _ = listener.accept()
+        connection.recv(1024)
+        connection.sendall(b"N")  # no TLS
+        connection.recv(1024)
+        connection.shutdown(socket.SHUT_RD)  # what is written to it from now on is a broken pipe
+        fields = b'SFATAL\0C28000\0Mrole "user" is not permitted to log in\0\0'
+        connection.sendall(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+        connection.close()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()
+        threading.Thread(target=refuse, daemon=True).start()
+        store = Store(f"postgresql://user@/db?unix_sock={address}", region="us-east-1", account="000000000000")
+        with pytest.raises(StoreAway, match="not permitted to log in"):
+            store.get("automl-job", "a")
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not exist"):
         opened(tmp_path / "nowhere" / "store.sqlite").migrate()

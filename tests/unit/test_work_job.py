@@ -375,6 +375,7 @@ def test_a_process_that_cannot_reach_the_store_says_so_and_keeps_the_next_from_c
         raise SystemExit(code)
 
     pauses: list[float] = []
+    monkeypatch.setattr(work_main, "logs", SimpleNamespace(configure=lambda _: None))  # they are the whole process's
     monkeypatch.setattr(work_main, "_do", away)
     monkeypatch.setattr(Watchdog, "start", lambda _: None)
     monkeypatch.setattr(work_main, "os", SimpleNamespace(_exit=leave))

@@ -123,8 +123,16 @@ def _reachable() -> Iterator[None]:
 
 
 def _unavailable(cause: BaseException) -> StoreAway:
-    reason = (_told(cause, "M") or str(cause)).strip().rstrip(".")
+    reason = (_refusal(cause) or str(cause)).strip().rstrip(".")
     return StoreAway(f"The metadata store cannot be used right now ({reason}). Try the call again.")
+
+
+def _refusal(cause: BaseException | None) -> str:
+    # What PostgreSQL said, or "". pg8000 says goodbye to a server that has refused it; where that has hung up already,
+    # a bare "network error" hides the refusal.
+    while cause is not None and not _told(cause, "M"):
+        cause = cause.__context__
+    return _told(cause, "M")
 
 
 def _told(cause: BaseException | None, field: str) -> str:
