@@ -211,6 +211,12 @@ def test_what_is_for_the_machinery_reaches_no_script() -> None:
     assert (variables["SM_NUM_CPUS"], variables["SM_LOG_LEVEL"]) == ("4", "20")
 
 
+def test_a_hyperparameter_that_nests_too_deeply_is_text() -> None:
+    deep = "[" * 2500
+    spec = job(HyperParameters={"sagemaker_program": deep, "a": deep})
+    assert (spec.program, spec.user_hyperparameters) == (deep, {"a": deep})
+
+
 def test_no_hyperparameter_keeps_the_program_from_starting() -> None:
     given = {f"long-{i}": "x" * 2500 for i in range(99)} | {"a=b": "1"}
     variables = environment.variables(job(HyperParameters=given), Surroundings("/opt/ml", "arn", "us-east-1", 1))

@@ -152,7 +152,7 @@ def decoded(value: str) -> Any:
     """A hyperparameter's value: SDK v2 sends JSON, SDK v3 and people send bare text."""
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pilothouse.catalog.training_jobs import decoded
 from pilothouse.contract.opt_ml import OptMl
 from pilothouse.errors import DataError, PilothouseError
 from pilothouse.training.algorithms.files import LIBSVM
@@ -64,11 +65,8 @@ def run(train: Callable[[Given], None], base: str, threads: int) -> None:
 
 def plain(value: str) -> str:
     """The text of a hyperparameter, without the quotes that SDK v2 puts around strings."""
-    try:
-        decoded = json.loads(value)
-    except ValueError:
-        return value
-    return decoded if isinstance(decoded, str) else value
+    found = decoded(value)
+    return found if isinstance(found, str) else value
 
 
 def is_machinery(name: str) -> bool:
