@@ -137,3 +137,31 @@ def test_a_tool_is_ranked_among_those_that_ran_on_a_set() -> None:
     lines.append(line("pilothouse", 0.3) | {"set": "other"})
     ranks = results.Results(lines, results.Setting(60, "", 0)).average_ranks()
     assert ranks == {"pilothouse": 1.5, "flaml": 1.0, "h2o": 2.0}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The run of a tool that has been handed labels which pandas would not leave as they are."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks" / "peers_runners"))
+    from run import Run
+
+    task = {"target": "y", "problem": "multiclass", "classes": ["007", "NA", "None", "7", ""], "budget": 60, "seed": 0}
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    (tmp_path / "train.csv").write_text('x,y,size\n1,None,3\nNone,007,3\n3,NA,4\n4,7,5\n5,"a, b",6\n')
+    return Run(tmp_path)
+
+
+def test_labels_reach_a_tool_as_they_stand_in_the_file(run: Any) -> None:
+    train = run.train()
+    assert train["y"].tolist() == ["None", "007", "NA", "7", "a, b"]
+    assert train["y"].dtype == object
+    assert train["x"].isna().tolist() == [False, True, False, False, False]
+
+
+def test_what_is_predicted_is_read_when_there_is_a_model(run: Any) -> None:
+    train = run.train()
+    for name in ("test", "many"):
+        (run.folder / f"{name}.csv").write_text("x,size\n7,8\n")
+    test, many = run.tests(train.assign(size="large"))
+    assert test["x"].tolist() == many["x"].tolist() == [7]
+    assert test["size"].tolist() == ["8"]
