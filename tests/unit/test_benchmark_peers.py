@@ -165,3 +165,36 @@ def test_what_is_predicted_is_read_when_there_is_a_model(run: Any) -> None:
     test, many = run.tests(train.assign(size="large"))
     assert test["x"].tolist() == many["x"].tolist() == [7]
     assert test["size"].tolist() == ["8"]
+
+
+def table(lines: list[dict[str, Any]]) -> list[list[str]]:
+    """The cells of all rows of the report."""
+    from peers_bench import report
+
+    machine = {"cores": 2, "memory_bytes": 1 << 30, "system": "Linux"}
+    shown = {"machine": machine, "objective": {"name": "F1", "test": None}, "remark": "", "version": "1"}
+    return [row.strip("| ").split(" | ") for row in report.markdown([one | shown for one in lines]).splitlines()]
+
+
+def metrics(loss: float, auc: float, accuracy: float) -> dict[str, Any]:
+    return {"metrics": {"LogLoss": loss, "AUC": auc, "F1": 0.5, "Accuracy": accuracy}}
+
+
+def test_a_rank_over_fewer_sets_says_so_and_is_not_the_first() -> None:
+    lines = [line(tool, loss) | metrics(loss, 0.5, 0.5) for tool, loss in (("pilothouse", 0.3), ("flaml", 0.4))]
+    lines += [one | {"set": "plants"} for one in lines]
+    lines.append(line("h2o", 0.2) | metrics(0.2, 0.5, 0.5))
+    rows = table(lines)
+    assert next(row[2:] for row in rows if row[0] == "average rank") == ["**1.50**", "2.50", "1.00 (1 of 2)"]
+    assert ["first on average rank", "1.50; the first is pilothouse with 1.50", "met"] in rows
+
+
+def test_tools_are_ranked_by_other_metrics_where_a_set_has_them() -> None:
+    prices = {"set": "prices", "problem": "regression"}
+    lines = [line("pilothouse", 0.3) | metrics(0.3, 0.9, 0.6), line("flaml", 0.4) | metrics(0.4, 0.8, 0.7)]
+    lines += [line("pilothouse", 0) | prices | {"metrics": {"RMSE": 2.0, "R2": 0.1, "MAE": 1.5}}]
+    lines += [line("flaml", 0) | prices | {"metrics": {"RMSE": 3.0, "R2": 0.0, "MAE": 1.0}}]
+    rows = table(lines)
+    assert ["AUC, 1 sets", "**1.00**", "2.00"] in rows
+    assert ["Accuracy, 1 sets", "2.00", "**1.00**"] in rows
+    assert ["MAE, 1 sets", "2.00", "**1.00**"] in rows
