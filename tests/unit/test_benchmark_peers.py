@@ -198,3 +198,15 @@ def test_tools_are_ranked_by_other_metrics_where_a_set_has_them() -> None:
     assert ["AUC, 1 sets", "**1.00**", "2.00"] in rows
     assert ["Accuracy, 1 sets", "2.00", "**1.00**"] in rows
     assert ["MAE, 1 sets", "2.00", "**1.00**"] in rows
+
+
+def test_the_peers_are_those_of_the_results() -> None:
+    from peers_bench.tools import ENVIRONMENTS, ROOT, TOOLS
+
+    results = map(json.loads, (ROOT / "benchmarks" / "results" / "peers.jsonl").read_text().splitlines())
+    versions = {one["tool"]: one["version"] for one in results if one["tool"] != "pilothouse"}
+    assert len(versions) == len(TOOLS) - 1
+    for tool, version in versions.items():
+        pinned = [requirement for step in ENVIRONMENTS[TOOLS[tool].environment] for requirement in step]
+        library = tool.partition("-")[0]
+        assert any(one.startswith(library) and one.endswith(f"=={version}") for one in pinned), tool
