@@ -210,3 +210,16 @@ def test_the_peers_are_those_of_the_results() -> None:
         pinned = [requirement for step in ENVIRONMENTS[TOOLS[tool].environment] for requirement in step]
         library = tool.partition("-")[0]
         assert any(one.startswith(library) and one.endswith(f"=={version}") for one in pinned), tool
+
+
+def test_a_line_names_the_commit_that_it_was_measured_with(folder: Path, tmp_path: Path) -> None:
+    from peers_bench import sets
+    from peers_bench.environments import Environments
+    from peers_bench.running import Runner
+    from peers_bench.tools import ROOT, Tool
+
+    tool = Tool("none", "none_run", "none", lacks=lambda: "it is not there")
+    measured = Runner(Environments(tmp_path, {})).run(tool, sets.load(folder), 60)
+    assert measured["failed"] == "skipped: it is not there"
+    assert measured["commit"] is None or (ROOT / ".git").exists()
+    assert "commit" in measured
