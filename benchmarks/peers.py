@@ -1,8 +1,8 @@
 """AutoML tools side by side on the same splits: `python benchmarks/peers.py SETS --budgets 60,240 --out results.jsonl`.
 
 For each data set and tool one run: a process tree in the tool's own virtual environment, which this script makes, with
-nothing else running. Each run appends a JSON line to the results: test metrics on a fifth of the rows that no tool has
-seen, seconds to a usable model, overshoot, peak memory, model size and prediction times. A run that fails is a line
+nothing else running. Each run appends a JSON line to the results: test metrics on a fifth of the rows that no tool is
+given, seconds to a usable model, overshoot, peak memory, model size and prediction times. A run that fails is a line
 with the reason.
 
 `python benchmarks/peers.py --table results.jsonl` prints them as Markdown, with the targets and whether they are met.

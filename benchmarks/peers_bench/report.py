@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 
-from peers_bench.results import Line, Results, Setting
+from peers_bench.results import Line, Results, Setting, main_value
 from peers_bench.scoring import MAIN
 from peers_bench.targets import verdicts
 
@@ -52,16 +52,26 @@ def _title(setting: Setting) -> str:
 
 def _section(title: str, results: Results) -> str:
     parts = [title, _main_table(results), "### Targets", _targets(results)]
-    parts += ["### Time, memory, size", _costs(results), "### More metrics", _all_metrics(results)]
+    parts += ["### Time, memory, size", _costs(results)]
+    parts += ["### More metrics", _other_ranks(results), _all_metrics(results)]
     failures = [f"* {line['set']}, {line['tool']}: {line['failed']}" for line in results.failures()]
     return "\n\n".join([*parts, *(["### Failed", "\n".join(failures)] if failures else [])])
 
 
 def _main_table(results: Results) -> str:
     rows = [_main_row(results, name) for name in results.sets]
-    ranks = results.average_ranks()
-    rows.append(["average rank", "", *_marked([ranks.get(tool) for tool in results.tools], "{:.2f}")])
+    rows.append(["average rank", "", *_average_ranks(results, main_value)])
     return _table(["data set", "metric", *results.tools], rows)
+
+
+def _average_ranks(results: Results, loss: Callable[[Line], float | None]) -> list[str]:
+    """A cell a tool; the lowest is bold. Those that did not run on every set say how many sets theirs is over."""
+    ranks, everywhere = results.ranks(loss), results.everywhere()
+    means = {tool: statistics.fmean(own) for tool, own in ranks.items() if own}
+    whole = dict(zip(everywhere, _marked([means.get(tool) for tool in everywhere], "{:.2f}"), strict=True))
+    sets = max(len(own) for own in ranks.values())
+    part = {tool: f"{mean:.2f} ({len(ranks[tool])} of {sets})" for tool, mean in means.items()}
+    return [whole.get(tool, part.get(tool, "–")) for tool in results.tools]
 
 
 def _main_row(results: Results, name: str) -> list[str]:
@@ -106,6 +116,27 @@ def _costs(results: Results) -> str:
         held = {tool: [line[member] for line in results.finished(tool) if member in line] for tool in results.tools}
         rows.append([heading, *(shown(combine(held[tool])) if held[tool] else "–" for tool in results.tools)])
     return _table(["", *results.tools], rows)
+
+
+_OTHERS = {"AUC": -1, "Accuracy": -1, "F1": -1, "MAE": 1}
+"""Metrics by which tools are ranked too, on the sets that have them; those to be maximised are negated."""
+
+
+def _other_ranks(results: Results) -> str:
+    """Average ranks by metrics that not every tool was asked to optimise."""
+    rows = []
+    for metric in _OTHERS:
+        sets = max(len(own) for own in results.ranks(_loss(metric)).values())
+        rows.append([f"{metric}, {sets} sets", *_average_ranks(results, _loss(metric))])
+    return _table(["average rank by", *results.tools], rows)
+
+
+def _loss(metric: str) -> Callable[[Line], float | None]:
+    def loss(line: Line) -> float | None:
+        value = line["metrics"].get(metric)
+        return None if value is None else _OTHERS[metric] * value
+
+    return loss
 
 
 def _all_metrics(results: Results) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,15 +73,28 @@ class Results:
         lines = [line for tool in tools if (line := self.line(name, tool)) is not None]
         return min(lines, key=main_value, default=None)
 
+    def everywhere(self) -> list[str]:
+        """The tools that ran on every set, failures counted: their average ranks are over the same sets."""
+        return [tool for tool in self.tools if all((name, tool) in self._lines for name in self.sets)]
+
     def average_ranks(self) -> dict[str, float]:
-        """Each tool's mean rank among those that ran on a set; 1 is the best, a failure last, ties share their mean."""
+        """Each tool's mean rank by the main metric, over the sets that it ran on."""
+        return {tool: sum(own) / len(own) for tool, own in self.ranks(main_value).items() if own}
+
+    def ranks(self, loss: Callable[[Line], float | None]) -> dict[str, list[float]]:
+        """Each tool's ranks among those that ran on a set; 1 is the best, a failure last, ties share their mean.
+
+        Sets of a problem for which `loss` is None are left out.
+        """
         ranks: dict[str, list[float]] = {tool: [] for tool in self.tools}
         for name in self.sets:
-            measured = self.values(name)
+            measured = {tool: loss(line) for tool in self.tools if (line := self.line(name, tool)) is not None}
+            if None in measured.values():
+                continue
             values = {t: measured.get(t, float("inf")) for t in self.tools if (name, t) in self._lines}
             for tool, value in values.items():
                 ranks[tool].append(_rank(value, list(values.values())))
-        return {tool: sum(own) / len(own) for tool, own in ranks.items() if own}
+        return ranks
 
 
 def _rank(value: float, among: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ from peers_bench import tree
 from peers_bench.environments import EnvironmentFailed, Environments
 from peers_bench.scoring import Predictions, score
 from peers_bench.sets import Split
-from peers_bench.tools import Tool
+from peers_bench.tools import ROOT, Tool
 
 Line = dict[str, Any]
 
@@ -60,6 +60,7 @@ class Runner:
             "budget": budget,
             "wanted_objective": self.objective,
             "seed": self.seed,
+            "commit": _commit(),
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "machine": machine(),
         }
@@ -123,6 +124,12 @@ def machine() -> Line:
         "system": platform.platform(),
         "load": os.getloadavg()[0],
     }
+
+
+def _commit() -> str | None:
+    """The checkout's commit, as Pilothouse's version does not change between releases; None without git."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
 
 
 def _line(answer: Line, metrics: dict[str, float], begun: float, watch: tree.MemoryWatch, budget: int) -> Line:

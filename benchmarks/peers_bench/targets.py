@@ -35,7 +35,8 @@ def verdicts(results: Results) -> list[Verdict]:
 
 
 def _first_rank(results: Results) -> Verdict:
-    ranks, target = results.average_ranks(), "first on average rank"
+    target = "first on average rank"
+    ranks = {tool: rank for tool, rank in results.average_ranks().items() if tool in results.everywhere()}
     if OURS not in ranks or len(ranks) < 2:
         return _unknown(target)
     first = min(ranks, key=lambda tool: ranks[tool])

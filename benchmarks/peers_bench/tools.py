@@ -11,14 +11,14 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNNERS = ROOT / "benchmarks" / "peers_runners"
 
 TORCH = ["torch==2.13.0"]
-_BOOSTERS = ["catboost", "lightgbm", "numpy", "pandas", "scikit-learn"]
+_CATBOOST = "catboost==1.2.10"
 
 ENVIRONMENTS: dict[str, list[list[str]]] = {
     "pilothouse": [TORCH, ["--editable", f"{ROOT}[deep]"]],
     "autogluon": [TORCH, ["autogluon.tabular[all]==1.6.3"]],
-    "flaml": [["flaml[automl]", "catboost"]],
-    "h2o": [["h2o", "numpy", "pandas", "pyarrow", "polars"]],
-    "boosters": [_BOOSTERS],
+    "flaml": [["flaml[automl]==2.7.0", _CATBOOST]],
+    "h2o": [["h2o==3.46.0.12", "numpy", "pandas", "pyarrow", "polars"]],
+    "boosters": [[_CATBOOST, "lightgbm==4.7.0", "numpy", "pandas", "scikit-learn"]],
     "syne-tune": [["syne-tune==0.16.0", "huggingface_hub"]],
     "moto": [["moto[server]==5.2.5"]],
 }

@@ -30,11 +30,12 @@ def main() -> None:
     run = Run.from_arguments()
     metric = run.objective(_METRICS, "RMSE" if run.regression else "LogLoss")
     run.start()
-    train, test, many = run.frames()
+    train = run.train()
     path = str(run.folder / "model")
     predictor = TabularPredictor(label=run.target, problem_type=run.problem, eval_metric=metric, path=path)
     predictor.fit(train, time_limit=run.budget, presets=run.task["preset"])
     run.usable()
+    test, many = run.tests(train)
     predictor.persist()
     predict = predictor.predict if run.regression else predictor.predict_proba
     _predict(run, predictor, test)

@@ -40,7 +40,7 @@ def main() -> None:
     loss = _LOSSES[run.problem]
     metric = run.objective(_METRICS | {"LogLoss": loss}, "RMSE" if run.regression else "LogLoss")
     run.start()
-    train, test, many = run.frames()
+    train = run.train()
     inputs = train.drop(columns=[run.target])
     categorical = list(inputs.select_dtypes(exclude=["number", "bool"]).columns)
     y = targets(run, train[run.target].to_numpy(object))
@@ -65,6 +65,7 @@ def main() -> None:
         verbose=False,
     )
     run.usable()
+    test, many = run.tests(train)
     if run.regression:
         run.valued(predict(test))
     else:

@@ -25,12 +25,13 @@ def main() -> None:
     run = Run.from_arguments()
     metric = run.objective(_METRICS, "RMSE" if run.regression else "LogLoss")
     run.start()
-    train, test, many = run.frames()
+    train = run.train()
     x, y = train.drop(columns=[run.target]), train[run.target]
     automl = AutoML()
     task = "regression" if run.regression else "classification"
     automl.fit(X_train=x, y_train=y, task=task, metric=metric, time_budget=run.budget, seed=run.seed)
     run.usable()
+    test, many = run.tests(train)
     if run.regression:
         run.valued(automl.predict(test))
         run.time_rows(automl.predict, single_rows(test), many)

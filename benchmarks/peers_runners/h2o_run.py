@@ -48,7 +48,7 @@ def _run(run: Run, metric: str) -> None:
         run.valued(predicted["predict"])
     else:
         run.classified(predicted.iloc[:, 1:], train[run.target].levels()[0], predicted["predict"])
-    _, rows, many = run.frames()
+    rows, many = run.tests(run.train())
     run.time_rows(lambda frame: _predict(automl.leader, frame, types), single_rows(rows), many)
     saved = Path(h2o.save_model(automl.leader, path=str(run.folder)))
     run.finish(version=version("h2o"), model_bytes=size(saved), remark=str(automl.leader.model_id))

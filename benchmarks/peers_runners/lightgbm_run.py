@@ -42,7 +42,7 @@ def main() -> None:
     names = _METRICS | {"LogLoss": _LOG_LOSSES[run.problem]}
     metric = run.objective(names, "RMSE" if run.regression else "LogLoss")
     run.start()
-    train, test, many = run.frames()
+    train = run.train()
     inputs = train.drop(columns=[run.target])
     levels = {n: sorted(inputs[n].dropna().unique()) for n in inputs.select_dtypes(exclude=["number", "bool"]).columns}
     y = targets(run, train[run.target].to_numpy(object))
@@ -66,6 +66,7 @@ def main() -> None:
         callbacks=[_Deadline(run), lightgbm.early_stopping(STOP_AFTER, verbose=False)],
     )
     run.usable()
+    test, many = run.tests(train)
     if run.regression:
         run.valued(predict(test))
     else:

@@ -2,12 +2,11 @@
 
 A runner is started as `python X_run.py FOLDER`. The folder holds task.json, train.csv with the target, and test.csv and
 many.csv without it. The runner writes predictions.npz (see `Run.classified` and `Run.valued`) and, last, answer.json.
-It runs in its tool's environment, so this module needs NumPy only, and pandas for `Run.frames`.
+It runs in its tool's environment, so this module needs NumPy only, and pandas for `Run.train` and `Run.tests`.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 import sys
@@ -67,26 +66,29 @@ class Run:
         """There is a model that can predict."""
         self.answer["usable"] = time.monotonic()
 
-    def frames(self) -> tuple[Any, Any, Any]:
-        """train.csv, test.csv and many.csv as pandas reads them; columns that hold texts in train hold texts in all.
+    def train(self) -> Any:
+        """train.csv as pandas reads it.
 
-        Labels of classes are texts as they stand in the file; pandas would take some, such as None, for missing.
+        Labels of classes are texts as they stand in the file; pandas would take some, such as None, for missing. They
+        are read apart, but as quickly, since this is time of the budget.
         """
         import pandas as pd
 
-        train = pd.read_csv(self.folder / "train.csv", skip_blank_lines=False, low_memory=False)
+        path = self.folder / "train.csv"
+        train = pd.read_csv(path, skip_blank_lines=False, low_memory=False)
         if not self.regression:
-            train[self.target] = pd.Series(self._labels(), dtype=object)
+            labels = pd.read_csv(path, skip_blank_lines=False, usecols=[self.target], dtype=str, na_filter=False)
+            train[self.target] = labels[self.target].astype(object)
+        return train
+
+    def tests(self, train: Any) -> tuple[Any, Any]:
+        """test.csv and many.csv as pandas reads them; columns that hold texts in `train` hold texts here too."""
+        import pandas as pd
+
         inputs = train.drop(columns=[self.target])
         texts = dict.fromkeys(inputs.select_dtypes(exclude=["number", "bool"]).columns, str)
         test, many = (pd.read_csv(self.folder / f"{name}.csv", dtype=texts) for name in ("test", "many"))
-        return train, test, many
-
-    def _labels(self) -> list[str]:
-        with (self.folder / "train.csv").open(newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        place = header.index(self.target)
-        return [row[place] for row in rows]
+        return test, many
 
     def classified(self, probabilities: Any, classes: Iterable[Any], labels: Iterable[Any] | None = None) -> None:
         """Writes the predictions for test.csv: [n, classes], class names, and the labels that the tool would give."""
@@ -142,10 +144,6 @@ def size(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def _texts(values: Iterable[Any]) -> Any:
-    return np.array([str(value) for value in values])
 
 
 def _timed(call: Callable[[Any], object], value: Any) -> float:

@@ -18,23 +18,24 @@ Line = dict[str, Any]
 
 def compared(task: Task, seed: int, trials: int) -> Iterator[Line]:
     """A line for each policy: the rounds spent, the best last loss, and after how many rounds it was as good as that of
-    so many trials which nobody stopped, None if never.
+    so many trials which nobody stopped, None if never. Those had it themselves before their last round.
 
     The median rule has as many trials; Hyperband, which is meant to try more, goes on until as many rounds are spent.
     """
     curves = _Curves(task)
     goal, most = float("-inf"), sys.maxsize
     for policy in POLICIES:
-        search, spent, best, reached, tried = _search(policy, seed), 0, float("inf"), None, 0
+        search, spent, best, found, reached, tried = _search(policy, seed), 0, float("inf"), 0, None, 0
         while spent < most and (policy == "Hyperband" or tried < trials):
             trial = search.ask()
             assert trial is not None
             last, loss = _followed(search, trial, curves)
-            tried, spent, best = tried + 1, spent + last, min(best, loss)
+            tried, spent = tried + 1, spent + last
+            best, found = (loss, spent) if loss < best else (best, found)
             reached = spent if reached is None and best <= goal else reached
             search.tell(trial.number, loss)
         if policy == POLICIES[0]:
-            goal, most, reached = best, spent, spent
+            goal, most, reached = best, spent, found
         own = {"policy": policy, "trials": tried, "rounds": spent, "best": best, "reached": reached}
         yield {"task": task.name, "metric": task.metric, "seed": seed, **own}
 
@@ -48,11 +49,18 @@ def markdown(lines: Sequence[Line]) -> str:
         for policy in POLICIES:
             runs = [line for line in own if line["policy"] == policy]
             tried, spent, best = (statistics.fmean(run[key] for run in runs) for key in ("trials", "rounds", "best"))
-            reached = [run["reached"] / full for run in runs if run["reached"] is not None]
-            when = f"{statistics.fmean(reached):.0%} ({len(reached)} of {len(runs)} seeds)" if reached else "never"
             head = [f"{task}, {own[0]['metric']}", policy]
-            rows.append([*head, f"{tried:.0f}", f"{spent / full:.0%}", f"{best:.5g}", when])
+            rows.append([*head, f"{tried:.0f}", f"{spent / full:.0%}", f"{best:.5g}", _when(runs, full)])
     return table(["", "stopping", "trials", "rounds spent", "best loss", "rounds until as good as without"], rows)
+
+
+def _when(runs: Sequence[Line], full: float) -> str:
+    """After what share of all rounds; a line that does not say it has no `reached`."""
+    said = [run["reached"] for run in runs if "reached" in run]
+    shares = [rounds / full for rounds in said if rounds is not None]
+    if not said:
+        return "–"
+    return f"{statistics.fmean(shares):.0%} ({len(shares)} of {len(said)} seeds)" if shares else "never"
 
 
 class _Curves:

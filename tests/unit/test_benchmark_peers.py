@@ -137,3 +137,89 @@ def test_a_tool_is_ranked_among_those_that_ran_on_a_set() -> None:
     lines.append(line("pilothouse", 0.3) | {"set": "other"})
     ranks = results.Results(lines, results.Setting(60, "", 0)).average_ranks()
     assert ranks == {"pilothouse": 1.5, "flaml": 1.0, "h2o": 2.0}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The run of a tool that has been handed labels which pandas would not leave as they are."""
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks" / "peers_runners"))
+    from run import Run
+
+    task = {"target": "y", "problem": "multiclass", "classes": ["007", "NA", "None", "7", ""], "budget": 60, "seed": 0}
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    (tmp_path / "train.csv").write_text('x,y,size\n1,None,3\nNone,007,3\n3,NA,4\n4,7,5\n5,"a, b",6\n')
+    return Run(tmp_path)
+
+
+def test_labels_reach_a_tool_as_they_stand_in_the_file(run: Any) -> None:
+    train = run.train()
+    assert train["y"].tolist() == ["None", "007", "NA", "7", "a, b"]
+    assert train["y"].dtype == object
+    assert train["x"].isna().tolist() == [False, True, False, False, False]
+
+
+def test_what_is_predicted_is_read_when_there_is_a_model(run: Any) -> None:
+    train = run.train()
+    for name in ("test", "many"):
+        (run.folder / f"{name}.csv").write_text("x,size\n7,8\n")
+    test, many = run.tests(train.assign(size="large"))
+    assert test["x"].tolist() == many["x"].tolist() == [7]
+    assert test["size"].tolist() == ["8"]
+
+
+def table(lines: list[dict[str, Any]]) -> list[list[str]]:
+    """The cells of all rows of the report."""
+    from peers_bench import report
+
+    machine = {"cores": 2, "memory_bytes": 1 << 30, "system": "Linux"}
+    shown = {"machine": machine, "objective": {"name": "F1", "test": None}, "remark": "", "version": "1"}
+    return [row.strip("| ").split(" | ") for row in report.markdown([one | shown for one in lines]).splitlines()]
+
+
+def metrics(loss: float, auc: float, accuracy: float) -> dict[str, Any]:
+    return {"metrics": {"LogLoss": loss, "AUC": auc, "F1": 0.5, "Accuracy": accuracy}}
+
+
+def test_a_rank_over_fewer_sets_says_so_and_is_not_the_first() -> None:
+    lines = [line(tool, loss) | metrics(loss, 0.5, 0.5) for tool, loss in (("pilothouse", 0.3), ("flaml", 0.4))]
+    lines += [one | {"set": "plants"} for one in lines]
+    lines.append(line("h2o", 0.2) | metrics(0.2, 0.5, 0.5))
+    rows = table(lines)
+    assert next(row[2:] for row in rows if row[0] == "average rank") == ["**1.50**", "2.50", "1.00 (1 of 2)"]
+    assert ["first on average rank", "1.50; the first is pilothouse with 1.50", "met"] in rows
+
+
+def test_tools_are_ranked_by_other_metrics_where_a_set_has_them() -> None:
+    prices = {"set": "prices", "problem": "regression"}
+    lines = [line("pilothouse", 0.3) | metrics(0.3, 0.9, 0.6), line("flaml", 0.4) | metrics(0.4, 0.8, 0.7)]
+    lines += [line("pilothouse", 0) | prices | {"metrics": {"RMSE": 2.0, "R2": 0.1, "MAE": 1.5}}]
+    lines += [line("flaml", 0) | prices | {"metrics": {"RMSE": 3.0, "R2": 0.0, "MAE": 1.0}}]
+    rows = table(lines)
+    assert ["AUC, 1 sets", "**1.00**", "2.00"] in rows
+    assert ["Accuracy, 1 sets", "2.00", "**1.00**"] in rows
+    assert ["MAE, 1 sets", "2.00", "**1.00**"] in rows
+
+
+def test_the_peers_are_those_of_the_results() -> None:
+    from peers_bench.tools import ENVIRONMENTS, ROOT, TOOLS
+
+    results = map(json.loads, (ROOT / "benchmarks" / "results" / "peers.jsonl").read_text().splitlines())
+    versions = {one["tool"]: one["version"] for one in results if one["tool"] != "pilothouse"}
+    assert len(versions) == len(TOOLS) - 1
+    for tool, version in versions.items():
+        pinned = [requirement for step in ENVIRONMENTS[TOOLS[tool].environment] for requirement in step]
+        library = tool.partition("-")[0]
+        assert any(one.startswith(library) and one.endswith(f"=={version}") for one in pinned), tool
+
+
+def test_a_line_names_the_commit_that_it_was_measured_with(folder: Path, tmp_path: Path) -> None:
+    from peers_bench import sets
+    from peers_bench.environments import Environments
+    from peers_bench.running import Runner
+    from peers_bench.tools import ROOT, Tool
+
+    tool = Tool("none", "none_run", "none", lacks=lambda: "it is not there")
+    measured = Runner(Environments(tmp_path, {})).run(tool, sets.load(folder), 60)
+    assert measured["failed"] == "skipped: it is not there"
+    assert measured["commit"] is None or (ROOT / ".git").exists()
+    assert "commit" in measured

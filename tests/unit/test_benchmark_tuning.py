@@ -63,5 +63,34 @@ def test_early_stopping_is_compared_on_the_same_points() -> None:
     assert median["rounds"] < whole["rounds"] <= hyperband["rounds"] < whole["rounds"] + stopping.ROUNDS
     assert median["trials"] == whole["trials"] == 30 < hyperband["trials"]
     assert whole["best"] == median["best"] >= hyperband["best"]
-    assert hyperband["reached"] < whole["reached"] == whole["rounds"]
+    assert hyperband["reached"] < whole["rounds"]
     assert "| falling, RMSE | none | 30 | 100% |" in stopping.markdown(lines)
+
+
+def test_trials_that_nobody_stops_were_as_good_once_they_had_their_best() -> None:
+    from tuning_bench import stopping
+    from tuning_bench.tasks import Task
+
+    known: dict[str, int] = {}
+
+    class Third(Task):
+        """The third point has the least loss."""
+
+        def curve(self, values: Any, rounds: int) -> list[float]:
+            return [abs(known.setdefault(values["eta"], len(known)) - 2.0)] * rounds
+
+    whole = next(stopping.compared(Third("third", lambda: None, 0, 2), 0, 10))
+    assert (whole["reached"], whole["rounds"]) == (3 * stopping.ROUNDS, 10 * stopping.ROUNDS)
+
+
+def test_a_line_that_does_not_say_when_it_was_as_good_counts_for_none() -> None:
+    from tuning_bench import stopping
+
+    one = {"task": "friedman", "metric": "RMSE", "trials": 4, "rounds": 100, "best": 1.0}
+    lines = [one | {"policy": "none"}, one | {"policy": "median rule", "reached": None}]
+    lines += [one | {"policy": "Hyperband", "reached": reached} for reached in (20, 40, None)]
+    assert [row.split(" | ")[-1] for row in stopping.markdown(lines).splitlines()[2:]] == [
+        "– |",
+        "never |",
+        "30% (2 of 3 seeds) |",
+    ]
