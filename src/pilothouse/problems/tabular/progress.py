@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse.catalog.metrics import REGRESSION
+from pilothouse.data import sample
 from pilothouse.problems.tabular.dataset import TRAIN, Dataset
 from pilothouse.problems.tabular.judge import Judge
 
@@ -30,7 +31,7 @@ class Progress:
     def __init__(self, dataset: Path) -> None:
         data = Dataset.load(dataset)
         rows = data.rows(TRAIN)
-        self._chosen = np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).astype(np.int64)
+        self._chosen = sample.spread(len(rows), _ROWS)
         seen = rows[self._chosen]
         self._y = np.asarray(data.y[seen])
         w = None if data.w is None else data.w[seen]
