@@ -53,6 +53,16 @@ def test_a_blend_of_opposite_errors_gains_and_copies_gain_nothing(
     assert sum(seen.weights().values()) == pytest.approx(1.0)
 
 
+def test_absolute_errors_count_where_they_are_the_objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    y = np.zeros(500)
+    usual, outlier = np.full(500, 1.0), np.where(np.arange(500) == 7, 100.0, 0.1)
+    for metric, better in (("MSE", "usual"), ("MAE", "outlier")):
+        seen = progress(monkeypatch, y, "Regression", metric=metric)
+        seen.add("usual", folder(tmp_path, f"{metric}-usual", usual))
+        seen.add("outlier", folder(tmp_path, f"{metric}-outlier", outlier))
+        assert max(seen.weights().items(), key=lambda one: one[1])[0] == better
+
+
 def test_classes_that_take_turns_are_both_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     y = np.arange(8000) % 2
     seen = progress(monkeypatch, y, "BinaryClassification")
