@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from pilothouse import engines
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.data.features import Features
-from pilothouse.engines.base import Array, Task
+from pilothouse.engines.base import Array, Task, heard_by
 from pilothouse.problems.evaluate import evaluate
 
 ROWS = 400
@@ -95,10 +95,12 @@ class TestEveryEngine:
         else:
             assert metrics["Accuracy"] > np.bincount(truth).max() / len(truth) + 0.1
 
-    def test_a_regression_targets_unit_does_not_matter(self, name: str) -> None:
-        (x, y), (unseen, truth) = make(REGRESSION), make(REGRESSION, seed=1)
-        predicted = engines.engine(name).fit(x, y * 1e-13, None, TASKS[REGRESSION], QUICK[name]).predict(unseen)
-        assert evaluate(REGRESSION, truth * 1e-13, predicted)["R2"] > 0.6
+    @pytest.mark.parametrize("unit", [1e-13, 1e25])
+    def test_a_regression_targets_unit_does_not_matter(self, name: str, unit: float) -> None:
+        (x, y), (watched, known), (unseen, truth) = (make(REGRESSION, seed=seed) for seed in range(3))
+        valid = watched, known * unit, None
+        model = engines.engine(name).fit(x, y * unit, None, TASKS[REGRESSION], QUICK[name], valid=valid)
+        assert evaluate(REGRESSION, truth * unit, model.predict(unseen))["R2"] > 0.6
 
     def test_predicts_float64_in_class_order(self, name: str, kind: str) -> None:
         prediction = fitted(name, kind).predict(make(kind)[0])
@@ -283,6 +285,26 @@ def test_small_targets_are_learnt_by_xgboost_as_if_their_spread_were_one(penalti
         for unit in (1.000001, 0.001)
     )
     np.testing.assert_allclose(small.predict(unseen) * 1000.0, one.predict(unseen), atol=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["MSE", "MAE"])
+def test_huge_targets_are_learnt_by_xgboost_as_smaller_ones_are(metric: str, tmp_path: Path) -> None:
+    (x, y), (watched, known), (unseen, _) = (make(REGRESSION, seed=seed) for seed in range(3))
+    told: list[list[float]] = []
+    models = []
+    for unit in (1.0, 2.0**80):
+        told.append([])
+        task, valid = Task(REGRESSION, 0, metric), (watched, known * unit, None)
+        with heard_by(lambda _rounds, loss, unit=unit: told[-1].append(loss / unit)):
+            models.append(engines.engine("xgboost").fit(x, y * unit, None, task, {"max_rounds": 40}, valid=valid))
+    np.testing.assert_allclose(told[1], told[0], rtol=1e-5)
+    predicted = models[1].predict(unseen)
+    np.testing.assert_allclose(predicted / 2.0**80, models[0].predict(unseen), rtol=1e-4, atol=0.1)
+    models[1].save(tmp_path)
+    stored = engines.load(tmp_path, "xgboost")
+    np.testing.assert_array_equal(stored.predict(unseen), predicted)
+    one = [float(stored.predict(unseen.take(slice(i, i + 1)))[0]) for i in range(5)]
+    np.testing.assert_allclose(one, predicted[:5], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["randomforest", "extra-trees"])

@@ -36,6 +36,14 @@ def test_probabilities_that_are_too_sure_are_toned_down(k: int) -> None:
     assert measure("LogLoss", kind, fresh, found(said)) < measure("LogLoss", kind, fresh, said) - 0.05
 
 
+def test_true_probabilities_of_classes_that_take_turns_are_left_alone() -> None:
+    y = np.arange(100_000) % 2
+    odds = 2 * np.random.default_rng(0).normal(2.0 * y - 1)
+    p = 1 / (1 + np.exp(-odds))
+    found = calibration.choose(y, np.column_stack([1 - p, p]), np.arange(100_000) // 20_000)
+    assert found is None
+
+
 @pytest.mark.parametrize("k", [2, 5])
 def test_true_probabilities_are_left_alone(k: int) -> None:
     kept = [calibration.choose(*drawn(k, seed=seed), FOLDS) for seed in range(10)]

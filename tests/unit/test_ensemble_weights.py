@@ -128,8 +128,12 @@ def test_a_judge_of_many_rows_looks_at_some_of_each_part(monkeypatch: pytest.Mon
     monkeypatch.setattr(judging, "_CELLS", 300)
     monkeypatch.setattr(judging, "_LEAST_ROWS", 10)
     rows = judging.sampled_rows(1000, 3)
-    assert len(rows) == 100
-    assert (rows[0], rows[-1]) == (0, 999)
+    assert (rows // 10).tolist() == list(range(100))
+
+
+def test_a_judge_looks_at_both_kinds_of_rows_that_take_turns() -> None:
+    for rows in (40_000, 60_000, 100_000):
+        assert (judging.sampled_rows(rows, 2) % 2).mean() == pytest.approx(0.5, abs=0.02)
 
 
 def test_where_a_class_is_rare_the_log_loss_counts_as_much_as_it_can_differ() -> None:

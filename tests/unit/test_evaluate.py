@@ -134,6 +134,12 @@ def test_no_rows_have_no_metrics() -> None:
     assert evaluate(REGRESSION, np.empty(0), np.empty(0)) == {}
 
 
+@pytest.mark.parametrize("kind", PROBLEM_TYPES)
+def test_rows_without_weight_are_not_predicted_perfectly(kind: str) -> None:
+    y, p = (np.ones(3), np.zeros(3)) if kind == REGRESSION else (np.array([0, 1, 1]), np.full((3, 2), 0.5))
+    assert evaluate(kind, y, p, weights=np.zeros(3)).keys() <= {"BalancedAccuracy"}
+
+
 def test_a_certain_mistake_has_a_finite_log_loss() -> None:
     assert measure("LogLoss", BINARY, np.array([1]), np.array([[1.0, 0.0]])) < 40
 

@@ -65,6 +65,24 @@ def test_without_a_limit_of_time_all_have_their_turn_as_planned() -> None:
     assert taken(asked, 3) == planned[:3]
 
 
+def test_a_trial_that_may_not_take_long_has_fewer_folds_also_in_a_job_without_a_limit() -> None:
+    costs = Costs(FACTS)
+    limit = costs.seconds(candidate("lightgbm-1")) / 2
+    waiting = Line(
+        [candidate("lightgbm-1")],
+        facts=FACTS,
+        costs=costs,
+        slots=1,
+        room=16 << 30,
+        seconds_left=lambda: None,
+        trial_seconds=limit,
+    )
+    ticket = waiting.take()
+    assert ticket is not None
+    assert ticket.plan.folds < 5
+    assert ticket.allowance.seconds == limit
+
+
 def test_a_second_turn_goes_to_what_promises_most_and_first_turns_stay_where_they_are() -> None:
     planned = ["lightgbm-1", "lightgbm-2", "xgboost-1", "xgboost-2", "xgboost-3"]
     waiting = line(planned, {"lightgbm": 0.1, "xgboost": 0.9})

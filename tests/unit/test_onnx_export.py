@@ -146,6 +146,17 @@ def test_a_graph_answers_as_the_predictor_does(name: str, kind: str, tmp_path: P
     _agree(_archive(tmp_path, kind, (name,)))
 
 
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_graph_of_two_classes_answers_as_the_predictor_does_where_the_problem_was_many(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_three = _target
+    monkeypatch.setitem(TASKS, MULTICLASS, Task(MULTICLASS, 2, "Accuracy"))
+    monkeypatch.setitem(CLASSES, MULTICLASS, ["a", "b"])
+    monkeypatch.setitem(globals(), "_target", lambda table, kind: np.minimum(of_three(table, kind), 1))
+    _agree(_archive(tmp_path, MULTICLASS, (name,)))
+
+
 @pytest.mark.parametrize("kind", list(TASKS))
 def test_a_second_layer_and_a_calibration_are_part_of_the_graph(kind: str, tmp_path: Path) -> None:
     calibration = {"scale": 0.8, "bias": [0.1] * len(CLASSES[kind] or [])} if CLASSES[kind] else None

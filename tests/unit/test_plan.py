@@ -332,6 +332,17 @@ class TestAllow:
         assert allowed is not None
         assert allowed.candidate.params["learning_rate"] > 0.05
 
+    @pytest.mark.parametrize("seconds_left", [None, 1e6])
+    def test_what_any_trial_may_take_costs_folds_and_then_rounds_too(self, seconds_left: float | None) -> None:
+        costs, candidate = Costs(LARGE), CandidatePlan("a", "lightgbm")
+        own = costs.seconds(candidate)
+        for share, folds, faster in ((1.0, 5, False), (0.7, 3, False), (0.1, 2, True)):
+            allowed = allow(candidate, [], costs, seconds_left=seconds_left, slots=1, most=share * own)
+            assert allowed is not None
+            assert allowed.seconds == share * own
+            assert allowed.candidate.folds == folds
+            assert ("learning_rate" in allowed.candidate.params) == faster
+
     def test_a_hopeless_candidate_is_left_out_once_something_is_finished(self) -> None:
         costs, candidate = Costs(LARGE), CandidatePlan("a", "catboost")
         assert allow(candidate, [], costs, seconds_left=1.0, slots=1) is not None

@@ -13,19 +13,22 @@ from pilothouse.problems.tabular.progress import Progress
 class Rows:
     """A data set as far as `Progress` looks at it."""
 
-    metric = "any"
-
-    def __init__(self, y: np.ndarray, problem_type: str, w: np.ndarray | None) -> None:
-        self.y, self.problem_type, self.w = y, problem_type, w
+    def __init__(self, y: np.ndarray, problem_type: str, w: np.ndarray | None, metric: str = "any") -> None:
+        self.y, self.problem_type, self.w, self.metric = y, problem_type, w, metric
 
     def rows(self, _part: int) -> np.ndarray:
         return np.arange(len(self.y))
 
 
 def progress(
-    monkeypatch: pytest.MonkeyPatch, y: np.ndarray, problem_type: str, w: np.ndarray | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    y: np.ndarray,
+    problem_type: str,
+    w: np.ndarray | None = None,
+    metric: str = "any",
 ) -> Progress:
-    monkeypatch.setattr("pilothouse.problems.tabular.dataset.Dataset.load", lambda _folder: Rows(y, problem_type, w))
+    rows = Rows(y, problem_type, w, metric)
+    monkeypatch.setattr("pilothouse.problems.tabular.dataset.Dataset.load", lambda _folder: rows)
     return Progress(Path("dataset"))
 
 
@@ -48,6 +51,25 @@ def test_a_blend_of_opposite_errors_gains_and_copies_gain_nothing(
     seen.add("copy", folder(tmp_path, "copy", y - error))
     assert seen.gain(1) == pytest.approx(0.0, abs=1e-9)
     assert sum(seen.weights().values()) == pytest.approx(1.0)
+
+
+def test_absolute_errors_count_where_they_are_the_objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    y = np.zeros(500)
+    usual, outlier = np.full(500, 1.0), np.where(np.arange(500) == 7, 100.0, 0.1)
+    for metric, better in (("MSE", "usual"), ("MAE", "outlier")):
+        seen = progress(monkeypatch, y, "Regression", metric=metric)
+        seen.add("usual", folder(tmp_path, f"{metric}-usual", usual))
+        seen.add("outlier", folder(tmp_path, f"{metric}-outlier", outlier))
+        assert max(seen.weights().items(), key=lambda one: one[1])[0] == better
+
+
+def test_classes_that_take_turns_are_both_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    y = np.arange(8000) % 2
+    seen = progress(monkeypatch, y, "BinaryClassification")
+    good = np.where(np.arange(2) == y[:, None], 0.8, 0.2).astype(np.float32)
+    seen.add("one class", folder(tmp_path, "one-class", np.tile(np.float32([0.9, 0.1]), (8000, 1))))
+    seen.add("both", folder(tmp_path, "both", good))
+    assert seen.weights()["both"] > 0.9
 
 
 def test_the_better_classifier_has_the_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,23 @@ def test_f1_of_rare_positives_wants_a_low_threshold() -> None:
     assert cut < 0.45
 
 
+@pytest.mark.parametrize("score", [0.2, [0.1, 0.3]])
+def test_no_row_is_positive_where_that_is_most_accurate(score: float | list[float]) -> None:
+    """Scores of few values, as few columns give, have no score above which next to nothing lies."""
+    p = np.broadcast_to(np.repeat(score, 50), (100,)) if isinstance(score, list) else np.full(100, score)
+    y = np.concatenate([np.arange(50) < 5, np.arange(50) < 15]).astype(np.int64)
+    p = np.column_stack([1 - p, p])
+    cut = threshold.choose(BINARY, "Accuracy", y, p)
+    assert measure("Accuracy", BINARY, y, p, threshold=cut) == 0.8
+
+
+def test_every_row_is_positive_where_that_is_best_and_so_is_one_that_scores_a_little_less() -> None:
+    p = np.full(100, 0.7)
+    cut = threshold.choose(BINARY, "F1", np.arange(100) < 70, np.column_stack([1 - p, p]))
+    assert cut is not None
+    assert cut < 0.69
+
+
 def test_other_metrics_keep_one_half() -> None:
     y = np.array([0, 1, 0, 1])
     assert threshold.choose(BINARY, "AUC", y, as_probabilities(np.array([-1.0, 2.0, 0.5, 1.0]))) == 0.5

@@ -40,7 +40,8 @@ class Ticket:
 
 
 class Line:
-    """Thread-safe. `seconds_left` says how long training may go on (None: no limit). `more` gives a further candidate,
+    """Thread-safe. `seconds_left` says how long training may go on (None: no limit), `trial_seconds` how long any trial
+    may. `more` gives a further candidate,
     of a certain algorithm or (asked for None) of any, or None. `leave_out` hears of a candidate that does not fit into
     `room` bytes, and why. `promise` tells how much one more candidate of an algorithm promises, or nothing as long as
     too few are finished. `begun` had their turns before, in an earlier run of the job.
@@ -59,12 +60,14 @@ class Line:
         leave_out: Callable[[CandidatePlan, str], None] = lambda _plan, _reason: None,
         promise: Callable[[], Mapping[str, float]] = dict,
         begun: Sequence[CandidatePlan] = (),
+        trial_seconds: float | None = None,
     ) -> None:
         self._waiting = list(waiting)
         self._running: list[Ticket] = []
         self._facts, self._costs, self._slots, self._room = facts, costs, slots, room
         self._seconds_left, self._more, self._leave_out = seconds_left, more, leave_out
         self._promise = promise
+        self._most = math.inf if trial_seconds is None else trial_seconds
         self._last = {plan.algorithm: plan for plan in begun}  # of each algorithm what was begun last
         self._barren: set[str] = set()  # algorithms without a further candidate, until another one ends
         self._over: set[str] = set()  # algorithms for which time or memory is short
@@ -144,7 +147,9 @@ class Line:
                 self._over.add(candidate.algorithm)
                 self._leave_out(candidate, self._reason(candidate))
                 continue
-            allowance = allow(sized, self._waiting, self._costs, seconds_left=seconds, slots=self._slots)
+            allowance = allow(
+                sized, self._waiting, self._costs, seconds_left=seconds, slots=self._slots, most=self._most
+            )
             if allowance is None:
                 self._over.add(candidate.algorithm)
             else:

@@ -149,6 +149,7 @@ class Trials:
             leave_out=self._leave_out,
             promise=self._roster.promise if first_layer else dict,
             begun=[plan for plan in plans if self._is_settled(plan)],
+            trial_seconds=self._budget.trial_seconds,
         )
         with ThreadPoolExecutor(self._slots) as pool:
             workers = [pool.submit(self._work, line) for _ in range(self._slots)]

@@ -47,3 +47,14 @@ def drawn(y: Array, rows: Array, seed: int, most: int) -> Array:
         place = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         chosen[by_class[place < ROWS_OF_A_CLASS]] = True
     return np.asarray(rows[chosen])
+
+
+def spread(rows: int, most: int) -> Array:
+    """The numbers of `most` of so many rows, ascending and all over them, the same each time; of all if they are few.
+
+    One is drawn from each of `most` stretches: where rows of two kinds take turns, every second one is of one kind.
+    """
+    if rows <= most:
+        return np.arange(rows)
+    ends = np.arange(most + 1) * rows // most
+    return np.asarray(ends[:-1] + (np.random.default_rng(0).random(most) * np.diff(ends)).astype(np.int64))

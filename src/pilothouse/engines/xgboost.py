@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ _NATIVE_CATEGORIES = 255
 
 _LEAST_SPREAD = 1e-15
 """Standard deviations of a target below this one are taken for it."""
+
+_MOST_SPREAD = 1e12
+"""Targets of a larger one are learnt in a unit near it: XGBoost squares errors, and sums them, in single precision."""
 
 _DEFAULTS: dict[str, Any] = {
     "learning_rate": 0.08,
@@ -104,21 +108,25 @@ class XGBoost:
         limit = int(settings.pop("max_rounds", _MAX_ROUNDS))
         settings.pop("max_rows", None)
         paged = bool(settings.pop(PAGED, False))
+        unit = _unit(y) if task.regression else 1.0
         if task.regression and not task.absolute:
             settings, w = _magnified(settings, y, w)
 
         class AfterRound(xgboost.callback.TrainingCallback):  # type: ignore[misc]
             def after_iteration(self, model: Any, epoch: int, evals_log: dict[str, Any]) -> bool:
                 log = next(iter(evals_log["valid"].values())) if evals_log else None
-                return stopping.stop_after(log[-1] if log else None)
+                return stopping.stop_after(log[-1] * unit if log else None)
 
         with page_folder(x, paged) as pages:
-            train = _data(x, y, w, threads, bins=settings.get("max_bin", 256), pages=pages)
-            watched = [] if valid is None else [(_data(*valid, threads, ref=train, pages=pages), "valid")]
+            train = _data(x, y / unit, w, threads, bins=settings.get("max_bin", 256), pages=pages)
+            watched = []
+            if valid is not None:
+                rows, targets, weights = valid
+                watched = [(_data(rows, targets / unit, weights, threads, ref=train, pages=pages), "valid")]
             booster = xgboost.train(
                 settings, train, rounds or limit, evals=watched, callbacks=[AfterRound()], verbose_eval=False
             )
-        return XGBoostModel(booster, task.n_classes, stopping.rounds)
+        return XGBoostModel(_multiplied(booster, unit, threads), task.n_classes, stopping.rounds)
 
     def load(self, directory: Path) -> Model:
         import xgboost
@@ -161,6 +169,28 @@ def _magnified(settings: dict[str, Any], y: Array, w: Array | None) -> tuple[dic
     magnified = {name: value * (spread * factor if name == "alpha" else factor) for name, value in penalties.items()}
     others = {name: value for name, value in settings.items() if name.removeprefix("reg_") not in penalties}
     return others | magnified, (np.ones(len(y)) if w is None else w) * factor
+
+
+def _unit(y: Array) -> float:
+    """1, or where the targets' spread is very large a power of two near it, which changes no target's digits."""
+    spread = float(np.std(y))
+    return float(2.0 ** math.frexp(spread)[1]) if spread > _MOST_SPREAD else 1.0
+
+
+def _multiplied(booster: Any, unit: float, threads: int) -> Any:
+    """The booster with what its trees and its start say multiplied by `unit`."""
+    if unit == 1.0:
+        return booster
+    import xgboost
+
+    document = json.loads(bytes(booster.save_raw("json")))
+    start = document["learner"]["learner_model_param"]
+    start["base_score"] = json.dumps((np.asarray(json.loads(start["base_score"])) * unit).tolist())
+    for tree in document["learner"]["gradient_booster"]["model"]["trees"]:
+        said, leaf = np.asarray(tree["split_conditions"]), np.asarray(tree["left_children"]) == -1
+        tree["split_conditions"] = np.where(leaf, said * unit, said).tolist()
+        tree["base_weights"] = (np.asarray(tree["base_weights"]) * unit).tolist()
+    return xgboost.Booster({"nthread": threads}, model_file=bytearray(json.dumps(document).encode()))
 
 
 def _data(

@@ -41,16 +41,14 @@ def measure(
     weights: Array | None = None,
     threshold: Cut = 0.5,
 ) -> float:
-    """One metric by its catalog name; NaN where it is undefined (AUC of a single class, no rows)."""
-    if len(y) == 0:
+    """One metric by its catalog name; NaN where it is undefined (AUC of a single class, no rows or none of weight)."""
+    w = np.ones(len(y)) if weights is None or metric == "BalancedAccuracy" else np.asarray(weights, dtype=np.float64)
+    if not w.any():
         return math.nan
-    w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     if problem_type == REGRESSION:
         return float(_REGRESSION[metric](np.asarray(y, dtype=np.float64), np.asarray(prediction, dtype=np.float64), w))
     if metric in _SCORES:
         return float(_SCORES[metric](y, prediction, w))
-    if metric == "BalancedAccuracy":
-        w = np.ones(len(y))
     predicted = labels(prediction, threshold if problem_type == BINARY else None)
     table = _BINARY if problem_type == BINARY else _MULTICLASS
     return float(table[metric](confusion(y, predicted, prediction.shape[1], w)))

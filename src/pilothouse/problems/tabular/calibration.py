@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pilothouse.data import sample
+
 Array = npt.NDArray[Any]
 
 _LEAST_PROBABILITY = 1e-9
@@ -59,7 +61,7 @@ def choose(y: Array, probabilities: Array, folds: Array, weights: Array | None =
     `y`: class indices. `probabilities`: [n, classes] out-of-fold predictions. `folds`: a number for each row; each fold
     is judged by a map fitted on the others.
     """
-    rows = _spread(len(y), _MOST_ROWS)
+    rows = sample.spread(len(y), _MOST_ROWS)
     w = np.ones(len(rows)) if weights is None else np.asarray(weights[rows], dtype=np.float64)
     y, probabilities, folds = y[rows], probabilities[rows], folds[rows]
     if len(np.unique(folds)) < 2 or not w.any():
@@ -96,7 +98,7 @@ def fit(y: Array, probabilities: Array, w: Array, *, biased: bool) -> Calibratio
     from scipy.optimize import minimize
 
     classes = probabilities.shape[1]
-    rows = _spread(len(y), max(_LEAST_ROWS, _CELLS // classes))
+    rows = sample.spread(len(y), max(_LEAST_ROWS, _CELLS // classes))
     y, w, logs = y[rows], w[rows], np.log(np.clip(probabilities[rows], _LEAST_PROBABILITY, 1.0))
     hot = np.eye(classes)[y.astype(np.int64)]
     total = float(w.sum()) or 1.0
@@ -142,8 +144,3 @@ def _clear(gains: Array, w: Array, loss: float) -> bool:
     mean = float((w * gains).sum() / w.sum())
     error = math.sqrt(float((w**2 * (gains - mean) ** 2).sum())) / float(w.sum())
     return mean > _CLEARLY * error and mean > _LEAST_GAIN * loss / float(w.sum())
-
-
-def _spread(rows: int, most: int) -> Array:
-    """The numbers of at most `most` of so many rows, evenly spread."""
-    return np.arange(rows) if rows <= most else np.linspace(0, rows - 1, most).astype(np.int64)

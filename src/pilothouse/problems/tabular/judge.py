@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse.catalog.metrics import BINARY, METRICS, REGRESSION
+from pilothouse.data import sample
 from pilothouse.problems.evaluate import Cut, measure
 from pilothouse.problems.tabular import threshold
 
@@ -100,6 +101,5 @@ class Judge:
 
 
 def sampled_rows(rows: int, classes: int) -> Array:
-    """Which of so many rows a judge needs to look at, evenly spread; all if they are few."""
-    wanted = min(_MOST_ROWS, max(_LEAST_ROWS, _CELLS // max(classes, 1)))
-    return np.arange(rows) if rows <= wanted else np.linspace(0, rows - 1, wanted).astype(np.int64)
+    """Which of so many rows a judge needs to look at, from all over them; all if they are few."""
+    return sample.spread(rows, min(_MOST_ROWS, max(_LEAST_ROWS, _CELLS // max(classes, 1))))

@@ -162,25 +162,29 @@ def allow(
     *,
     seconds_left: float | None,
     slots: int,
+    most: float = math.inf,
 ) -> Allowance | None:
     """What `candidate` may take so that those `waiting` behind it get their share; None if it isn't worth starting.
 
-    Shares go by expected cost, among those that the time left has room for. A candidate that is expected to need more
-    than its share gets fewer folds, and a booster that still does learns faster; all engines fit themselves into what
-    they are given. It isn't worth starting when some trial of this job is finished and it can't be done in what is
-    left.
+    Shares go by expected cost, among those that the time left has room for; none is more than `most` seconds. A
+    candidate that is expected to need more than its share gets fewer folds, and a booster that still does learns
+    faster; all engines fit themselves into what they are given. It isn't worth starting when some trial of this job is
+    finished and it can't be done in what is left.
     """
-    if seconds_left is None:
+    share = most
+    if seconds_left is not None:
+        own = costs.seconds(candidate)
+        together = own + _affordable(waiting, costs, seconds_left * slots - own)
+        wanted = max(_SLACK * seconds_left * slots * own / together, seconds_left * _LEAST_SHARE)
+        share = min(seconds_left, most, wanted)
+    if math.isinf(share):
         return Allowance(candidate, None)
-    own = costs.seconds(candidate)
-    together = own + _affordable(waiting, costs, seconds_left * slots - own)
-    share = min(seconds_left, max(_SLACK * seconds_left * slots * own / together, seconds_left * _LEAST_SHARE))
     while candidate.folds > LEAST_FOLDS and costs.seconds(candidate) > share:
         candidate = replace(candidate, folds=candidate.folds - 1)
     hurry = costs.seconds(candidate) / max(share, 1e-3)
     if hurry > 1:
         candidate = hurried(candidate, min(hurry, _MOST_HURRY))
-    if costs.learned and costs.seconds(candidate) > seconds_left:
+    if seconds_left is not None and costs.learned and costs.seconds(candidate) > seconds_left:
         return None
     return Allowance(candidate, share)
 

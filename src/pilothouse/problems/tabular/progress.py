@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse.catalog.metrics import REGRESSION
+from pilothouse.data import sample
 from pilothouse.problems.tabular.dataset import TRAIN, Dataset
 from pilothouse.problems.tabular.judge import Judge
 
@@ -20,8 +21,8 @@ _LEAST_PROBABILITY = 1e-7
 
 
 class Progress:
-    """The blend of what is finished, by log loss or squared error on some of the training rows, each by its weight. Not
-    thread-safe.
+    """The blend of what is finished, by log loss or squared (for the objective MAE absolute) error on some of the
+    training rows, each by its weight. Not thread-safe.
 
     Cheap enough for a coordinator: of a classifier it keeps only the probability of each row's true class, which is
     all that the log loss of a blend needs.
@@ -30,12 +31,13 @@ class Progress:
     def __init__(self, dataset: Path) -> None:
         data = Dataset.load(dataset)
         rows = data.rows(TRAIN)
-        self._chosen = np.linspace(0, len(rows) - 1, min(_ROWS, len(rows))).astype(np.int64)
+        self._chosen = sample.spread(len(rows), _ROWS)
         seen = rows[self._chosen]
         self._y = np.asarray(data.y[seen])
         w = None if data.w is None else data.w[seen]
         self._shares = Judge(data.problem_type, data.metric, self._y, w).weights()
         self._regression = data.problem_type == REGRESSION
+        self._absolute = data.metric == "MAE"
         self._names: list[str] = []
         self._predictions: list[Array] = []
         self._blends: dict[int, tuple[Array, float]] = {}
@@ -88,5 +90,6 @@ class Progress:
 
     def _losses(self, blends: Array) -> Array:
         if self._regression:
-            return np.asarray((blends - self._y) ** 2 @ self._shares)
+            errors = blends - self._y
+            return np.asarray((np.abs(errors) if self._absolute else errors**2) @ self._shares)
         return np.asarray(-np.log(np.maximum(blends, _LEAST_PROBABILITY)) @ self._shares)

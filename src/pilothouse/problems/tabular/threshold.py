@@ -84,11 +84,11 @@ def _middle_of_the_best(metric: str, y: Array, scores: Array, w: Array) -> float
 
 
 def _curve(metric: str, y: Array, scores: Array, w: Array) -> tuple[Array, Array]:
-    """Every cut between two neighbouring distinct scores, ascending, and the metric of predicting 1 above it."""
+    """Every cut below, between and above the distinct scores, ascending, and the metric of predicting 1 above it."""
     distinct, group = np.unique(scores, return_inverse=True)
     positive = np.bincount(group, weights=w * (y == 1))
     negative = np.bincount(group, weights=w * (y == 0))
-    true_positive = np.cumsum(positive[::-1])[::-1]
-    false_positive = np.cumsum(negative[::-1])[::-1]
-    cuts = np.concatenate([distinct[:1], (distinct[:-1] + distinct[1:]) / 2])
+    true_positive, false_positive = (np.append(np.cumsum(own[::-1])[::-1], 0.0) for own in (positive, negative))
+    above = max((distinct[-1] + 1) / 2, np.nextafter(distinct[-1], 2))
+    cuts = np.concatenate([distinct[:1] / 2, (distinct[:-1] + distinct[1:]) / 2, [above]])
     return cuts, attainable(metric, true_positive, false_positive, positive.sum(), negative.sum())

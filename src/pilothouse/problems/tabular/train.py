@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse import engines
+from pilothouse.data import sample
 from pilothouse.engines.base import Model
 from pilothouse.errors import JobFailed, TrialTimeout
 from pilothouse.problems.evaluate import latency
@@ -138,17 +139,13 @@ def shipped(trial: Trial, data: Dataset, bag: Bag, budget: TimeBudget, directory
         model = refit(trial, data, bag, budget)
     except TrialTimeout:
         model = None
-    if model is None or not _are_finite(predicted(model.predict, data.features, _spread(len(data)))):
+    checked = sample.spread(len(data), _CHECKED_ROWS)
+    if model is None or not _are_finite(predicted(model.predict, data.features, checked)):
         return False, bag.standing()
     few = len(bag.models) < _LEAST_BAG
     if few or trial.algorithm not in _BAGGED or _bytes(model, directory) > _LARGEST_IN_BAG:
         return True, [model]
     return True, [model, *bag.standing()]
-
-
-def _spread(rows: int) -> Array:
-    """Some of so many rows."""
-    return np.unique(np.linspace(0, rows - 1, _CHECKED_ROWS).astype(np.int64))
 
 
 def _bytes(model: Model, directory: Path) -> int:

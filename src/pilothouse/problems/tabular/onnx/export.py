@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pilothouse.catalog.metrics import MULTICLASS
 from pilothouse.engines.crosses import LARGEST, Crosses
 from pilothouse.engines.statistics import TargetStatistics
 from pilothouse.problems.base import inside, load_predictor, read_manifest
@@ -65,7 +66,7 @@ def _vote(graph: Graph, table: Columns, directory: Path, predictor: TabularPredi
         groups = predictor.members[i].inputs
         own = _extended(graph, table, [[answers[j] for j in group] for group in groups], predictor) if groups else table
         folder = inside(directory, documents[i]["path"])
-        answers[i] = _member(graph, own, folder, documents[i], len(predictor.classes or []))
+        answers[i] = _member(graph, own, folder, documents[i], predictor)
     shares = [
         graph.add("Mul", _calibrated(graph, answers[i], one.calibration), graph.constant([one.weight]))
         for i, one in enumerate(predictor.members)
@@ -115,12 +116,12 @@ def _flat(graph: Graph, column: str) -> str:
     return graph.add("Reshape", column, graph.constant([-1], np.int64))
 
 
-def _member(graph: Graph, table: Columns, folder: Path, document: dict[str, Any], classes: int) -> str:
+def _member(graph: Graph, table: Columns, folder: Path, document: dict[str, Any], predictor: TabularPredictor) -> str:
     """A member's answer: float64 [n, 1], or probabilities [n, classes]."""
     engine = document["engine"]
     try:
         return _MAKERS[engine](
-            graph, _with_statistics(graph, _with_crosses(graph, table, folder), folder), folder, classes
+            graph, _with_statistics(graph, _with_crosses(graph, table, folder), folder), folder, predictor
         )
     except CannotExport as error:
         raise CannotExport(f"The member {document['path']} ({engine}) cannot be exported. {error.message}") from error
@@ -170,63 +171,64 @@ def _matrix(graph: Graph, table: Columns, missing: float = 0.0) -> str:
     return graph.add("Concat", *parts, axis=1)
 
 
-def _lightgbm(graph: Graph, table: Columns, folder: Path, classes: int) -> str:
+def _lightgbm(graph: Graph, table: Columns, folder: Path, predictor: TabularPredictor) -> str:
     import lightgbm
 
     facts = json.loads((folder / "model.json").read_text())
     booster = lightgbm.Booster(model_file=folder / "model.txt")
-    trees = boosters.lightgbm(booster, facts["rounds"], _targets(classes))
-    return _boosted(graph, _matrix(graph, table), trees, [0.0], classes)
+    trees = boosters.lightgbm(booster, facts["rounds"], _targets(predictor))
+    return _boosted(graph, _matrix(graph, table), trees, [0.0], predictor)
 
 
-def _xgboost(graph: Graph, table: Columns, folder: Path, classes: int) -> str:
+def _xgboost(graph: Graph, table: Columns, folder: Path, predictor: TabularPredictor) -> str:
     import xgboost
 
     booster = xgboost.Booster(model_file=folder / "model.ubj")
-    trees, start = boosters.xgboost(booster, booster.num_boosted_rounds(), _targets(classes))
-    return _boosted(graph, _matrix(graph, table, missing=np.nan), trees, start, classes)
+    trees, start = boosters.xgboost(booster, booster.num_boosted_rounds(), _targets(predictor))
+    return _boosted(graph, _matrix(graph, table, missing=np.nan), trees, start, predictor)
 
 
-def _catboost(graph: Graph, table: Columns, folder: Path, classes: int) -> str:
+def _catboost(graph: Graph, table: Columns, folder: Path, predictor: TabularPredictor) -> str:
     import catboost
 
     booster = catboost.CatBoost()
     booster.load_model(str(folder / "model.cbm"))
     rounds = json.loads((folder / "model.json").read_text()).get("rounds", booster.tree_count_)
-    trees, start = boosters.catboost(booster, rounds, _targets(classes), table.cardinalities)
-    return _boosted(graph, _matrix(graph, table), trees, start, classes)
+    trees, start = boosters.catboost(booster, rounds, _targets(predictor), table.cardinalities)
+    return _boosted(graph, _matrix(graph, table), trees, start, predictor)
 
 
-def _forest(graph: Graph, table: Columns, folder: Path, classes: int) -> str:
+def _forest(graph: Graph, table: Columns, folder: Path, predictor: TabularPredictor) -> str:
     from safetensors.numpy import load_file
 
     arrays = load_file(folder / "forest.safetensors")
     x = _matrix(graph, table)
     filled = graph.add("Where", graph.add("IsNaN", x), graph.constant(arrays["median"].astype(np.float64)), x)
     mean = plain.forest(graph, filled, arrays)
-    return _bounded(graph, mean) if classes else mean
+    return _bounded(graph, mean) if predictor.classes else mean
 
 
-def _linear(graph: Graph, table: Columns, folder: Path, classes: int) -> str:
+def _linear(graph: Graph, table: Columns, folder: Path, predictor: TabularPredictor) -> str:
     from safetensors.numpy import load_file
 
     arrays = load_file(folder / "linear.safetensors")
     scores = plain.linear(graph, str(table.numeric), table.codes, arrays)
-    return _probable(graph, scores, classes) if classes else scores
+    return _probable(graph, scores, arrays["coefficients"].shape[1]) if predictor.classes else scores
 
 
-def _targets(classes: int) -> int:
-    return classes if classes > 2 else 1
+def _targets(predictor: TabularPredictor) -> int:
+    """The scores of a row that a booster adds up; a problem of many classes may have two."""
+    return len(predictor.classes or []) if predictor.problem_type == MULTICLASS else 1
 
 
-def _boosted(graph: Graph, x: str, trees: Trees, start: list[float], classes: int) -> str:
+def _boosted(graph: Graph, x: str, trees: Trees, start: list[float], predictor: TabularPredictor) -> str:
     scores = graph.add("Add", trees.write(graph, x), graph.constant(start))
-    return _probable(graph, scores, classes) if classes else scores
+    return _probable(graph, scores, trees.targets) if predictor.classes else scores
 
 
-def _probable(graph: Graph, scores: str, classes: int) -> str:
+def _probable(graph: Graph, scores: str, outputs: int) -> str:
     """Probabilities of log odds [n, 1], or of a score for each class."""
-    if classes > 2:
+    if outputs > 1:
         return _bounded(graph, graph.add("Softmax", scores, axis=1))
     positive = graph.add("Sigmoid", scores)
     return _bounded(graph, graph.add("Concat", graph.add("Sub", graph.constant([1.0]), positive), positive, axis=1))

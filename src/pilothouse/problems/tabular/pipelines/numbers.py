@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from pilothouse.data import sample
 from pilothouse.problems.tabular.pipelines.block import Array, State
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Scaled:
 
     @classmethod
     def fit(cls, x: Features, shape: str) -> Scaled:
-        numeric = sample(x.numeric)
+        numeric = _some(x.numeric)
         levels = [0.25, 0.5, 0.75] if shape == "robust" else np.linspace(0, 1, _QUANTILES)
         columns = [_quantiles(numeric[:, j], levels) for j in range(numeric.shape[1])]
         grid = np.stack(columns, axis=1) if columns else np.zeros((len(levels), 0))
@@ -124,7 +125,7 @@ class Hinges:
     @classmethod
     def fit(cls, x: Features, shape: str) -> Hinges:
         scaled = Scaled.fit(x, shape)
-        rows = sample(x.numeric)
+        rows = _some(x.numeric)
         numbers, missing = scaled.numbers(rows), np.isnan(rows)
         found = [(j, knot) for j in range(numbers.shape[1]) for knot in _knots(numbers[~missing[:, j], j])]
         columns = np.array([j for j, _ in found], np.int64)
@@ -155,7 +156,7 @@ class Products:
 
     @classmethod
     def fit(cls, x: Features) -> Products:
-        few = sample(x.numeric)[:5000]
+        few = _some(x.numeric)[:5000]
         values = [len(np.unique(few[~np.isnan(few[:, j]), j])) for j in range(few.shape[1])]
         chosen = sorted(np.argsort([-count for count in values], kind="stable")[:_MOST_MULTIPLIED].tolist())
         pairs = list(combinations(chosen, 2))
@@ -175,10 +176,9 @@ class Products:
         return cls(facts["names"], Scaled.restore(facts["scaled"], arrays), arrays["pairs"])
 
 
-def sample(values: Array) -> Array:
-    """At most 100,000 rows, evenly spread, as float64."""
-    step = max(1, -(-len(values) // _SAMPLE))
-    return np.asarray(values[::step], dtype=np.float64)
+def _some(values: Array) -> Array:
+    """At most 100,000 rows, from all over them, as float64."""
+    return np.asarray(values[sample.spread(len(values), _SAMPLE)], dtype=np.float64)
 
 
 def _quantiles(values: Array, levels: Any) -> Array:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from pilothouse.data import sample
 from pilothouse.problems.tabular.pipelines.block import Array, State
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ class Terms:
     def fit(cls, x: Features, dimensions: int, seed: int) -> Terms:
         from sklearn.utils.extmath import randomized_svd
 
-        step = max(1, -(-len(x) // _ROWS))
-        rows = x.sparse[::step].astype(np.float64)
+        rows = x.sparse[sample.spread(len(x), _ROWS)].astype(np.float64)
         count = min(dimensions, *(size - 1 for size in rows.shape))
         _, _, found = randomized_svd(rows, n_components=max(count, 1), random_state=seed)
         spread = np.asarray(rows @ found.T).std(axis=0)
