@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse.data.markers import is_missing
-from pilothouse.data.ngrams import NgramEncoder
+from pilothouse.data.ngrams import REMEMBERED_LETTERS, NgramEncoder
 
 BUCKETS = 1 << 14
 DIMENSIONS = 32
@@ -29,15 +29,19 @@ _TOPIC = re.compile(r":topic\d+$")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 
 
-@lru_cache(maxsize=1 << 17)
 def bucket(word: str) -> int:
     """The hash bucket of a word; the same in every process and release."""
     return zlib.crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
 
 
+_remembered = lru_cache(maxsize=1 << 17)(bucket)
+
+
 def term_counts(text: str) -> Counter[int]:
     """How often each bucket's words occur in `text`, whatever their case."""
-    return Counter(map(bucket, _WORD.findall(text[:MAX_CHARACTERS].lower())))
+    words = _WORD.findall(text[:MAX_CHARACTERS].lower())
+    longest = max(map(len, words), default=0)
+    return Counter(map(_remembered if longest <= REMEMBERED_LETTERS else bucket, words))
 
 
 def statistics(text: str) -> tuple[float, ...]:
