@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from datetime import UTC, datetime
 
 import numpy as np
@@ -122,3 +123,13 @@ def test_numbers_are_written_as_a_person_would() -> None:
     ]
     column = pa.array([1.0, None, 123456789012.0, 0.1])
     assert render.texts(column).to_pylist() == ["1", "", "123456789012", "0.1"]
+
+
+def test_to_learn_what_varies_of_dates_takes_no_memory_for_each() -> None:
+    texts = [f"{i % 12 + 1}/{i % 28 + 1}/{2000 + i // 336} 10:00" for i in range(6_000)]
+    tracemalloc.start()
+    encoder = dates.DateEncoder.fit("d", texts)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert encoder.parts == ["epoch", "year", "month", "day", "weekday"]
+    assert peak < 200_000

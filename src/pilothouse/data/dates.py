@@ -77,8 +77,14 @@ def is_in_digits(text: str) -> bool:
 
 def writes_day_first(texts: Iterable[str]) -> bool:
     """Whether dates such as 13/2/2020 among `texts` show that the day comes before the month."""
-    matches = [match for text in texts if (match := _DAY_OR_MONTH.fullmatch(text.strip()))]
-    return any(int(match["first"]) > 12 for match in matches) and all(int(match["second_"]) <= 12 for match in matches)
+    shown = False
+    for text in texts:
+        match = _DAY_OR_MONTH.fullmatch(text.strip())
+        if match is not None:
+            if int(match["second_"]) > 12:
+                return False
+            shown |= int(match["first"]) > 12
+    return shown
 
 
 def _moment(fields: dict[str, str | None], day_first: bool) -> tuple[float, ...]:
@@ -140,9 +146,14 @@ class DateEncoder:
     def fit(cls, column: str, distinct: Sequence[str]) -> DateEncoder:
         """Learn the order of day and month, and which parts vary, from the distinct training texts."""
         day_first = writes_day_first(distinct)
-        moments = {moment for text in distinct if not math.isnan((moment := parse(text, day_first))[0])}
-        varying = [part for i, part in enumerate(PARTS) if len({moment[i] for moment in moments}) > 1]
-        return cls(column, varying or ["epoch"], day_first)
+        moments = (parse(text, day_first) for text in distinct)
+        known = (moment for moment in moments if not math.isnan(moment[0]))
+        first, varying = next(known, _NOTHING), set[int]()
+        for moment in known:
+            varying.update(i for i, part in enumerate(moment) if part != first[i])
+            if len(varying) == len(PARTS):
+                break
+        return cls(column, [PARTS[i] for i in sorted(varying)] or ["epoch"], day_first)
 
     def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], None]:
         """The numbers of each text, in the order of `names`."""
