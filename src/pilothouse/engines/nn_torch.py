@@ -36,11 +36,12 @@ class NNTorchModel:
         self._outcome = outcome
         self._snapshots = snapshots
         self.rounds: int | None = rounds
-        self._network = self._at(rounds)
+        self._ready = rounds, self._at(rounds)
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         upto = min(rounds or self.rounds or 1, self._snapshots.last)
-        network = self._network if upto == self.rounds else self._at(upto)
+        ready, network = self._ready
+        network = network if upto == ready else self._at(upto)
         outputs = network.outputs(self._inputs.numbers(x), self._inputs.extras(x), self._inputs.codes(x))
         return self._outcome.predict(outputs)
 

@@ -34,11 +34,12 @@ class PerceptronModel:
         self._outcome = outcome
         self._snapshots = snapshots
         self.rounds: int | None = rounds
-        self._weights = self._at(rounds)
+        self._ready = rounds, self._at(rounds)
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         upto = min(rounds or self.rounds or 1, self._snapshots.last)
-        weights = self._weights if upto == self.rounds else self._at(upto)
+        ready, weights = self._ready
+        weights = weights if upto == ready else self._at(upto)
         numbers = np.concatenate([self._inputs.numbers(x), self._inputs.extras(x)], axis=1)
         return self._outcome.predict(self._of.predict(weights, numbers, self._inputs.codes(x)))
 
