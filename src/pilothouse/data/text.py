@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pilothouse.data.markers import is_missing
 from pilothouse.data.ngrams import REMEMBERED_LETTERS, NgramEncoder
+from pilothouse.errors import ConfigurationError
 
 BUCKETS = 1 << 14
 DIMENSIONS = 32
@@ -131,9 +132,15 @@ class TextEncoder:
 
     @classmethod
     def restore(cls, column: str, _state: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> TextEncoder:
-        """The encoder that `state` described."""
+        """The encoder that `state` described; `ConfigurationError` for topics that no text column has."""
+        topics = arrays["components"].shape[1]
+        if topics > DIMENSIONS:
+            raise ConfigurationError(
+                f"The model's text column {column!r} has {topics} topics: the archive is damaged or was not made by "
+                "Pilothouse. Fetch it again."
+            )
         idf = np.zeros(BUCKETS, np.float32)
-        components = np.zeros((BUCKETS, arrays["components"].shape[1]), np.float32)
+        components = np.zeros((BUCKETS, topics), np.float32)
         idf[arrays["buckets"]] = arrays["idf"]
         components[arrays["buckets"]] = arrays["components"]
         return cls(column, idf, components, NgramEncoder.restore(arrays))
