@@ -39,6 +39,13 @@ from pilothouse.data.profile import profile
         (" ($5) ", -5.0),
         ("$ (1 200)", -1200.0),
         ("(3.5%)", -3.5),
+        ("1,234.50-", -1234.5),
+        ("R$ 5", 5.0),
+        ("US$1,200", 1200.0),
+        ("12.5 kr", 12.5),
+        ("19 zł", 19.0),
+        ("₩1,500", 1500.0),
+        ("3 SEK", 3.0),
     ],
 )
 def test_a_number_is_read_as_people_write_it(text: str, value: float) -> None:
@@ -69,6 +76,12 @@ def test_a_number_is_read_as_people_write_it(text: str, value: float) -> None:
         "()",
         "(1, 2)",
         "5 (2)",
+        "5-",
+        "-1.5-",
+        "(1.5)-",
+        "5 kg",
+        "X$5",
+        "ABC 123",
     ],
 )
 def test_what_spells_no_number_is_missing(text: str) -> None:
@@ -79,6 +92,7 @@ def test_what_spells_no_number_is_missing(text: str) -> None:
     ("text", "value"),
     [
         ("(1.234,5)", -1234.5),
+        ("1.234,50-", -1234.5),
         ("1,5", 1.5),
         ("1.234,5", 1234.5),
         ("-1.234.567", -1234567.0),
