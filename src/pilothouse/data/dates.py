@@ -24,18 +24,20 @@ _MONTHS = {
 _EPOCH = datetime(1970, 1, 1)
 _NOTHING = (math.nan,) * len(PARTS)
 _TIME = (
-    r"(?:(?:T|\s+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
-    r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?)?"
+    r"(?:(?:T|:|\s+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
+    r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?)?"
 )
 _FORMS = tuple(
     re.compile(form + _TIME, re.ASCII)
     for form in (
         r"(?P<year>\d{4})(?P<separator>[-/.])(?P<month>\d{1,2})(?:(?P=separator)(?P<day>\d{1,2}))?",
         r"(?P<first>\d{1,2})(?P<separator>[-/])(?P<second_>\d{1,2})(?P=separator)(?P<year>\d{4}|\d{2})",
-        r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})",
-        r"(?:[A-Za-z]{3,9},?\s+)?(?P<day>\d{1,2})(?:\s+|-)(?P<name>[A-Za-z]{3,9})\.?(?:,?\s+|-)(?P<year>\d{4}|\d{2})",
+        r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4}|\d{2})",
+        r"(?:[A-Za-z]{3,9},?\s+)?(?P<day>\d{1,2})(?:\s+|[-/])(?P<name>[A-Za-z]{3,9})\.?(?:,?\s+|[-/])"
+        r"(?P<year>\d{4}|\d{2})",
         r"(?:[A-Za-z]{3,9},?\s+)?(?P<name>[A-Za-z]{3,9})\.?\s+(?P<day>\d{1,2}),?\s+(?P<year>\d{4})",
         r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?:\.0)?",
+        r"(?P<name>[A-Za-z]{3,9})\.?(?:,?\s+|-)(?P<year>\d{4})",
     )
 )
 _DAY_OR_MONTH = _FORMS[1]
@@ -101,7 +103,7 @@ def _moment(fields: dict[str, str | None], day_first: bool) -> tuple[float, ...]
 def _calendar(fields: dict[str, str | None], day_first: bool) -> tuple[int, int, int]:
     year = _year(fields["year"] or "")
     if "name" in fields:
-        return year, _MONTHS.get((fields["name"] or "")[:3].lower(), 0), int(fields["day"] or 0)
+        return year, _MONTHS.get((fields["name"] or "")[:3].lower(), 0), int(fields.get("day") or 1)
     if "first" not in fields:
         return year, int(fields["month"] or 0), int(fields["day"] or 1)
     month, day = int(fields["first"] or 0), int(fields["second_"] or 0)
@@ -124,7 +126,7 @@ def _offset(zone: str | None) -> float:
     if zone is None or zone[0] not in "+-":
         return 0.0
     digits = zone[1:].replace(":", "")
-    return (int(digits[:2]) * 3600 + int(digits[2:]) * 60) * (1 if zone[0] == "+" else -1)
+    return (int(digits[:2]) * 3600 + int(digits[2:] or 0) * 60) * (1 if zone[0] == "+" else -1)
 
 
 def _parts(written: datetime, shift: float) -> tuple[float, ...]:
