@@ -263,7 +263,11 @@ class TestBoosters:
     ) -> None:
         x, y = make(kind)
         model = engines.engine(name).fit(x, y, None, TASKS[kind], {}, rounds=9)
+        first = x.take(slice(0, 1))
+        model.predict(first)
         expected, model.rounds = model.predict(x, rounds), rounds
+        np.testing.assert_allclose(model.predict(x), expected, rtol=1e-6)
+        np.testing.assert_allclose(model.predict(first), expected[:1], rtol=1e-5)
         model.save(tmp_path)
         np.testing.assert_allclose(engines.load(tmp_path, name).predict(x), expected, rtol=1e-6)
 
@@ -412,7 +416,11 @@ class TestNetworks:
     ) -> None:
         x, y = make(kind)
         model = engines.engine(name).fit(x, y, None, TASKS[kind], QUICK[name], rounds=9)
+        first = x.take(slice(0, 1))
+        model.predict(first)
         expected, model.rounds = model.predict(x, rounds), rounds
+        np.testing.assert_allclose(model.predict(x), expected, rtol=1e-6)
+        np.testing.assert_allclose(model.predict(first), expected[:1], rtol=1e-5)
         model.save(tmp_path)
         np.testing.assert_allclose(engines.load(tmp_path, name).predict(x), expected, rtol=1e-6)
 

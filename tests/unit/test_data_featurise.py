@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilothouse.data import featurise
+from pilothouse.data import dates, deltas, featurise
 from pilothouse.data.categories import CategoryEncoder
 from pilothouse.data.features import Features
 from pilothouse.data.featurise import FeaturePipeline
@@ -222,6 +222,16 @@ def test_days_are_the_same_on_every_way(dated: FeaturePipeline, rows: list[tuple
     _same(dated.transform(_table(rows)), together)
     for i, row in enumerate(rows):
         _same(dated.transform_rows([row]), together.take(slice(i, i + 1)))
+
+
+def test_each_date_is_read_once_in_however_many_deltas_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [tuple(f"2020-{(i * j) % 12 + 1:02}-{i + 1:02}" for j in range(1, 6)) for i in range(28)]
+    pipeline = FeaturePipeline.fit(_table(rows), _columns(("datetime",) * 5))
+    read: list[str] = []
+    monkeypatch.setattr(deltas, "parse", lambda text, order: read.append(text) or dates.parse(text, order))
+    pipeline.transform(_table(rows))
+    assert len(pipeline.deltas) == 10
+    assert len(read) == sum(len(set(column)) for column in zip(*rows, strict=True))
 
 
 def test_days_survive_saving_in_a_version_that_older_releases_refuse(dated: FeaturePipeline, tmp_path: Path) -> None:

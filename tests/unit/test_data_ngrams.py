@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,16 @@ def test_features_keep_their_sparse_part(pipeline: FeaturePipeline, tmp_path: Pa
         assert isinstance(array.base, mmap.mmap)
     write(tmp_path, [features.take(slice(0, 20)), features.take(slice(20, 50))])
     _same(Features.load(tmp_path).sparse, features.sparse)
+
+
+def test_long_words_are_not_remembered() -> None:
+    texts = [f"{i:05}" + letter * 4000 for i in range(300) for letter in "acgt"]
+    fitted = TextEncoder.fit("t", _texts())
+    assert fitted.ngrams is not None
+    tracemalloc.start()
+    for start in range(0, len(texts), 100):
+        fitted.encode(texts[start : start + 100])
+        fitted.ngrams.encode(texts[start : start + 100])
+    remembered, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert remembered < 1 << 20

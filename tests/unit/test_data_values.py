@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from datetime import UTC, datetime
 
 import numpy as np
@@ -62,7 +63,11 @@ def test_other_words_are_not_missing(text: str) -> None:
         "3/4/2020",
         "03-04-20",
         "4.3.2020",
+        "04.03.20",
         "4 March 2020",
+        "04/Mar/2020:00:00:00 +0000",
+        "2020-03-04 02:00:00+02",
+        "2020-03-04 00:00:00.000-00",
         "04-Mar-20",
         "Mar 4, 2020",
         "Wed, 4 Mar 2020",
@@ -79,10 +84,28 @@ def test_the_forms_of_one_day_mean_the_same(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "2020-13-01", "2020-02-30", "31/31/2020", "12:30", "1.2.3.4", "2020-01-01x", "4 Foo 2020"]
+    "text",
+    [
+        "",
+        "x",
+        "2020-13-01",
+        "2020-02-30",
+        "31/31/2020",
+        "12:30",
+        "1.2.3.4",
+        "2020-01-01x",
+        "4 Foo 2020",
+        "Foo 2020",
+        "1.2.345",
+    ],
 )
 def test_what_is_no_date_has_no_parts(text: str) -> None:
     assert all(math.isnan(part) for part in dates.parse(text))
+
+
+@pytest.mark.parametrize("text", ["2020-03", "Mar 2020", "March, 2020", "mar-2020"])
+def test_a_month_means_its_first_day(text: str) -> None:
+    assert dates.parse(text)[0] == datetime(2020, 3, 1, tzinfo=UTC).timestamp()
 
 
 def test_parts_are_the_written_calendar() -> None:
@@ -122,3 +145,13 @@ def test_numbers_are_written_as_a_person_would() -> None:
     ]
     column = pa.array([1.0, None, 123456789012.0, 0.1])
     assert render.texts(column).to_pylist() == ["1", "", "123456789012", "0.1"]
+
+
+def test_to_learn_what_varies_of_dates_takes_no_memory_for_each() -> None:
+    texts = [f"{i % 12 + 1}/{i % 28 + 1}/{2000 + i // 336} 10:00" for i in range(6_000)]
+    tracemalloc.start()
+    encoder = dates.DateEncoder.fit("d", texts)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert encoder.parts == ["epoch", "year", "month", "day", "weekday"]
+    assert peak < 200_000

@@ -35,6 +35,17 @@ from pilothouse.data.profile import profile
         ("1e3", 1000.0),
         ("\u22121,234.5", -1234.5),
         ("$\u22127", -7.0),
+        ("(1,234.50)", -1234.5),
+        (" ($5) ", -5.0),
+        ("$ (1 200)", -1200.0),
+        ("(3.5%)", -3.5),
+        ("1,234.50-", -1234.5),
+        ("R$ 5", 5.0),
+        ("US$1,200", 1200.0),
+        ("12.5 kr", 12.5),
+        ("19 zł", 19.0),
+        ("₩1,500", 1500.0),
+        ("3 SEK", 3.0),
     ],
 )
 def test_a_number_is_read_as_people_write_it(text: str, value: float) -> None:
@@ -58,6 +69,19 @@ def test_a_number_is_read_as_people_write_it(text: str, value: float) -> None:
         "1 2",
         "1 234,567",
         "٣%",
+        "(-5)",
+        "-(5)",
+        "((5))",
+        "(5",
+        "()",
+        "(1, 2)",
+        "5 (2)",
+        "5-",
+        "-1.5-",
+        "(1.5)-",
+        "5 kg",
+        "X$5",
+        "ABC 123",
     ],
 )
 def test_what_spells_no_number_is_missing(text: str) -> None:
@@ -66,7 +90,16 @@ def test_what_spells_no_number_is_missing(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1,5", 1.5), ("1.234,5", 1234.5), ("-1.234.567", -1234567.0), ("€ ,5", 0.5), ("1.25", 1.25), ("1,234", 1.234)],
+    [
+        ("(1.234,5)", -1234.5),
+        ("1.234,50-", -1234.5),
+        ("1,5", 1.5),
+        ("1.234,5", 1234.5),
+        ("-1.234.567", -1234567.0),
+        ("€ ,5", 0.5),
+        ("1.25", 1.25),
+        ("1,234", 1.234),
+    ],
 )
 def test_decimals_may_come_behind_a_comma(text: str, value: float) -> None:
     assert written.parse(text, comma=True) == value
@@ -135,3 +168,15 @@ def test_where_decimals_come_is_told_from_the_whole_column() -> None:
     features = FeaturePipeline.fit(table, profile(table)).transform(table).numeric[:, 0]
     assert not np.isnan(features).any()
     assert features[-1] == 4999.25
+
+
+def test_amounts_below_zero_in_brackets_make_no_column_of_words(tmp_path: Path) -> None:
+    amounts = [f"({i},250.00)" if i % 3 == 0 else f"{i},100.50" for i in range(1, 90)]
+    table = pa.table({"amount": amounts})
+    columns = profile(table)
+    assert columns[0].type == "numeric"
+    pipeline = FeaturePipeline.fit(table, columns)
+    pipeline.save(tmp_path)
+    again = FeaturePipeline.load(tmp_path).transform_rows([[text] for text in amounts])
+    for told in (pipeline.transform(table), again):
+        assert told.numeric[:3, 0].tolist() == [1100.5, 2100.5, -3250.0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from pilothouse import engines
 from pilothouse.catalog.metrics import BINARY, MULTICLASS, REGRESSION
 from pilothouse.data.features import Features
 from pilothouse.engines.base import Array, Task
@@ -117,6 +118,41 @@ def test_the_snapshots_of_a_large_network_are_thinned_but_the_last_is_kept(monke
     assert snapshots.at(40)[0] == 40
     assert abs(snapshots.at(20)[0] - 20) <= 8
     assert snapshots.at(1)[0] <= 9
+
+
+@pytest.mark.parametrize("room", [1, 3, 5, 10])
+def test_the_snapshots_of_a_large_network_keep_the_best_and_few_of_any_time(
+    room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pilothouse.engines.nets.snapshots._BYTES", 4 * room)
+    snapshots = Snapshots()
+    for number in range(1, 41):
+        snapshots.add(number, np.full(1, number, np.float32), min(number, 23))
+    kept = {float(snapshots.at(number)[0]) for number in range(1, 41)}
+    assert {23.0, 40.0} <= kept
+    assert len(kept) <= max(room, 2)
+    assert max(abs(snapshots.at(number)[0] - number) for number in range(1, 41)) <= 22
+
+
+@pytest.mark.parametrize("name", ["mlp", "nn-torch", "fastai"])
+def test_a_network_too_large_to_remember_predicts_by_its_best_round(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x = features(rng.normal(size=(400, 5)))
+    y = x.numeric[:, 0] + rng.normal(size=400)
+
+    def predicted() -> tuple[int | None, Array]:
+        task, params = Task(REGRESSION, 0, "MSE"), {"patience": 3, "dropout": 0.0}
+        valid = x.take(slice(300, 400)), y[300:], None
+        model = engines.engine(name).fit(x.take(slice(0, 300)), y[:300], None, task, params, valid=valid, seed=1)
+        return model.rounds, model.predict(x)
+
+    rounds, remembered = predicted()
+    assert rounds is not None
+    assert rounds > 1
+    monkeypatch.setattr("pilothouse.engines.nets.snapshots._BYTES", 1)
+    again, thinned = predicted()
+    assert again == rounds
+    np.testing.assert_array_equal(thinned, remembered)
 
 
 def test_batches_grow_with_the_rows() -> None:

@@ -24,18 +24,20 @@ _MONTHS = {
 _EPOCH = datetime(1970, 1, 1)
 _NOTHING = (math.nan,) * len(PARTS)
 _TIME = (
-    r"(?:(?:T|\s+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
-    r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2})?)?"
+    r"(?:(?:T|:|\s+)(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
+    r"\s*(?P<half>[AaPp][Mm])?\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?)?"
 )
 _FORMS = tuple(
     re.compile(form + _TIME, re.ASCII)
     for form in (
         r"(?P<year>\d{4})(?P<separator>[-/.])(?P<month>\d{1,2})(?:(?P=separator)(?P<day>\d{1,2}))?",
         r"(?P<first>\d{1,2})(?P<separator>[-/])(?P<second_>\d{1,2})(?P=separator)(?P<year>\d{4}|\d{2})",
-        r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4})",
-        r"(?:[A-Za-z]{3,9},?\s+)?(?P<day>\d{1,2})(?:\s+|-)(?P<name>[A-Za-z]{3,9})\.?(?:,?\s+|-)(?P<year>\d{4}|\d{2})",
+        r"(?P<day>\d{1,2})\.(?P<month>\d{1,2})\.(?P<year>\d{4}|\d{2})",
+        r"(?:[A-Za-z]{3,9},?\s+)?(?P<day>\d{1,2})(?:\s+|[-/])(?P<name>[A-Za-z]{3,9})\.?(?:,?\s+|[-/])"
+        r"(?P<year>\d{4}|\d{2})",
         r"(?:[A-Za-z]{3,9},?\s+)?(?P<name>[A-Za-z]{3,9})\.?\s+(?P<day>\d{1,2}),?\s+(?P<year>\d{4})",
         r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?:\.0)?",
+        r"(?P<name>[A-Za-z]{3,9})\.?(?:,?\s+|-)(?P<year>\d{4})",
     )
 )
 _DAY_OR_MONTH = _FORMS[1]
@@ -77,8 +79,14 @@ def is_in_digits(text: str) -> bool:
 
 def writes_day_first(texts: Iterable[str]) -> bool:
     """Whether dates such as 13/2/2020 among `texts` show that the day comes before the month."""
-    matches = [match for text in texts if (match := _DAY_OR_MONTH.fullmatch(text.strip()))]
-    return any(int(match["first"]) > 12 for match in matches) and all(int(match["second_"]) <= 12 for match in matches)
+    shown = False
+    for text in texts:
+        match = _DAY_OR_MONTH.fullmatch(text.strip())
+        if match is not None:
+            if int(match["second_"]) > 12:
+                return False
+            shown |= int(match["first"]) > 12
+    return shown
 
 
 def _moment(fields: dict[str, str | None], day_first: bool) -> tuple[float, ...]:
@@ -95,7 +103,7 @@ def _moment(fields: dict[str, str | None], day_first: bool) -> tuple[float, ...]
 def _calendar(fields: dict[str, str | None], day_first: bool) -> tuple[int, int, int]:
     year = _year(fields["year"] or "")
     if "name" in fields:
-        return year, _MONTHS.get((fields["name"] or "")[:3].lower(), 0), int(fields["day"] or 0)
+        return year, _MONTHS.get((fields["name"] or "")[:3].lower(), 0), int(fields.get("day") or 1)
     if "first" not in fields:
         return year, int(fields["month"] or 0), int(fields["day"] or 1)
     month, day = int(fields["first"] or 0), int(fields["second_"] or 0)
@@ -118,7 +126,7 @@ def _offset(zone: str | None) -> float:
     if zone is None or zone[0] not in "+-":
         return 0.0
     digits = zone[1:].replace(":", "")
-    return (int(digits[:2]) * 3600 + int(digits[2:]) * 60) * (1 if zone[0] == "+" else -1)
+    return (int(digits[:2]) * 3600 + int(digits[2:] or 0) * 60) * (1 if zone[0] == "+" else -1)
 
 
 def _parts(written: datetime, shift: float) -> tuple[float, ...]:
@@ -140,9 +148,14 @@ class DateEncoder:
     def fit(cls, column: str, distinct: Sequence[str]) -> DateEncoder:
         """Learn the order of day and month, and which parts vary, from the distinct training texts."""
         day_first = writes_day_first(distinct)
-        moments = {moment for text in distinct if not math.isnan((moment := parse(text, day_first))[0])}
-        varying = [part for i, part in enumerate(PARTS) if len({moment[i] for moment in moments}) > 1]
-        return cls(column, varying or ["epoch"], day_first)
+        moments = (parse(text, day_first) for text in distinct)
+        known = (moment for moment in moments if not math.isnan(moment[0]))
+        first, varying = next(known, _NOTHING), set[int]()
+        for moment in known:
+            varying.update(i for i, part in enumerate(moment) if part != first[i])
+            if len(varying) == len(PARTS):
+                break
+        return cls(column, [PARTS[i] for i in sorted(varying)] or ["epoch"], day_first)
 
     def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.float32], None]:
         """The numbers of each text, in the order of `names`."""

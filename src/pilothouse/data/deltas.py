@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,6 @@ class Delta:
     second: int
     day_first: tuple[bool, bool]
 
-    def between(self, first: Sequence[str], second: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Days, of each row's two texts; NaN where one is no date."""
-        epochs = (_epochs(texts, order) for texts, order in zip((first, second), self.day_first, strict=True))
-        begun, ended = epochs
-        return np.asarray((ended - begun) / _DAY, np.float32)
-
     def days(self, first: str, second: str) -> float:
         """Days, of one row's two texts."""
         begun, ended = (parse(text, order)[0] for text, order in zip((first, second), self.day_first, strict=True))
@@ -46,6 +40,15 @@ def between(dates: Sequence[tuple[int, str, DateEncoder]]) -> list[Delta]:
         Delta(f"{one[1]}..{other[1]}:days", one[0], other[0], (one[2].day_first, other[2].day_first))
         for one, other in combinations(dates[:MOST_COLUMNS], 2)
     ]
+
+
+def days(found: Sequence[Delta], texts: Callable[[int], Sequence[str]]) -> npt.NDArray[np.float32]:
+    """The days of each delta [rows, deltas], NaN where one of two is no date; `texts` are those of the column at a
+    position, whose dates are read once, in however many deltas it is."""
+    ends = [zip((delta.first, delta.second), delta.day_first, strict=True) for delta in found]
+    orders = dict(chain.from_iterable(ends))
+    epochs = {position: _epochs(texts(position), order) for position, order in orders.items()}
+    return np.stack([(epochs[delta.second] - epochs[delta.first]) / _DAY for delta in found], axis=1).astype(np.float32)
 
 
 def _epochs(texts: Sequence[str], day_first: bool) -> npt.NDArray[np.float64]:

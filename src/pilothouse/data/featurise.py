@@ -112,7 +112,8 @@ class FeaturePipeline:
         for start in range(0, table.num_rows, SLICE_ROWS):
             part = table.slice(start, SLICE_ROWS)
             encoded = [_encode_array(e, render.chunk(part[self.columns[p].name])) for p, e in self._encoders]
-            encoded += [(_days(delta, part, self.columns)[:, None], None) for delta in self.deltas]
+            if self.deltas:
+                encoded.append((_days(self.deltas, part, self.columns), None))
             self._fill(features, slice(start, start + part.num_rows), encoded)
         return self._with_ngrams(features, lambda p, ngrams: _encode_ngrams(ngrams, table[self.columns[p].name]))
 
@@ -129,9 +130,8 @@ class FeaturePipeline:
         encoded = [
             _encode_texts(encoder, [_cell(row[position]) for row in rows]) for position, encoder in self._encoders
         ]
-        for delta in self.deltas:
-            texts = ([_cell(row[position]) for row in rows] for position in (delta.first, delta.second))
-            encoded.append((delta.between(*texts)[:, None], None))
+        if self.deltas:
+            encoded.append((deltas.days(self.deltas, lambda position: [_cell(row[position]) for row in rows]), None))
         self._fill(features, slice(None), encoded)
         return features
 
@@ -237,13 +237,12 @@ def _varying(found: list[Delta], table: pa.Table, columns: list[Column], seed: i
     if not found:
         return []
     names = sorted({columns[p].name for delta in found for p in (delta.first, delta.second)})
-    rows = _sample(table.select(names), SLICE_ROWS, seed)
-    return [delta for delta in found if deltas.varies(_days(delta, rows, columns))]
+    days = _days(found, _sample(table.select(names), SLICE_ROWS, seed), columns)
+    return [delta for delta, own in zip(found, days.T, strict=True) if deltas.varies(own)]
 
 
-def _days(delta: Delta, table: pa.Table, columns: list[Column]) -> npt.NDArray[np.float32]:
-    texts = (render.texts(render.chunk(table[columns[p].name])).to_pylist() for p in (delta.first, delta.second))
-    return delta.between(*texts)
+def _days(found: Sequence[Delta], table: pa.Table, columns: list[Column]) -> npt.NDArray[np.float32]:
+    return deltas.days(found, lambda p: render.texts(render.chunk(table[columns[p].name])).to_pylist())
 
 
 def _cell(value: Any) -> str:

@@ -30,6 +30,9 @@ MOST_CELLS = 60_000_000
 MAX_CHARACTERS = 5_000
 """Longer texts are judged by their beginning."""
 
+REMEMBERED_LETTERS = 64
+"""Longer words are hashed each time anew: they seldom come again, and many of them would fill the memory."""
+
 _CHUNK = 500
 _WORD = re.compile(r"\w+")
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -121,7 +124,10 @@ def _hashed(texts: Sequence[str]) -> tuple[Array, Array]:
 
 def _words(spoken: list[list[str]]) -> tuple[Array, Array]:
     documents = np.repeat(np.arange(len(spoken)), [len(words) for words in spoken])
-    hashes = np.array([_hash(word) for words in spoken for word in words], np.uint64)
+    hashes = np.array(
+        [_remembered(word) if len(word) <= REMEMBERED_LETTERS else _hash(word) for words in spoken for word in words],
+        np.uint64,
+    )
     pairs = np.flatnonzero(documents[1:] == documents[:-1])
     together = hashes[pairs] * _MIX + hashes[pairs + 1]
     found = np.concatenate([documents, documents[pairs]])
@@ -145,9 +151,11 @@ def _characters(spoken: list[list[str]]) -> tuple[Array, Array]:
     return np.concatenate(found), _bucket(np.concatenate(hashes), CHARACTER_BUCKETS)
 
 
-@lru_cache(maxsize=1 << 17)
 def _hash(word: str) -> int:
     return zlib.crc32(word.encode("utf-8", "surrogatepass"))
+
+
+_remembered = lru_cache(maxsize=1 << 17)(_hash)
 
 
 def _bucket(hashes: Array, buckets: int) -> Array:

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pilothouse.data.markers import is_missing
-from pilothouse.data.ngrams import NgramEncoder
+from pilothouse.data.ngrams import REMEMBERED_LETTERS, NgramEncoder
+from pilothouse.errors import ConfigurationError
 
 BUCKETS = 1 << 14
 DIMENSIONS = 32
@@ -29,15 +30,19 @@ _TOPIC = re.compile(r":topic\d+$")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 
 
-@lru_cache(maxsize=1 << 17)
 def bucket(word: str) -> int:
     """The hash bucket of a word; the same in every process and release."""
     return zlib.crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
 
 
+_remembered = lru_cache(maxsize=1 << 17)(bucket)
+
+
 def term_counts(text: str) -> Counter[int]:
     """How often each bucket's words occur in `text`, whatever their case."""
-    return Counter(map(bucket, _WORD.findall(text[:MAX_CHARACTERS].lower())))
+    words = _WORD.findall(text[:MAX_CHARACTERS].lower())
+    longest = max(map(len, words), default=0)
+    return Counter(map(_remembered if longest <= REMEMBERED_LETTERS else bucket, words))
 
 
 def statistics(text: str) -> tuple[float, ...]:
@@ -127,9 +132,15 @@ class TextEncoder:
 
     @classmethod
     def restore(cls, column: str, _state: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> TextEncoder:
-        """The encoder that `state` described."""
+        """The encoder that `state` described; `ConfigurationError` for topics that no text column has."""
+        topics = arrays["components"].shape[1]
+        if topics > DIMENSIONS:
+            raise ConfigurationError(
+                f"The model's text column {column!r} has {topics} topics: the archive is damaged or was not made by "
+                "Pilothouse. Fetch it again."
+            )
         idf = np.zeros(BUCKETS, np.float32)
-        components = np.zeros((BUCKETS, arrays["components"].shape[1]), np.float32)
+        components = np.zeros((BUCKETS, topics), np.float32)
         idf[arrays["buckets"]] = arrays["idf"]
         components[arrays["buckets"]] = arrays["components"]
         return cls(column, idf, components, NgramEncoder.restore(arrays))

@@ -15,7 +15,11 @@ import pyarrow.compute as pc
 from pilothouse.data import numbers
 
 _MINUS = "-\u2212"
-_CURRENCY = r"(?:[$€£¥₹]|USD|EUR|GBP|JPY|CHF)"
+_CURRENCY = (
+    r"(?:(?:US|CA|C|AU|A|NZ|HK|MX|S|R)?\$|[€£¥₹₽₩₺₪₫₴₦₱฿]|kr|zł|Kč|Ft|Rs|RM"
+    r"|AED|AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|MYR|NGN|NOK|NZD|PHP|PLN|RON|RUB|SAR|SEK"
+    r"|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR)"
+)
 _BLANKS_AND_APOSTROPHES = " \u00a0\u202f'’"
 
 
@@ -30,6 +34,7 @@ def _form(groups: str, decimal: str) -> re.Pattern[str]:
     )
 
 
+_BELOW_ZERO = re.compile(rf"((?:{_CURRENCY}\s?)?)\(([^()]+)\)|([^()]*[.,]\d+)[{_MINUS}]")
 _POINT, _COMMA = _form(",", r"\."), _form(".", ",")
 _GROUPS = dict.fromkeys(map(ord, _BLANKS_AND_APOSTROPHES))
 _PLAIN = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$"
@@ -42,17 +47,21 @@ def parse(text: str, comma: bool = False) -> float:
     """The finite number that `text` spells, plainly or as people write it; NaN for anything else.
 
     "12%" is 12, "$1,234.50", "1 234.50" and "1,234.50 EUR" are 1234.5; thousands are parted by commas, blanks or
-    apostrophes, groups of three digits; a minus may be U+2212. With `comma`, decimals come behind a comma, and points
-    may part thousands: "1.234,50" is 1234.5. A plain number such as 1.234 is itself all the same.
+    apostrophes, groups of three digits; a minus may be U+2212, and "(1,234.50)" and "1,234.50-" are -1234.5, as
+    accountants write it. With `comma`, decimals come behind a comma, and points may part thousands: "1.234,50" is
+    1234.5. A plain number such as 1.234 is itself all the same.
     """
     plain = numbers.parse(text)
     if not math.isnan(plain):
         return plain
-    match = (_COMMA if comma else _POINT).fullmatch(text.strip())
-    if match is None or (match["sign"] and match["inner"]):
+    text = text.strip()
+    below = _BELOW_ZERO.fullmatch(text)
+    match = (_COMMA if comma else _POINT).fullmatch(text if below is None else "".join(below.groups("")))
+    signs = "" if match is None else match["sign"] + match["inner"]
+    if match is None or len(signs) + (below is not None) > 1:
         return math.nan
     value = numbers.parse(match["digits"].translate(_PLAIN_COMMA if comma else _PLAIN_POINT))
-    return -value if set(_MINUS) & {match["sign"], match["inner"]} else value
+    return -value if below is not None or set(_MINUS) & set(signs) else value
 
 
 def parse_all(texts: Sequence[str]) -> tuple[list[float], bool]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pilothouse.engines.base import Array, Task, matrix
-from pilothouse.engines.widened import WidenedEngine, applied
+from pilothouse.engines.widened import WidenedEngine, applied, restored
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -25,6 +25,8 @@ PARAM = "crosses"
 
 _FILE = "crosses.safetensors"
 _ROWS, _ROUNDS = 20_000, 60
+_MOST_PAIRS = 10_000
+"""A stored model's: each makes two numbers of every row."""
 
 LARGEST = 1e30
 """Crosses are kept between this and its negative."""
@@ -71,7 +73,16 @@ class Crosses:
         """What `save` wrote in `directory`; None if nothing is there."""
         from safetensors.numpy import load_file
 
-        return cls(**load_file(directory / _FILE)) if (directory / _FILE).exists() else None
+        return restored(cls, load_file(directory / _FILE)) if (directory / _FILE).exists() else None
+
+    def is_consistent(self) -> bool:
+        """Whether they are pairs, and few enough."""
+        alike = self.left.shape == self.right.shape == (self.left.size,)
+        return (
+            alike
+            and self.left.size <= _MOST_PAIRS
+            and all(side.dtype.kind == "i" and (side >= 0).all() for side in (self.left, self.right))
+        )
 
 
 class WithCrosses(WidenedEngine):

@@ -42,7 +42,8 @@ class LightGBMModel:
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         if len(x) == 1 and rounds in (None, self.rounds) and self.rounds:
-            self._row = self._row or OneRow(self._booster, self.rounds, max(1, self._n_classes))
+            if self._row is None or self._row.rounds != self.rounds:
+                self._row = OneRow(self._booster, self.rounds, max(1, self._n_classes))
             raw = self._row.predict(matrix(x))
         else:
             raw = self._booster.predict(matrix(x), num_iteration=rounds or self.rounds, num_threads=1)

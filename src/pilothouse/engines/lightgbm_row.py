@@ -25,6 +25,7 @@ class OneRow:
         from lightgbm.basic import _LIB, _safe_call
 
         columns = booster.num_feature()
+        self.rounds = rounds
         self._booster = booster  # the configuration below points into it
         self._lock = threading.Lock()
         self._row = np.zeros(columns, np.float32)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pilothouse.engines.base import Array, Labelled, Model, Stopping, Task, capped
+from pilothouse.engines.nets import stored
 from pilothouse.engines.nets.inputs import Inputs
 from pilothouse.engines.nets.members import Architecture, Network, unpack
 from pilothouse.engines.nets.outcome import Outcome
@@ -36,11 +37,12 @@ class NNTorchModel:
         self._outcome = outcome
         self._snapshots = snapshots
         self.rounds: int | None = rounds
-        self._network = self._at(rounds)
+        self._ready = rounds, self._at(rounds)
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         upto = min(rounds or self.rounds or 1, self._snapshots.last)
-        network = self._network if upto == self.rounds else self._at(upto)
+        ready, network = self._ready
+        network = network if upto == ready else self._at(upto)
         outputs = network.outputs(self._inputs.numbers(x), self._inputs.extras(x), self._inputs.codes(x))
         return self._outcome.predict(outputs)
 
@@ -101,11 +103,17 @@ class NNTorch:
         from safetensors.numpy import load_file
 
         arrays, facts = load_file(directory / _WEIGHTS), json.loads((directory / _FACTS).read_text())
+        with stored.refusing_damage():
+            weights, inputs = arrays.pop("weights"), Inputs(**arrays)
+            of = Architecture(**facts["architecture"] | {"levels": tuple(facts["architecture"]["levels"])})
+            outcome = Outcome(**facts["outcome"] | {"prior": tuple(facts["outcome"]["prior"])})
+            if not (0 < of.members <= stored.MOST_MEMBERS and 0 < of.depth <= stored.MOST_LAYERS and of.width > 0):
+                raise ValueError("the network has too many members or layers, or none")
+            stored.check(of.shapes(), weights, facts["rounds"])
+            stored.check_columns(inputs, outcome, of.numbers + of.extras, of.levels, of.outputs)
         snapshots = Snapshots()
-        snapshots.add(facts["rounds"], arrays.pop("weights"))
-        architecture = Architecture(**facts["architecture"] | {"levels": tuple(facts["architecture"]["levels"])})
-        outcome = Outcome(**facts["outcome"] | {"prior": tuple(facts["outcome"]["prior"])})
-        return NNTorchModel(Inputs(**arrays), architecture, outcome, snapshots, facts["rounds"])
+        snapshots.add(facts["rounds"], weights)
+        return NNTorchModel(inputs, of, outcome, snapshots, facts["rounds"])
 
 
 def _known(of: type, params: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from pilothouse.data.selection import Selection
 from pilothouse.engines.base import Array, Task
-from pilothouse.engines.widened import WidenedEngine
+from pilothouse.engines.widened import WidenedEngine, restored
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -87,7 +87,20 @@ class TargetStatistics:
         """What `save` wrote in `directory`; None if nothing is there."""
         from safetensors.numpy import load_file
 
-        return cls(**load_file(directory / _FILE)) if (directory / _FILE).exists() else None
+        return restored(cls, load_file(directory / _FILE)) if (directory / _FILE).exists() else None
+
+    def is_consistent(self) -> bool:
+        """Whether each column is there once, and its statistics are."""
+        columns, starts = self.columns, self.starts
+        return bool(
+            columns.ndim == starts.ndim == self.values.ndim - 1 == 1
+            and (columns.dtype.kind, starts.dtype.kind, self.values.dtype.kind) == ("i", "i", "f")
+            and 0 < len(columns) == len(starts)
+            and columns[0] >= 0
+            and (np.diff(columns) > 0).all()
+            and ((starts >= 0) & (starts < len(self.values))).all()
+            and 0 < self.values.shape[1] <= MOST_CLASSES
+        )
 
 
 class WithStatistics(WidenedEngine):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pilothouse.data.selection import Selection
 from pilothouse.engines.base import Array, Engine, Labelled, Model, Task
+from pilothouse.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pilothouse.data.features import Features
@@ -21,6 +23,27 @@ class Widening(Protocol):
 
     def save(self, directory: Path) -> None:
         """Write it into `directory`, beside the model."""
+
+    def is_consistent(self) -> bool:
+        """Whether all that its arrays name is there: those of a stored one may be anybody's."""
+
+
+W = TypeVar("W", bound=Widening)
+
+
+def restored(kind: Callable[..., W], arrays: dict[str, Array]) -> W:
+    """The widening of stored arrays; `ConfigurationError` if they are not consistent."""
+    try:
+        widening = kind(**arrays)
+        consistent = widening.is_consistent()
+    except TypeError:
+        consistent = False
+    if not consistent:
+        raise ConfigurationError(
+            "The model's further columns are made of ones that are not there: the archive is damaged or was not made "
+            "by Pilothouse. Fetch it again."
+        )
+    return widening
 
 
 def applied(widening: Widening, x: Features) -> Features:

@@ -164,8 +164,9 @@ def _watcher(perceptron: Perceptron, valid: Table | None, stopping: Stopping, ab
             cut_short = self.late and self.iter + 1 < self.n_iter
             if cut_short and stopping.trained:
                 raise CancelFitException
-            self.snapshots.add(stopping.trained + 1, folded(self.model, perceptron))
-            if stopping.stop_after(None if tensors is None or cut_short else self._judge(*tensors)):
+            ends = stopping.stop_after(None if tensors is None or cut_short else self._judge(*tensors))
+            self.snapshots.add(stopping.trained, folded(self.model, perceptron), stopping.rounds)
+            if ends:
                 raise CancelFitException
 
         def _judge(self, numbers: Any, _extras: Any, codes: Any, y: Any, w: Any) -> float:

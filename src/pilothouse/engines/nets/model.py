@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pilothouse.engines.base import Array
+from pilothouse.engines.nets import stored
 from pilothouse.engines.nets.inputs import Inputs
 from pilothouse.engines.nets.members import unpack
 from pilothouse.engines.nets.outcome import Outcome
@@ -34,11 +35,12 @@ class PerceptronModel:
         self._outcome = outcome
         self._snapshots = snapshots
         self.rounds: int | None = rounds
-        self._weights = self._at(rounds)
+        self._ready = rounds, self._at(rounds)
 
     def predict(self, x: Features, rounds: int | None = None) -> Array:
         upto = min(rounds or self.rounds or 1, self._snapshots.last)
-        weights = self._weights if upto == self.rounds else self._at(upto)
+        ready, weights = self._ready
+        weights = weights if upto == ready else self._at(upto)
         numbers = np.concatenate([self._inputs.numbers(x), self._inputs.extras(x)], axis=1)
         return self._outcome.predict(self._of.predict(weights, numbers, self._inputs.codes(x)))
 
@@ -56,13 +58,18 @@ class PerceptronModel:
         from safetensors.numpy import load_file
 
         arrays, facts = load_file(directory / _WEIGHTS), json.loads((directory / _FACTS).read_text())
+        with stored.refusing_damage():
+            weights, of = arrays.pop("weights"), facts["perceptron"]
+            embeddings = tuple((levels, size) for levels, size in of["embeddings"])
+            perceptron = Perceptron(embeddings, of["numbers"], tuple(of["hidden"]), of["outputs"])
+            inputs = Inputs(**arrays)
+            outcome = Outcome(**facts["outcome"] | {"prior": tuple(facts["outcome"]["prior"])})
+            levels = [levels for levels, _ in embeddings]
+            stored.check(perceptron.shapes(), weights, facts["rounds"])
+            stored.check_columns(inputs, outcome, perceptron.numbers, levels, perceptron.outputs)
         snapshots = Snapshots()
-        snapshots.add(facts["rounds"], arrays.pop("weights"))
-        of = facts["perceptron"]
-        embeddings = tuple((levels, size) for levels, size in of["embeddings"])
-        perceptron = Perceptron(embeddings, of["numbers"], tuple(of["hidden"]), of["outputs"])
-        outcome = Outcome(**facts["outcome"] | {"prior": tuple(facts["outcome"]["prior"])})
-        return cls(Inputs(**arrays), perceptron, outcome, snapshots, facts["rounds"])
+        snapshots.add(facts["rounds"], weights)
+        return cls(inputs, perceptron, outcome, snapshots, facts["rounds"])
 
     def _at(self, rounds: int) -> dict[str, Array]:
         return unpack(self._snapshots.at(rounds).astype(np.float64), self._of.shapes())

@@ -35,8 +35,9 @@ def train(learner: Learner, valid: Table | None, stopping: Stopping, rounds: int
         whole = learner.epoch(stopping.deadline)
         if not whole and stopping.trained:
             break
-        snapshots.add(stopping.trained + 1, learner.weights())
-        if stopping.stop_after(None if valid is None or not whole else learner.loss(valid)):
+        ends = stopping.stop_after(None if valid is None or not whole else learner.loss(valid))
+        snapshots.add(stopping.trained, learner.weights(), stopping.rounds)
+        if ends:
             break
     return snapshots
 
