@@ -220,6 +220,15 @@ def test_a_replica_that_answers_no_ping_any_more_is_killed_and_started_again(
     assert mute.asked == pulse.MOST
 
 
+def test_a_replica_that_never_answers_fails_the_endpoint_for_that(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pong, "every", 0)
+    house.deploy(ContainerStartupHealthCheckTimeoutInSeconds=0)
+    reason = house.until_status("Failed").state["FailureReason"]
+    assert reason.startswith("Variant AllTraffic: The model server did not answer /ping within 0 seconds. serving ")
+
+
 def test_a_replica_that_answers_a_ping_now_and_then_lives(house: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulse, "PAUSE", 0.0)
     house.deploy()
