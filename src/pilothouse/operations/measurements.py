@@ -12,7 +12,7 @@ from pilothouse.catalog.metric_definitions import compiled, number
 from pilothouse.catalog.training_jobs import KIND, LOG_GROUP, TrainingJob
 from pilothouse.operations.context import Context
 
-_PAGE = 10_000
+_PAGE = 1000  # lines that are read at a time: each may have 32 KiB
 _HOST = re.compile(r"(?P<job>.+)/algo-\d+")
 
 
