@@ -14,7 +14,7 @@ import structlog
 from pilothouse import names
 from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import ConfigurationError, LaunchFailed, PilothouseError, ServiceUnavailable
+from pilothouse.errors import ConfigurationError, LaunchFailed, PilothouseError, ServiceUnavailable, StoreAway
 from pilothouse.hosting import connection
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.pulse import Pulse
@@ -211,7 +211,11 @@ class Keeper:
             self._began = now
 
     def _ended(self, run: _Run, end: Exit) -> None:
-        run.tail.finish()
+        try:
+            run.tail.finish()
+        except StoreAway:
+            if not self._stopping:  # else nobody may come for the lines again
+                raise
         run.tail.path.unlink(missing_ok=True)
         run.socket.unlink(missing_ok=True)
         how = self._silence or f"{end.describe()}{'' if self._ready_at else ' before it answered'}"
