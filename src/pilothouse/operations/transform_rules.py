@@ -78,7 +78,7 @@ def _split(request: Document, job: TransformJob) -> None:
             f"Lines can't be told apart in text that is declared as {job.charset}. Leave charset out: UTF-16 is told "
             "by its byte order mark."
         )
-    if job.split == "Line" and "header=present" in (job.content_type or "").replace(" ", ""):
+    if job.split == "Line" and job.with_header:
         raise ValidationError(
             "Files with a header can't be split by line, since only their first part would have it. Send files without "
             "a header as text/csv, or use SplitType None."
