@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import threading
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,6 +19,7 @@ from pilothouse.api.capture import Recorder
 from pilothouse.catalog import data_capture
 from pilothouse.catalog.data_capture import Capture, Exchange
 from pilothouse.config import Settings
+from pilothouse.errors import ServiceUnavailable
 from pilothouse.objects.base import Encryption
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.operations.context import Context
@@ -61,7 +65,8 @@ def test_a_body_is_text_only_if_its_type_is_said_to_be(
 
 def test_records_go_by_endpoint_variant_and_hour() -> None:
     assert data_capture.folder(exchange(b"")) == "live/main/2023/11/14/22"
-    assert data_capture.file_name(AT).startswith("13-20-250-")
+    first = exchange(b"")
+    assert data_capture.file_name(first) == f"13-20-250-{first.id}.jsonl"
 
 
 def test_a_summary_says_whether_it_is_on() -> None:
@@ -98,7 +103,7 @@ def slow(tmp_path: Path) -> Iterator[Context]:
 
 
 def test_what_waits_is_bounded_and_hours_have_files_of_their_own(slow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "MOST_HELD", 40)
+    monkeypatch.setattr(recording, "MOST_HELD", exchange(b"").size * 3 + 40)
     recorder, objects = Recorder(slow), slow.objects
     keyed = capture(KmsKeyId="alias/ours")
     recorder.offer(keyed, exchange(b'"0123456789"'))
@@ -124,3 +129,73 @@ def test_each_record_is_stored_under_the_key_that_was_configured_when_it_was_mad
         for info in objects.walk("bucket")
     }
     assert stored == {None: 1, "alias/ours": 2, "alias/theirs": 1}
+
+
+class Away(DirectoryObjects):
+    """Fails before it stores what it is given, and then after that, as where the answer is lost on its way."""
+
+    stores: ClassVar[list[bool]] = []
+    failure: Exception = ServiceUnavailable("It is away.")
+
+    def put(self, bucket: str, key: str, body: Any, **members: Any) -> Any:
+        if not self.stores:
+            return super().put(bucket, key, body, **members)
+        if self.stores.pop(0):
+            super().put(bucket, key, body, **members)
+        raise self.failure
+
+
+@pytest.fixture
+def away(slow: Context) -> Context:
+    return replace(slow, objects=Away(slow.settings.objects_root))
+
+
+@pytest.mark.parametrize("failure", [Away.failure, OSError(errno.ENOSPC, "No space left on device")])
+def test_records_wait_for_an_object_store_that_is_away_and_are_there_once(
+    away: Context, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(Away, "failure", failure)
+    monkeypatch.setattr(Away, "stores", [False, True])
+    recorder, objects = Recorder(away), away.objects
+    recorder.offer(capture(), exchange(b'"first"'))
+    give_up = time.monotonic() + 30
+    while objects.stores and time.monotonic() < give_up:
+        recorder.offer(capture(), exchange(b'"more"'))
+        time.sleep(0.02)
+    recorder.close()
+    told = [record["captureData"]["endpointInput"]["data"] for record in lines(objects)]
+    events = {record["eventMetadata"]["eventId"] for record in lines(objects)}
+    assert told.count('"first"') == 1
+    assert len(events) == len(told) > 1
+    assert recorder._held == 0
+
+
+def test_what_an_object_store_never_takes_is_told_in_the_endpoints_log(
+    away: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away.store.migrate()
+    monkeypatch.setattr(Away, "stores", [False])
+    recorder = Recorder(away)
+    recorder.offer(capture(), exchange(b'"1"'))
+    recorder.close()
+    (event,) = away.store.logs.events("/aws/sagemaker/Endpoints/live", "data-capture")
+    assert event.message == "1 records could not be stored at s3://bucket/below/: It is away."
+
+
+def test_a_machine_without_a_thread_to_give_fails_no_request(slow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, tries = threading.Thread.start, []
+
+    def refused_once(thread: threading.Thread) -> None:
+        tries.append(thread)
+        if len(tries) == 1:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused_once)
+    recorder = Recorder(slow)
+    slow.objects.may_go_on.set()
+    recorder.offer(capture(), exchange(b'"1"'))
+    recorder.offer(capture(), exchange(b'"2"'))
+    recorder.close()
+    assert len(list(lines(slow.objects))) == 2

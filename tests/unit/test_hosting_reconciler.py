@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pilothouse.catalog import hosting, images
-from pilothouse.errors import LaunchFailed, ServiceUnavailable
+from pilothouse.errors import LaunchFailed, ServiceUnavailable, StoreAway
 from pilothouse.hosting import keeper, pulse
 from pilothouse.hosting.sockets import runtime_folder
 from pilothouse.launch.base import NURSERY_ENDED, Exit
@@ -220,6 +220,15 @@ def test_a_replica_that_answers_no_ping_any_more_is_killed_and_started_again(
     assert mute.asked == pulse.MOST
 
 
+def test_a_replica_that_never_answers_fails_the_endpoint_for_that(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pong, "every", 0)
+    house.deploy(ContainerStartupHealthCheckTimeoutInSeconds=0)
+    reason = house.until_status("Failed").state["FailureReason"]
+    assert reason.startswith("Variant AllTraffic: The model server did not answer /ping within 0 seconds. serving ")
+
+
 def test_a_replica_that_answers_a_ping_now_and_then_lives(house: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pulse, "PAUSE", 0.0)
     house.deploy()
@@ -372,6 +381,24 @@ def test_a_stop_lets_replicas_finish_and_leaves_the_rows(house: Installation) ->
     assert house.replicas() == []
     house.restart()
     house.until(lambda: len(house.replicas()) == 2)
+
+
+def test_a_stop_lets_replicas_finish_though_the_store_is_away(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise StoreAway
+
+    house.deploy(InitialInstanceCount=2)
+    house.until_status("InService")
+    replicas, sockets = house.launcher.alive, Path(house.replicas()[0]["socket"]).parent
+    monkeypatch.setattr(house.store, "update", away)
+    monkeypatch.setattr(house.store.logs, "append", away)
+    for replica in replicas:
+        replica.program.log.open("a").write("the last line\n")
+    house.reconciler.stop(10)
+    assert [replica.terminated for replica in replicas] == [True, True]
+    assert not sockets.exists()
 
 
 def test_many_endpoints_are_all_seen(house: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

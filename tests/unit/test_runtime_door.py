@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -24,7 +25,7 @@ from starlette.routing import Route
 from pilothouse.api import invocation, runtime, shadows
 from pilothouse.catalog import async_inference, endpoint_updates, hosting
 from pilothouse.config import Settings
-from pilothouse.errors import ModelError, PilothouseError, Throttled
+from pilothouse.errors import ModelError, PilothouseError, StoreAway, Throttled
 from pilothouse.objects.directory import DirectoryObjects
 from pilothouse.operations.context import Context
 from pilothouse.store.store import Store
@@ -428,6 +429,60 @@ def test_a_request_waits_for_a_replica_that_is_being_started_again(
     with Replica(sockets, "main") as replica:
         state = {"_replicas": [replica.address]}
         threading.Timer(0.3, door.store.update, (hosting.ENDPOINT, "live"), {"state": state}).start()
+        assert door.post("x")[0].text.startswith("main/0")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_an_endpoint_that_is_known_answers_while_the_store_is_away(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    released, get, asked = threading.Event(), door.store.get, []
+
+    def once(kind: str, name: str) -> Any:
+        asked.append(name)
+        if len(asked) == 1:
+            return get(kind, name)
+        released.wait(30 if silent else 0)
+        raise StoreAway
+
+    monkeypatch.setattr(door.store, "get", once)
+    monkeypatch.setattr(runtime, "_ROW_AGE", 0.0)
+    monkeypatch.setattr(runtime, "_STORE_PATIENCE", 0.1)
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica)
+        began = time.monotonic()
+        answers = door.post("x", "y", path="LIVE/invocations")
+        took = time.monotonic() - began
+        released.set()
+    assert [answer.text.split()[-1] for answer in answers] == ["x", "y"]
+    assert len(asked) == 2
+    assert took < 20
+
+
+def test_an_endpoint_that_is_not_known_waits_for_the_store(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: str) -> None:
+        raise StoreAway
+
+    monkeypatch.setattr(door.store, "get", away)
+    assert door.post("x")[0].json()["type"] == "StoreAway"
+
+
+def test_slow_calls_at_other_doors_hold_up_no_endpoint(door: Door, sockets: Path) -> None:
+    """They have all the threads that the doors share."""
+    released, handle = threading.Event(), door.handle
+
+    async def behind_others(request: Request) -> Response:
+        others = [asyncio.create_task(run_in_threadpool(released.wait, 30)) for _ in range(50)]
+        await asyncio.sleep(0.1)
+        try:
+            return await asyncio.wait_for(handle(request), 10)
+        finally:
+            released.set()
+            await asyncio.gather(*others)
+
+    door.app = Starlette(routes=[Route("/{path:path}", behind_others, methods=["POST"])])
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica)
         assert door.post("x")[0].text.startswith("main/0")
 
 

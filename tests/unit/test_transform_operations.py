@@ -122,8 +122,11 @@ def test_a_created_transform_job_pins_its_model(context: Context) -> None:
         ({"MaxPayloadInMB": 50, "MaxConcurrentTransforms": 3}, "must not exceed 100"),
         ({"MaxPayloadInMB": 0, "MaxConcurrentTransforms": 2}, "must be 1"),
         ({"BatchStrategy": "SingleRecord"}, "BatchStrategy needs a SplitType"),
+        ({"source": {"ContentType": "text/csv; charset=utf\u20118"}}, "ContentType must consist of printable US-ASCII"),
+        ({"target": {"Accept": "text/csv\rx"}}, "Accept must consist of printable US-ASCII"),
         ({"source": {"SplitType": "TFRecord"}}, "No container here reads TFRecord"),
         ({"source": {**LINES, "ContentType": "text/csv; header=present"}}, "Files with a header can't be split"),
+        ({"source": {**LINES, "ContentType": 'text/csv;Header="present"'}}, "Files with a header can't be split"),
         ({"source": {**LINES, "ContentType": 'text/csv; charset="UTF-16"'}}, "Lines can't be told apart"),
         ({"target": {"S3OutputPath": "s3://nowhere/x"}}, 'The bucket "nowhere" of S3OutputPath does not exist.'),
         (

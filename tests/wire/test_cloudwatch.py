@@ -88,6 +88,23 @@ def test_what_nobody_measured_has_no_datapoints(api: Any, members: dict[str, Any
     assert api.client("cloudwatch").get_metric_statistics(**asked(**members))["Datapoints"] == []
 
 
+def test_a_metric_is_of_all_hosts_and_attempts_or_of_one_host(api: Any) -> None:
+    store = api.context.store
+    store.insert("training-job", "wide", {**JOB, "TrainingJobName": "wide"}, status="Completed")
+    for host in range(1, 31):
+        for attempt in (1, 2):
+            store.logs.append(GROUP, f"wide/algo-{host}-{attempt}", [(BEGIN + 31, f"loss={host}")])
+
+    def found(name: str, value: str) -> Any:
+        one = asked(Dimensions=[{"Name": name, "Value": value}], Statistics=["SampleCount", "Maximum"])
+        (point,) = api.client("cloudwatch").get_metric_statistics(**one)["Datapoints"]
+        return point["SampleCount"], point["Maximum"]
+
+    assert found("TrainingJobName", "wide") == (60, 30)
+    assert found("Host", "wide/algo-1") == (2, 1)
+    assert found("Host", "wide/algo-30") == (2, 30)
+
+
 def query(name: str) -> dict[str, Any]:
     metric = {name: asked()[name] for name in ("Namespace", "Dimensions")}
     return {"Id": "q" + name, "MetricStat": {"Metric": {**metric, "MetricName": name}, "Period": 60, "Stat": "Maximum"}}

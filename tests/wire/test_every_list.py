@@ -337,6 +337,29 @@ def test_log_events_go_on_where_they_ended_whatever_is_logged(house: House) -> N
     assert house.call("GetLogEvents", {**request, "nextToken": rest["nextForwardToken"]})["events"] == []
 
 
+@pytest.mark.parametrize("from_head", [True, False])
+def test_an_answer_of_log_events_takes_no_more_from_the_store_than_it_can_hold(
+    house: House, monkeypatch: pytest.MonkeyPatch, from_head: bool
+) -> None:
+    group, read = f"/long/{from_head}", []
+    store_logs = house.context.store.logs
+    store_logs.append(group, "stream", [f"{number:05d}{'x' * 995}" for number in range(3000)])
+    events = store_logs.events
+
+    def noted(*place: Any, **bounds: Any) -> Any:
+        found = events(*place, **bounds)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(store_logs, "events", noted)
+    request = {"logGroupName": group, "logStreamName": "stream", "startFromHead": from_head}
+    answer = house.call("GetLogEvents", request)["events"]
+    most = logs.MOST_BYTES // 1026
+    first = 0 if from_head else 3000 - most
+    assert [int(event["message"][:5]) for event in answer] == list(range(first, first + most))
+    assert sum(read) <= 2000
+
+
 def test_a_search_of_many_events_goes_on_where_it_ended(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """In short pages, of which those without a fitting event are empty."""
     monkeypatch.setattr(log_search, "_MOST_READ", 20)

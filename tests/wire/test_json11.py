@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -97,6 +98,27 @@ def test_all_wrong_types_are_told_at_once() -> None:
         "STRING_VALUE can not be converted to a Structure at 'outputDataConfig'; "
         "TRUE_VALUE can not be converted to a String at 'tags.1.member.key'"
     )
+
+
+def test_a_flood_of_wrong_types_takes_no_memory() -> None:
+    tags = [{"Key": 1, "Value": 2}] * 50_000
+    tracemalloc.start()
+    with pytest.raises(SerializationError, match=r"^(NUMBER_VALUE[^;]*; ){99}NUMBER_VALUE[^;]*$"):
+        json11.typed({"Tags": tags}, CREATE.input_shape)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 << 20  # some 10 MB are what is read, without a value in it
+
+
+def test_a_float_has_32_bits() -> None:
+    operation = models.operation("sagemaker", "UpdateEndpointWeightsAndCapacities")
+
+    def weight(value: float) -> dict[str, Any]:
+        return {"DesiredWeightsAndCapacities": [{"VariantName": "a", "DesiredWeight": value}]}
+
+    assert read(weight(3.4028234e38), operation) == weight(3.4028234e38)
+    with pytest.raises(SerializationError, match=r"large as this can not be converted to a Float at '.*desiredWeight'"):
+        read(weight(1e39), operation)
 
 
 def test_whole_floats_are_integers() -> None:

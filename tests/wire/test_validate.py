@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -147,6 +148,15 @@ def test_a_flood_of_faults_is_counted_and_cut() -> None:
     message = refusal({"ResourceArn": ARN, "Tags": [{"Key": "", "Value": ""}] * 5000}, ADD_TAGS)
     assert message.startswith("5001 validation errors detected: ")
     assert len(message) < 50_000
+
+
+def test_a_flood_of_faults_takes_no_memory() -> None:
+    tags = [{"Key": "", "Value": ""}] * 50_000
+    tracemalloc.start()
+    refusal({"ResourceArn": ARN, "Tags": tags}, ADD_TAGS)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 6 << 20
 
 
 MEANINGLESS = {

@@ -9,7 +9,7 @@ import structlog
 
 from pilothouse.catalog import data_capture, hosting
 from pilothouse.catalog.data_capture import Capture, Exchange
-from pilothouse.errors import PilothouseError
+from pilothouse.errors import PilothouseError, ServiceUnavailable
 from pilothouse.objects import uri
 from pilothouse.operations.context import Context
 
@@ -25,12 +25,17 @@ _Waiting = list[tuple[Capture, Exchange]]
 
 
 class Recorder:
-    """Stores exchanges from a thread of its own, which starts with the first. Those of one hour and key share files."""
+    """Stores exchanges from a thread of its own, which starts with the first. Those of one hour and key share files.
+
+    While the object store is away they wait. One that is asked for a second time is stored in the same file, as an
+    answer may have been lost on its way.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._waiting: _Waiting = []
         self._held = 0
+        self._new = 0
         self._dropped = 0
         self._closing = False
         self._changed = threading.Condition()
@@ -43,11 +48,11 @@ class Recorder:
                 self._dropped += 1
                 return
             self._held += exchange.size
+            self._new += exchange.size
             self._waiting.append((capture, exchange))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="data-capture", daemon=True)
-                self._thread.start()
-            if self._held > MOST_HELD // 4:
+                self._thread = self._started()
+            if self._new > MOST_HELD // 4:
                 self._changed.notify()
 
     def close(self) -> None:
@@ -58,34 +63,53 @@ class Recorder:
         if self._thread is not None:
             self._thread.join()
 
+    def _started(self) -> threading.Thread | None:
+        thread = threading.Thread(target=self._run, name="data-capture", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the machine has none to give; the next exchange tries again
+            return None
+        return thread
+
     def _run(self) -> None:
         closing = False
         while not closing:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or self._held > MOST_HELD // 4, FLUSH_SECONDS)
-                taken, self._waiting, closing = self._waiting, [], self._closing
+                self._changed.wait_for(lambda: self._closing or self._new > MOST_HELD // 4, FLUSH_SECONDS)
+                taken, self._waiting, self._new, closing = self._waiting, [], 0, self._closing
                 dropped, self._dropped = self._dropped, 0
             if dropped:
                 log.warning("data capture left requests out: the object store is too slow", requests=dropped)
-            self._store(taken)
+            left = self._store(taken, closing)
             with self._changed:
+                self._waiting = left + self._waiting
                 self._held -= sum(exchange.size for _, exchange in taken)
+                self._held += sum(exchange.size for _, exchange in left)
 
-    def _store(self, taken: _Waiting) -> None:
+    def _store(self, taken: _Waiting, for_good: bool) -> _Waiting:
+        """Stores what can be, and returns what waits for the object store; nothing waits if it is done `for_good`."""
+        left: _Waiting = []
         files: defaultdict[tuple[str, str, str | None, str], _Waiting] = defaultdict(list)
         for capture, exchange in taken:
             folder = data_capture.folder(exchange)
             files[exchange.endpoint, capture.destination, capture.kms_key, folder].append((capture, exchange))
         for (endpoint, destination, kms_key, folder), records in files.items():
             try:
-                target = uri.parse(destination).join(folder, data_capture.file_name(records[0][1].at))
+                target = uri.parse(destination).join(folder, data_capture.file_name(records[0][1]))
                 lines = (capture.line(exchange) for capture, exchange in records)
                 objects = self._context.objects.keyed(kms_key)
                 objects.put(target.bucket, target.key, lines, content_type="application/jsonlines")
+            except (ServiceUnavailable, OSError) as error:  # away, or its disk is full
+                log.warning("data capture waits for the object store", endpoint=endpoint, reason=str(error))
+                if for_good:
+                    self._tell(endpoint, f"{len(records)} records could not be stored at {destination}: {error}")
+                else:
+                    left += records
             except PilothouseError as error:
                 self._tell(endpoint, f"{len(records)} records could not be stored at {destination}: {error.message}")
             except Exception:  # the next file may do better
                 log.exception("data capture failed", endpoint=endpoint, destination=destination)
+        return left
 
     def _tell(self, endpoint: str, line: str) -> None:
         log.warning("data capture failed", endpoint=endpoint, reason=line)

@@ -24,8 +24,8 @@ class Threads:
     asyncio's way to an executor makes two futures and a lock for each call, which a small request would feel.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count, self._started = count, 0
+    def __init__(self, count: int, name: str = "s3") -> None:
+        self._count, self._started, self._name = count, 0, name
         self._under_way = 0  # calls that wait for a thread or have one
         self._counting = threading.Lock()
         self._calls: SimpleQueue[_Call] = SimpleQueue()
@@ -47,7 +47,7 @@ class Threads:
         with self._counting:
             if self._started < min(self._count, self._under_way + 1):
                 try:
-                    threading.Thread(target=self._serve, name="s3", daemon=True).start()
+                    threading.Thread(target=self._serve, name=self._name, daemon=True).start()
                 except RuntimeError:  # the machine has none to give
                     if not self._started:
                         raise

@@ -15,16 +15,24 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pilothouse import clock
+from pilothouse import clock, names
 from pilothouse.api import async_invocation, invocation
 from pilothouse.api.capture import Recorder
+from pilothouse.api.content import Threads
 from pilothouse.api.exchange import Answer, Line, Lost, Unreachable
 from pilothouse.api.invocation import Call
 from pilothouse.api.shadows import Shadows
 from pilothouse.catalog import hosting, pipelines, routing
 from pilothouse.catalog.data_capture import Capture, Exchange
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import EndpointNotFound, ModelError, ServiceUnavailable, Throttled, ValidationError
+from pilothouse.errors import (
+    EndpointNotFound,
+    ModelError,
+    ServiceUnavailable,
+    StoreAway,
+    Throttled,
+    ValidationError,
+)
 from pilothouse.operations.context import Context
 from pilothouse.store.resource import Resource
 
@@ -37,8 +45,12 @@ PATIENCE = 5.0
 _POLL = 0.1
 _TRIES = 2
 _ROW_AGE = 0.2  # seconds; the reconciler looks at the rows as often
+_STORE_PATIENCE = 2.0  # seconds for reading a row that is known as it was
 _KEEP_ALIVE = 60  # seconds; less than a replica's own, so that it never closes a connection that is about to be used
 _ECHOED = (invocation.ATTRIBUTES, invocation.INFERENCE_ID)
+
+_reading = Threads(8, "endpoint-row")
+"""Threads of this door's own, as slow calls at other doors may take all that those share."""
 
 
 async def handle(request: Request, context: Context, identity: object = None) -> Response:  # noqa: ARG001
@@ -107,18 +119,34 @@ class Invoker:
         raise ServiceUnavailable(f"No model server of endpoint {call.endpoint} answers just now. Try the call again.")
 
     async def _row(self, call: Call, fresh: bool) -> Resource:
-        """The endpoint's row; unless it has to be `fresh`, as it was at most `_ROW_AGE` seconds ago."""
-        context, now = self._context, time.monotonic()
-        read, known = self._rows.get(call.endpoint, (0.0, None))
+        """The endpoint's row; unless it has to be `fresh`, as it was at most `_ROW_AGE` seconds ago.
+
+        While the store is away, as it last was: replicas answer without it.
+        """
+        context, now, key = self._context, time.monotonic(), names.name_key(call.endpoint)
+        read, known = self._rows.get(key, (0.0, None))
         if known is not None and not fresh and now - read < _ROW_AGE:
             return known
-        self._rows.pop(call.endpoint, None)
-        row: Resource | None = await run_in_threadpool(context.store.get, hosting.ENDPOINT, call.endpoint)
+        if known is not None and not fresh:
+            self._rows[key] = (now, known)  # who comes meanwhile need not read it too
+        row = await self._read(call.endpoint, known)
+        self._rows.pop(key, None)
         if row is None or row.status not in hosting.INVOCABLE:
             raise EndpointNotFound(f"Endpoint {call.endpoint} of account {context.settings.account_id} not found.")
         if hosting.ASYNC in row.state:
             raise ValidationError(f"Endpoint {row.name} has an AsyncInferenceConfig. Call it by InvokeEndpointAsync.")
-        self._rows[call.endpoint] = (now, row)
+        self._rows[key] = (now, row)
+        return row
+
+    async def _read(self, endpoint: str, known: Resource | None) -> Resource | None:
+        """An endpoint's row as it is; if the store does not say so in time, as it is `known`."""
+        try:
+            async with asyncio.timeout(None if known is None else _STORE_PATIENCE):
+                row: Resource | None = await _reading.run(self._context.store.get, hosting.ENDPOINT, endpoint)
+        except (StoreAway, TimeoutError):
+            if known is None:
+                raise
+            return known
         return row
 
     @contextmanager

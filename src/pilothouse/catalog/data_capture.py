@@ -6,18 +6,22 @@ import base64
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 Document = dict[str, Any]
 
+_BESIDES = 1 << 10  # bytes that an exchange takes beside its bodies, about
 _MODES = {"Input": (True, False), "Output": (False, True), "InputAndOutput": (True, True)}
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One answered request: `at` in epoch seconds, content types as they were sent, None where there was none."""
+    """One answered request: `at` in epoch seconds, content types as they were sent, None where there was none.
+
+    `id` tells it from all others, however often its record is written.
+    """
 
     endpoint: str
     variant: str
@@ -28,11 +32,12 @@ class Exchange:
     answer_type: str | None
     custom_attributes: str | None = None
     inference_id: str | None = None
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
     def size(self) -> int:
-        """Bytes of the two bodies."""
-        return len(self.body) + len(self.answer)
+        """Bytes of memory that it takes, about."""
+        return len(self.body) + len(self.answer) + _BESIDES
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Capture:
             data["endpointInput"] = self._side("INPUT", exchange.body, exchange.content_type)
         if self.with_output:
             data["endpointOutput"] = self._side("OUTPUT", exchange.answer, exchange.answer_type)
-        event: Document = {"eventId": str(uuid.uuid4())}
+        event: Document = {"eventId": exchange.id}
         if exchange.custom_attributes is not None:
             event["customAttributes"] = [exchange.custom_attributes]
         if exchange.inference_id is not None:
@@ -99,9 +104,9 @@ def folder(exchange: Exchange) -> str:
     return f"{exchange.endpoint}/{exchange.variant}/{_time(exchange.at):%Y/%m/%d/%H}"
 
 
-def file_name(at: float) -> str:
-    """A name of its own for a file that begins at `at`: minute, second, millisecond and a random part."""
-    return f"{_time(at):%M-%S}-{int(at * 1000) % 1000:03d}-{uuid.uuid4()}.jsonl"
+def file_name(first: Exchange) -> str:
+    """The name of the file that begins with the record of `first`: minute, second, millisecond and its id."""
+    return f"{_time(first.at):%M-%S}-{int(first.at * 1000) % 1000:03d}-{first.id}.jsonl"
 
 
 def summary(config: Mapping[str, Any]) -> Document:

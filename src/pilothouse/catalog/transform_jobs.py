@@ -107,9 +107,12 @@ class TransformJob:
     @property
     def charset(self) -> str | None:
         """The encoding of the input that ContentType says, in small letters."""
-        parameters = (part.partition("=") for part in (self.content_type or "").split(";")[1:])
-        found = (value.strip().strip('"').lower() for name, _, value in parameters if name.strip().lower() == "charset")
-        return next(found, None)
+        return self._said("charset")
+
+    @property
+    def with_header(self) -> bool:
+        """Whether ContentType says that the input has a header."""
+        return self._said("header") == "present"
 
     @property
     def rows_in(self) -> str | None:
@@ -120,6 +123,12 @@ class TransformJob:
     def rows_out(self) -> str | None:
         """What a line of an answer is, or all of it."""
         return _rows(self.answers)
+
+    def _said(self, wanted: str) -> str | None:
+        """A parameter of ContentType, in small letters."""
+        parameters = (part.partition("=") for part in (self.content_type or "").split(";")[1:])
+        found = (value.strip().strip('"').lower() for name, _, value in parameters if name.strip().lower() == wanted)
+        return next(found, None)
 
 
 def _rows(media_type: str) -> str | None:

@@ -14,7 +14,7 @@ import structlog
 from pilothouse import names
 from pilothouse.catalog import hosting
 from pilothouse.catalog.hosting import Document
-from pilothouse.errors import ConfigurationError, LaunchFailed, PilothouseError, ServiceUnavailable
+from pilothouse.errors import ConfigurationError, LaunchFailed, PilothouseError, ServiceUnavailable, StoreAway
 from pilothouse.hosting import connection
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.pulse import Pulse
@@ -93,6 +93,7 @@ class Keeper:
         self._starting: Future[_Run] | None = None
         self._run: _Run | None = None
         self._began = 0.0
+        self._silence = ""
         self._ready_at: float | None = None
         self._pulse: Pulse | None = None
         self._retry_at = 0.0
@@ -177,7 +178,7 @@ class Keeper:
         except Exception as error:
             self._failed(error.message if isinstance(error, PilothouseError) else f"{type(error).__name__}: {error}")
             return
-        self._began, self._ready_at, self._hindrances = time.monotonic(), None, 0
+        self._began, self._ready_at, self._hindrances, self._silence = time.monotonic(), None, 0, ""
         if self._stopping:
             self._run.process.terminate()
 
@@ -195,6 +196,7 @@ class Keeper:
             self._await_ready(run, now)
         elif self._pulse.has_stopped():
             self._warn("a replica does not answer /ping any more; starting another")
+            self._silence = "did not answer /ping any more"
             run.process.kill()
             self._pulse = Pulse(run.socket)
         elif now - self._ready_at > STEADY_SECONDS:
@@ -204,14 +206,19 @@ class Keeper:
         if connection.answers(run.socket):
             self._ready_at, self._pulse = now, Pulse(run.socket)
         elif now - self._began > self.place.patience:
+            self._silence = f"did not answer /ping within {self.place.patience:g} seconds"
             run.process.kill()
             self._began = now
 
     def _ended(self, run: _Run, end: Exit) -> None:
-        run.tail.finish()
+        try:
+            run.tail.finish()
+        except StoreAway:
+            if not self._stopping:  # else nobody may come for the lines again
+                raise
         run.tail.path.unlink(missing_ok=True)
         run.socket.unlink(missing_ok=True)
-        when = "" if self._ready_at else " before it answered"
+        how = self._silence or f"{end.describe()}{'' if self._ready_at else ' before it answered'}"
         self._forget_pulse()
         self._run = self._ready_at = None
         if self._stopping:
@@ -219,7 +226,7 @@ class Keeper:
         if end.reason == NURSERY_ENDED:
             self._hindered(NURSERY_ENDED)
         else:
-            self._failed(f"The model server {end.describe()}{when}. {run.tail.last}".strip())
+            self._failed(f"The model server {how}. {run.tail.last}".strip())
 
     def _failed(self, reason: str) -> None:
         self.failures += 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+from pilothouse.errors import StoreAway
 from pilothouse.launch.last_words import telling
 
 _CHUNK = 256 << 10
@@ -23,15 +25,22 @@ class Tail:
         self._offset = 0
 
     def follow(self) -> None:
-        """Ships the lines that were completed since the last call, at most 256 KiB of them."""
+        """Ships the lines that were completed since the last call, at most 256 KiB of them.
+
+        While the store is away they wait for a later call.
+        """
         chunk = self._read()
         end = chunk.rfind(b"\n") + 1
         if not end and len(chunk) == _CHUNK:
             end = _CHUNK
-        self._take(chunk[:end])
+        with suppress(StoreAway):
+            self._take(chunk[:end])
 
     def finish(self) -> None:
-        """Ships the rest, a last line without its end too. Call it when the process has ended."""
+        """Ships the rest, a last line without its end too. Call it when the process has ended.
+
+        After a `StoreAway` it may be called again, and goes on with what was not shipped.
+        """
         while chunk := self._read():
             self._take(chunk)
 
@@ -44,8 +53,8 @@ class Tail:
             return b""
 
     def _take(self, chunk: bytes) -> None:
-        self._offset += len(chunk)
         lines = [line for line in chunk.decode(errors="replace").splitlines() if line.strip()]
         if lines:
             self.last = telling(lines) or self.last
             self._ship(lines)
+        self._offset += len(chunk)

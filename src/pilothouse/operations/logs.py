@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from pilothouse.errors import ResourceNotFound, ValidationError
@@ -17,6 +19,7 @@ from pilothouse.wire import paging
 _MOST_STREAMS = 50
 MOST_EVENTS = 10_000
 MOST_BYTES = 1 << 20
+_BATCH = 1000  # events that are read at a time: each may have 32 KiB
 _EVENT_BYTES = 26  # what AWS counts for an event beside its message
 _GROUP_ARN = re.compile(r"arn:[^:]*:logs:[^:]*:\d{12}:log-group:([^:]+)")
 _TOKEN = re.compile(r"([fb])/(\d{1,18})")
@@ -48,17 +51,8 @@ def get_log_events(context: Context, request: dict[str, Any]) -> dict[str, Any]:
     group, name = group_of(request), request["logStreamName"]
     check_stream(context, group, name)
     direction, seq = _place(request)
-    events = context.store.logs.events(
-        group,
-        name,
-        after_seq=seq if direction == "f" else None,
-        before_seq=seq if direction == "b" else None,
-        start=_seconds(request.get("startTime")),
-        end=_seconds(request.get("endTime")),
-        limit=request.get("limit", MOST_EVENTS),
-        from_head=direction == "f",
-    )
-    events = _fitting(events, direction)
+    nearest = list(_fitting(_events(context, request, group, name), request.get("limit", MOST_EVENTS)))
+    events = nearest if direction == "f" else nearest[::-1]
     return {"events": [described(event) for event in events], **_tokens(events, direction, seq)}
 
 
@@ -131,15 +125,35 @@ def _place(request: dict[str, Any]) -> tuple[str, int | None]:
     return match[1], int(match[2])
 
 
-def _fitting(events: list[LogEvent], direction: str) -> list[LogEvent]:
-    """As many of `events` as AWS puts into an answer, from the side that the reader comes from."""
-    nearest = events if direction == "f" else events[::-1]
+def _events(context: Context, request: dict[str, Any], group: str, name: str) -> Iterator[LogEvent]:
+    """The events of a stream, the nearest to where the reader stands first; some are read at a time."""
+    direction, seq = _place(request)
+    count = min(_BATCH, request.get("limit", _BATCH))
+    while True:
+        batch = context.store.logs.events(
+            group,
+            name,
+            after_seq=seq if direction == "f" else None,
+            before_seq=seq if direction == "b" else None,
+            start=_seconds(request.get("startTime")),
+            end=_seconds(request.get("endTime")),
+            limit=count,
+            from_head=direction == "f",
+        )
+        yield from batch if direction == "f" else reversed(batch)
+        if len(batch) < count:
+            return
+        seq = batch[-1].seq if direction == "f" else batch[0].seq
+
+
+def _fitting(events: Iterator[LogEvent], limit: int) -> Iterator[LogEvent]:
+    """As many of `events` as AWS puts into an answer."""
     total = 0
-    for count, event in enumerate(nearest):
+    for count, event in enumerate(islice(events, limit)):
         total += size(event)
         if total > MOST_BYTES and count:
-            return events[:count] if direction == "f" else events[-count:]
-    return events
+            return
+        yield event
 
 
 def _tokens(events: list[LogEvent], direction: str, seq: int | None) -> dict[str, str]:

@@ -12,8 +12,8 @@ from pilothouse.catalog.metric_definitions import compiled, number
 from pilothouse.catalog.training_jobs import KIND, LOG_GROUP, TrainingJob
 from pilothouse.operations.context import Context
 
-_PAGE = 10_000
-_HOST = re.compile(r"(?P<job>.+)/algo-\d+")
+_PAGE = 1000  # lines that are read at a time: each may have 32 KiB
+_HOST = re.compile(r"(?P<job>.+)/(?P<host>algo-\d+)")
 
 
 @dataclass
@@ -59,7 +59,7 @@ def buckets(points: Iterable[tuple[float, float]], period: int) -> list[Bucket]:
 def points(context: Context, host: str, metric: str, start: float, end: float) -> Iterator[tuple[float, float]]:
     """The points of a metric from `start` until before `end`; none if there is no such job or metric.
 
-    `host` is a job's name, or the name of one of its hosts (NAME/algo-1).
+    `host` is a job's name for all of its hosts, or the name of one of them (NAME/algo-1).
     """
     match = _HOST.fullmatch(host)
     row = context.store.get(KIND, match["job"] if match else host)
@@ -70,12 +70,21 @@ def points(context: Context, host: str, metric: str, start: float, end: float) -
     if metric not in definitions:
         return
     expression = compiled(metric, definitions[metric])
-    for stream in context.store.logs.streams(LOG_GROUP, f"{row.name}/"):
-        for at, line in _lines(context, stream.name, start, end):
-            for match in expression.finditer(line):
-                value = number(match.group(1))
+    for stream in _streams(context, row.name, match["host"] if match else ""):
+        for at, line in _lines(context, stream, start, end):
+            for found in expression.finditer(line):
+                value = number(found.group(1))
                 if value is not None:
                     yield at, value
+
+
+def _streams(context: Context, job: str, host: str) -> Iterator[str]:
+    """The streams of a job, one for each host and attempt; those of one `host`, unless it is ""."""
+    prefix, after = f"{job}/{host}", None
+    while page := context.store.logs.streams(LOG_GROUP, prefix, after=after):
+        rests = ((stream.name, stream.name.removeprefix(prefix)) for stream in page)
+        yield from (name for name, rest in rests if not host or rest[:1] in ("", "-"))
+        after = page[-1].cursor()
 
 
 def _lines(context: Context, stream: str, start: float, end: float) -> Iterator[tuple[float, bytes]]:

@@ -24,6 +24,7 @@ _WIDE = ("utf-16", "utf16", "utf-32", "utf32", "ucs-2", "ucs2")
 def check(context: Context, request: Document, model: Document) -> None:
     """Raises ValidationError for the first rule that the request breaks; `model` is the CreateModel request."""
     job = TransformJob.of(request, hosting.containers(model))
+    _types(job)
     if hosting.is_direct(model):
         raise ValidationError("A transform job needs a model that answers by itself, and this one's Mode is Direct.")
     _sizes(request)
@@ -38,6 +39,13 @@ def check(context: Context, request: Document, model: Document) -> None:
     if job.capture is not None:
         _bucket(context, "DestinationS3Uri", job.capture.destination)
     manifest.first(context.objects, job.data_type, job.uri, region=context.settings.region)
+
+
+def _types(job: TransformJob) -> None:
+    """They go to the model in headers."""
+    for member, value in (("ContentType", job.content_type), ("Accept", job.accept)):
+        if value is not None and not (value.isascii() and value.isprintable()):
+            raise ValidationError(f"{member} must consist of printable US-ASCII characters.")
 
 
 def _bucket(context: Context, member: str, location: str) -> None:
@@ -70,7 +78,7 @@ def _split(request: Document, job: TransformJob) -> None:
             f"Lines can't be told apart in text that is declared as {job.charset}. Leave charset out: UTF-16 is told "
             "by its byte order mark."
         )
-    if job.split == "Line" and "header=present" in (job.content_type or "").replace(" ", ""):
+    if job.split == "Line" and job.with_header:
         raise ValidationError(
             "Files with a header can't be split by line, since only their first part would have it. Send files without "
             "a header as text/csv, or use SplitType None."

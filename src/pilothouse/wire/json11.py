@@ -25,6 +25,7 @@ MEDIA_TYPES = (CONTENT_TYPE, "application/x-amz-json-1.0", "application/json")
 _MAX_DEPTH = 64
 _LISTED = 100  # faults that one error spells out
 _LAST_INSTANT = 253402300800  # the year 10000
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127  # of 32 bits
 
 
 def parse(body: bytes, operation: OperationModel) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def typed(document: Mapping[str, Any], shape: Shape) -> dict[str, Any]:
     reader = _Reader()
     request: dict[str, Any] = reader.read(shape, document, "")
     if reader.faults:
-        raise SerializationError("; ".join(reader.faults[:_LISTED]))
+        raise SerializationError("; ".join(reader.faults))
     return request
 
 
@@ -70,7 +71,7 @@ class _Unreadable(Exception):
 
 
 class _Reader:
-    """Goes along a shape and a value; `faults` tells the values that are of another type, and where they are."""
+    """Goes along a shape and a value; `faults` tells the first values that are of another type, and where they are."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -82,7 +83,8 @@ class _Reader:
         try:
             return self._value(shape, value, path, depth + 1)
         except _Unreadable as fault:
-            self.faults.append(f"{fault} at '{path}'")
+            if len(self.faults) < _LISTED:  # a request may hold millions
+                self.faults.append(f"{fault} at '{path}'")
             return None
 
     def _value(self, shape: Shape, value: Any, path: str, depth: int) -> Any:
@@ -153,6 +155,13 @@ def _number(value: Any, name: str) -> int | float:
     return value
 
 
+def _float(value: Any) -> int | float:
+    number = _number(value, "a Float")
+    if abs(number) > _LARGEST_FLOAT:
+        raise _Unreadable("A number as large as this can not be converted to a Float")
+    return number
+
+
 def _integer(value: Any, name: str, bits: int) -> int:
     number = _number(value, name)
     if number != int(number):
@@ -188,7 +197,7 @@ _SCALARS: dict[str, Callable[[Any], Any]] = {
     "boolean": _boolean,
     "integer": partial(_integer, name="an Integer", bits=32),
     "long": partial(_integer, name="a Long", bits=64),
-    "float": partial(_number, name="a Float"),
+    "float": _float,
     "double": partial(_number, name="a Double"),
     "timestamp": _timestamp,
     "blob": _blob,

@@ -26,10 +26,14 @@ def check(request: Mapping[str, Any], operation: OperationModel) -> None:
     """
     if operation.input_shape is None:
         return
-    faults = list(_structure(operation.input_shape, request, ""))
-    if faults:
-        noun = "error" if len(faults) == 1 else "errors"
-        raise ValidationError(f"{len(faults)} validation {noun} detected: {'; '.join(faults[:_LISTED])}")
+    count, told = 0, []
+    for fault in _structure(operation.input_shape, request, ""):
+        count += 1
+        if count <= _LISTED:  # a request may hold millions
+            told.append(fault)
+    if told:
+        noun = "error" if count == 1 else "errors"
+        raise ValidationError(f"{count} validation {noun} detected: {'; '.join(told)}")
 
 
 def _faults(shape: Shape, value: Any, path: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pilothouse import names
 from pilothouse.catalog import endpoint_updates, hosting
 from pilothouse.clock import now
 from pilothouse.config import Settings
-from pilothouse.errors import ConfigurationError
+from pilothouse.errors import ConfigurationError, StoreAway
 from pilothouse.hosting.archives import Archives
 from pilothouse.hosting.fleet import Fleet
 from pilothouse.hosting.keeper import Keeper, Shop
@@ -72,7 +72,8 @@ class HostingReconciler:
         deadline = time.monotonic() + timeout
         for fleet in self._fleets.values():
             fleet.published = []
-            self._rows.write(fleet.row, hosting.INVOCABLE, {"_replicas": None})
+            with suppress(StoreAway):  # the next server says so when it takes the row up
+                self._rows.write(fleet.row, hosting.INVOCABLE, {"_replicas": None})
             fleet.stop()
         self._wait_until_down(deadline)
         for fleet in self._fleets.values():
