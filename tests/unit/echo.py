@@ -37,11 +37,15 @@ class Echo(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
 
+class Server(socketserver.ThreadingUnixStreamServer):
+    request_queue_size = 128  # as many as model servers let wait; of more than five a busy machine would refuse some
+    daemon_threads = True
+
+
 class Replica(AbstractContextManager["Replica"]):
     def __init__(self, folder: Path, variant: str, index: int = 0) -> None:
         self.address = {"variant": variant, "index": index, "socket": str(folder / f"{variant}{index}.sock")}
-        self.server = socketserver.ThreadingUnixStreamServer(self.address["socket"], Echo)
-        self.server.daemon_threads = True
+        self.server = Server(self.address["socket"], Echo)
         self.server.handle_error = lambda *_: None
         self.server.name = f"{variant}/{index}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
