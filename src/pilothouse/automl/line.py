@@ -41,10 +41,10 @@ class Ticket:
 
 class Line:
     """Thread-safe. `seconds_left` says how long training may go on (None: no limit), `trial_seconds` how long any trial
-    may. `more` gives a further candidate,
-    of a certain algorithm or (asked for None) of any, or None. `leave_out` hears of a candidate that does not fit into
-    `room` bytes, and why. `promise` tells how much one more candidate of an algorithm promises, or nothing as long as
-    too few are finished. `begun` had their turns before, in an earlier run of the job.
+    may. `more` gives a further candidate, of a certain algorithm or (asked for None) of any, or None. `leave_out` hears
+    of a candidate that does not fit into `room` bytes, and why. `promise` tells how much one more candidate of an
+    algorithm promises, or nothing as long as too few are finished. `begun` had their turns before, in an earlier run of
+    the job.
     """
 
     def __init__(
