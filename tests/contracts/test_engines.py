@@ -291,9 +291,12 @@ def test_small_targets_are_learnt_by_xgboost_as_if_their_spread_were_one(penalti
     np.testing.assert_allclose(small.predict(unseen) * 1000.0, one.predict(unseen), atol=1e-4)
 
 
+@pytest.mark.parametrize("far", [0.0, 2.0**20])
 @pytest.mark.parametrize("metric", ["MSE", "MAE"])
-def test_huge_targets_are_learnt_by_xgboost_as_smaller_ones_are(metric: str, tmp_path: Path) -> None:
+def test_huge_targets_are_learnt_by_xgboost_as_smaller_ones_are(metric: str, far: float, tmp_path: Path) -> None:
+    """Also where one is far from all others."""
     (x, y), (watched, known), (unseen, _) = (make(REGRESSION, seed=seed) for seed in range(3))
+    y = y + far * (np.arange(len(y)) == 0)
     told: list[list[float]] = []
     models = []
     for unit in (1.0, 2.0**80):

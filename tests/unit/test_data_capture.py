@@ -183,6 +183,25 @@ def test_what_an_object_store_never_takes_is_told_in_the_endpoints_log(
     assert event.message == "1 records could not be stored at s3://bucket/below/: It is away."
 
 
+def test_an_object_store_that_is_away_is_not_asked_for_each_file(
+    away: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor when the server ends, which would wait as long as it takes to fail; what failed makes room for the others."""
+    away.store.migrate()
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 30)
+    monkeypatch.setattr(Away, "stores", [False, False, False])
+    recorder = Recorder(away)
+    waiting = [(capture(), exchange(f'"{hour}"'.encode(), at=AT + 3600 * hour)) for hour in range(3)]
+    left = recorder._store(waiting, False)
+    assert left == [*waiting[1:], waiting[0]]
+    assert len(Away.stores) == 2
+    for one in left:
+        recorder.offer(*one)
+    recorder.close()
+    assert len(Away.stores) == 1
+    assert len(away.store.logs.events("/aws/sagemaker/Endpoints/live", "data-capture")) == 3
+
+
 def test_a_machine_without_a_thread_to_give_fails_no_request(slow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     start, tries = threading.Thread.start, []
 

@@ -96,6 +96,9 @@ def test_the_forms_of_one_day_mean_the_same(text: str) -> None:
         "2020-01-01x",
         "4 Foo 2020",
         "Foo 2020",
+        "Mark 2020",
+        "NOVA-1001",
+        "DEC-1234",
         "1.2.345",
     ],
 )
@@ -103,7 +106,7 @@ def test_what_is_no_date_has_no_parts(text: str) -> None:
     assert all(math.isnan(part) for part in dates.parse(text))
 
 
-@pytest.mark.parametrize("text", ["2020-03", "Mar 2020", "March, 2020", "mar-2020"])
+@pytest.mark.parametrize("text", ["2020-03", "Mar 2020", "March, 2020", "mar-2020", "MAR. 2020"])
 def test_a_month_means_its_first_day(text: str) -> None:
     assert dates.parse(text)[0] == datetime(2020, 3, 1, tzinfo=UTC).timestamp()
 

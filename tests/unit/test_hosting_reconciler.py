@@ -401,6 +401,32 @@ def test_a_stop_lets_replicas_finish_though_the_store_is_away(
     assert not sockets.exists()
 
 
+def test_what_a_dead_replica_said_waits_for_the_store_and_holds_up_no_other_endpoint(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the disk of the database is full: it can be read."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise StoreAway
+
+    for name in ("first", "second"):
+        house.deploy(name)
+        house.until_status("InService", name)
+    first, second = house.launcher.alive
+    with monkeypatch.context() as patched:
+        patched.setattr(house.store.logs, "append", full)
+        first.program.log.open("a").write("the last line\n")
+        first.crash()
+        house.until(lambda: not house.replicas("first"))
+        second.crash()
+        house.until(lambda: len(house.launcher.started) == 3)
+    house.until(lambda: len(house.launcher.started) == 4)
+    group = hosting.log_group("first")
+    streams = [stream.name for stream in house.store.logs.streams(group)]
+    told = [event.message for name in streams for event in house.store.logs.events(group, name)]
+    assert told.count("the last line") == 1
+
+
 def test_many_endpoints_are_all_seen(house: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pilothouse.work.endpoint_rows._PAGE", 2)
     for number in range(5):

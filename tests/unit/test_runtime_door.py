@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -457,6 +458,61 @@ def test_an_endpoint_that_is_known_answers_while_the_store_is_away(
     assert [answer.text.split()[-1] for answer in answers] == ["x", "y"]
     assert len(asked) == 2
     assert took < 20
+
+
+def test_calls_that_come_at_once_after_a_pause_go_to_the_replicas_of_now(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_ROW_AGE", 0.05)
+
+    async def answers() -> list[str]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(door.app), base_url="http://door") as client:
+            post = partial(client.post, "/endpoints/live/invocations", content="x")
+            before = await post()
+            door.store.update(hosting.ENDPOINT, "live", state={"_replicas": [new.address]})
+            await asyncio.sleep(0.3)
+            after = await asyncio.gather(*[post() for _ in range(3)])
+            await door.app.state.runtime.close()
+        return [answer.text.split()[0] for answer in (before, *after)]
+
+    with Replica(sockets, "main", 0) as old, Replica(sockets, "main", 1) as new:
+        door.endpoint(old)
+        assert asyncio.run(answers()) == ["main/0", "main/1", "main/1", "main/1"]
+
+
+def test_while_the_store_is_silent_few_calls_wait_for_it(
+    door: Door, sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first does: until then nobody knows."""
+    released, get = threading.Event(), door.store.get
+    monkeypatch.setattr(runtime, "_ROW_AGE", 0.0)
+    monkeypatch.setattr(runtime, "_STORE_PATIENCE", 2.0)
+
+    def silent(*_: str) -> None:
+        released.wait(30)
+        raise StoreAway
+
+    async def waits() -> list[float]:
+        took = []
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(door.app), base_url="http://door") as client:
+            post = partial(client.post, "/endpoints/live/invocations", content="x")
+            await post()
+            monkeypatch.setattr(door.store, "get", silent)
+            for _ in range(3):
+                began = time.monotonic()
+                assert (await post()).status_code == 200
+                took.append(time.monotonic() - began)
+                monkeypatch.setattr(runtime, "_ROW_AGE", 1.5)
+            released.set()
+            await door.app.state.runtime.close()
+        monkeypatch.setattr(door.store, "get", get)
+        return took
+
+    with Replica(sockets, "main") as replica:
+        door.endpoint(replica)
+        first, *others = asyncio.run(waits())
+    assert first >= 1.9
+    assert max(others) < 1.9
 
 
 def test_an_endpoint_that_is_not_known_waits_for_the_store(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

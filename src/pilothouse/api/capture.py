@@ -87,29 +87,43 @@ class Recorder:
                 self._held += sum(exchange.size for _, exchange in left)
 
     def _store(self, taken: _Waiting, for_good: bool) -> _Waiting:
-        """Stores what can be, and returns what waits for the object store; nothing waits if it is done `for_good`."""
-        left: _Waiting = []
+        """Stores what can be, and returns what waits for the object store; nothing waits if it is done `for_good`.
+
+        Once a file could not be stored no other is tried, as each may take long to fail; the next time it is the last.
+        """
+        away, failed, untried = "", _Waiting(), _Waiting()
         files: defaultdict[tuple[str, str, str | None, str], _Waiting] = defaultdict(list)
         for capture, exchange in taken:
             folder = data_capture.folder(exchange)
             files[exchange.endpoint, capture.destination, capture.kms_key, folder].append((capture, exchange))
-        for (endpoint, destination, kms_key, folder), records in files.items():
-            try:
-                target = uri.parse(destination).join(folder, data_capture.file_name(records[0][1]))
-                lines = (capture.line(exchange) for capture, exchange in records)
-                objects = self._context.objects.keyed(kms_key)
-                objects.put(target.bucket, target.key, lines, content_type="application/jsonlines")
-            except (ServiceUnavailable, OSError) as error:  # away, or its disk is full
-                log.warning("data capture waits for the object store", endpoint=endpoint, reason=str(error))
-                if for_good:
-                    self._tell(endpoint, f"{len(records)} records could not be stored at {destination}: {error}")
-                else:
-                    left += records
-            except PilothouseError as error:
-                self._tell(endpoint, f"{len(records)} records could not be stored at {destination}: {error.message}")
-            except Exception:  # the next file may do better
-                log.exception("data capture failed", endpoint=endpoint, destination=destination)
-        return left
+        for place, records in files.items():
+            tried = not away
+            away = away or self._put(*place, records)
+            if not away:
+                continue
+            if for_good:
+                self._tell(place[0], f"{len(records)} records could not be stored at {place[1]}: {away}")
+            elif tried:
+                failed = records
+            else:
+                untried += records
+        return untried + failed
+
+    def _put(self, endpoint: str, destination: str, kms_key: str | None, folder: str, records: _Waiting) -> str:
+        """Stores a file of records. Why they have to wait for the object store, or "" where they need not."""
+        try:
+            target = uri.parse(destination).join(folder, data_capture.file_name(records[0][1]))
+            lines = (capture.line(exchange) for capture, exchange in records)
+            objects = self._context.objects.keyed(kms_key)
+            objects.put(target.bucket, target.key, lines, content_type="application/jsonlines")
+        except (ServiceUnavailable, OSError) as error:  # away, or its disk is full
+            log.warning("data capture waits for the object store", endpoint=endpoint, reason=str(error))
+            return str(error) or type(error).__name__
+        except PilothouseError as error:
+            self._tell(endpoint, f"{len(records)} records could not be stored at {destination}: {error.message}")
+        except Exception:  # the next file may do better
+            log.exception("data capture failed", endpoint=endpoint, destination=destination)
+        return ""
 
     def _tell(self, endpoint: str, line: str) -> None:
         log.warning("data capture failed", endpoint=endpoint, reason=line)

@@ -119,7 +119,7 @@ class Invoker:
         raise ServiceUnavailable(f"No model server of endpoint {call.endpoint} answers just now. Try the call again.")
 
     async def _row(self, call: Call, fresh: bool) -> Resource:
-        """The endpoint's row; unless it has to be `fresh`, as it was at most `_ROW_AGE` seconds ago.
+        """The endpoint's row; unless it has to be `fresh`, as it was at most two or three `_ROW_AGE` ago.
 
         While the store is away, as it last was: replicas answer without it.
         """
@@ -127,9 +127,13 @@ class Invoker:
         read, known = self._rows.get(key, (0.0, None))
         if known is not None and not fresh and now - read < _ROW_AGE:
             return known
-        if known is not None and not fresh:
+        if known is not None and not fresh and now - read < 2 * _ROW_AGE:
             self._rows[key] = (now, known)  # who comes meanwhile need not read it too
         row = await self._read(call.endpoint, known)
+        if known is not None and row is known:
+            _, latest = self._rows.get(key, (0.0, known))  # another call may have read it since
+            self._rows[key] = (time.monotonic(), latest)
+            return latest
         self._rows.pop(key, None)
         if row is None or row.status not in hosting.INVOCABLE:
             raise EndpointNotFound(f"Endpoint {call.endpoint} of account {context.settings.account_id} not found.")

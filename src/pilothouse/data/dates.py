@@ -37,7 +37,9 @@ _FORMS = tuple(
         r"(?P<year>\d{4}|\d{2})",
         r"(?:[A-Za-z]{3,9},?\s+)?(?P<name>[A-Za-z]{3,9})\.?\s+(?P<day>\d{1,2}),?\s+(?P<year>\d{4})",
         r"(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})(?:\.0)?",
-        r"(?P<name>[A-Za-z]{3,9})\.?(?:,?\s+|-)(?P<year>\d{4})",
+        # Without a day codes look like dates, such as NOVA-1001, but for a month's own name and a likely year.
+        r"(?P<name>(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+        r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?))\.?(?:,?\s+|-)(?P<year>(?:1[89]|20)\d{2})",
     )
 )
 _DAY_OR_MONTH = _FORMS[1]

@@ -16,7 +16,7 @@ from pilothouse.data import numbers
 
 _MINUS = "-\u2212"
 _CURRENCY = (
-    r"(?:(?:US|CA|C|AU|A|NZ|HK|MX|S|R)?\$|[€£¥₹₽₩₺₪₫₴₦₱฿]|kr|zł|Kč|Ft|Rs|RM"
+    r"(?:(?:US|CA|C|AU|A|NZ|HK|MX|S|R)?\$|[€£¥₹₽₩₺₪₫₴₦₱฿]|(?:kr|Rs)\.?|zł|Kč|Ft|RM"
     r"|AED|AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|MYR|NGN|NOK|NZD|PHP|PLN|RON|RUB|SAR|SEK"
     r"|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR)"
 )

@@ -28,7 +28,8 @@ _LEAST_SPREAD = 1e-15
 """Standard deviations of a target below this one are taken for it."""
 
 _MOST_SPREAD = 1e12
-"""Targets of a larger one are learnt in a unit near it: XGBoost squares errors, and sums them, in single precision."""
+"""Targets of a larger one are learnt in a unit near a millionth of it: XGBoost squares errors, and sums them, in single
+precision. In a larger unit the others' squares beside one far target would count for nothing."""
 
 _DEFAULTS: dict[str, Any] = {
     "learning_rate": 0.08,
@@ -172,9 +173,9 @@ def _magnified(settings: dict[str, Any], y: Array, w: Array | None) -> tuple[dic
 
 
 def _unit(y: Array) -> float:
-    """1, or where the targets' spread is very large a power of two near it, which changes no target's digits."""
+    """1, or where the targets' spread is very large a power of two that changes no target's digits."""
     spread = float(np.std(y))
-    return float(2.0 ** math.frexp(spread)[1]) if spread > _MOST_SPREAD else 1.0
+    return float(2.0 ** (math.frexp(spread)[1] - 20)) if spread > _MOST_SPREAD else 1.0
 
 
 def _multiplied(booster: Any, unit: float, threads: int) -> Any:

@@ -93,7 +93,7 @@ class Keeper:
         self._starting: Future[_Run] | None = None
         self._run: _Run | None = None
         self._began = 0.0
-        self._silence = ""
+        self._why = ""
         self._ready_at: float | None = None
         self._pulse: Pulse | None = None
         self._retry_at = 0.0
@@ -178,7 +178,7 @@ class Keeper:
         except Exception as error:
             self._failed(error.message if isinstance(error, PilothouseError) else f"{type(error).__name__}: {error}")
             return
-        self._began, self._ready_at, self._hindrances, self._silence = time.monotonic(), None, 0, ""
+        self._began, self._ready_at, self._hindrances, self._why = time.monotonic(), None, 0, ""
         if self._stopping:
             self._run.process.terminate()
 
@@ -196,7 +196,7 @@ class Keeper:
             self._await_ready(run, now)
         elif self._pulse.has_stopped():
             self._warn("a replica does not answer /ping any more; starting another")
-            self._silence = "did not answer /ping any more"
+            self._why = "did not answer /ping any more"
             run.process.kill()
             self._pulse = Pulse(run.socket)
         elif now - self._ready_at > STEADY_SECONDS:
@@ -206,27 +206,28 @@ class Keeper:
         if connection.answers(run.socket):
             self._ready_at, self._pulse = now, Pulse(run.socket)
         elif now - self._began > self.place.patience:
-            self._silence = f"did not answer /ping within {self.place.patience:g} seconds"
+            self._why = f"did not answer /ping within {self.place.patience:g} seconds"
             run.process.kill()
             self._began = now
 
     def _ended(self, run: _Run, end: Exit) -> None:
+        self._why = self._why or f"{end.describe()}{'' if self._ready_at else ' before it answered'}"
+        self._forget_pulse()
+        self._ready_at = None
         try:
             run.tail.finish()
         except StoreAway:
             if not self._stopping:  # else nobody may come for the lines again
-                raise
+                return
         run.tail.path.unlink(missing_ok=True)
         run.socket.unlink(missing_ok=True)
-        how = self._silence or f"{end.describe()}{'' if self._ready_at else ' before it answered'}"
-        self._forget_pulse()
-        self._run = self._ready_at = None
+        self._run = None
         if self._stopping:
             return
         if end.reason == NURSERY_ENDED:
             self._hindered(NURSERY_ENDED)
         else:
-            self._failed(f"The model server {how}. {run.tail.last}".strip())
+            self._failed(f"The model server {self._why}. {run.tail.last}".strip())
 
     def _failed(self, reason: str) -> None:
         self.failures += 1
