@@ -58,6 +58,7 @@ def eventually(true: Callable[[], Any], what: str = "it") -> Any:
 
 
 def gone(pid: int) -> bool:
+    """For a moment what was killed and has given everything back may still be in the table of processes."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -142,7 +143,7 @@ def test_a_nursery_that_still_loads_its_libraries_is_not_waited_for(
     [light] = psutil.Process(handle.pid).children()
     handle.close()
     assert handle._process.returncode == -signal.SIGTERM  # and not by SIGKILL, after some seconds
-    assert gone(light.pid)
+    eventually(lambda: gone(light.pid), "the end")
 
 
 def test_the_socket_is_private(launcher: LocalLauncher) -> None:
@@ -175,8 +176,8 @@ def test_a_killed_nursery_takes_everything_along_and_is_replaced(launcher: Local
     first = launcher.nursery
     os.kill(first.pid, signal.SIGKILL)
     assert process.wait(PATIENCE) == Exit(signal=signal.SIGKILL, reason=NURSERY_ENDED)
-    assert gone(process.pid)
-    assert gone(grandchild)
+    eventually(lambda: gone(process.pid), "the end")
+    eventually(lambda: gone(grandchild), "the end")
     assert launcher.launch(program("say", text="")).wait(PATIENCE) == Exit(code=0)
     assert launcher.nursery.pid != first.pid
     assert not first.address.exists()
@@ -284,7 +285,7 @@ def test_what_a_server_and_nursery_killed_together_left_is_ended_by_the_next_ser
     assert not gone(grandchild)
     assert address.exists()
     LocalLauncher(Settings(home=tmp_path / "other"), preload=[]).close()
-    assert gone(grandchild)
+    eventually(lambda: gone(grandchild), "the end")
     assert not address.parent.exists()
 
 
