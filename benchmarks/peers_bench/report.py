@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from peers_bench.results import Line, Results, Setting, main_value
 from peers_bench.scoring import MAIN
+from peers_bench.sets import BINARY, MULTICLASS
 from peers_bench.targets import verdicts
 
 _MIB = 1 << 20
@@ -118,23 +119,32 @@ def _costs(results: Results) -> str:
     return _table(["", *results.tools], rows)
 
 
-_OTHERS = {"AUC": -1, "Accuracy": -1, "F1": -1, "MAE": 1}
-"""Metrics by which tools are ranked too, on the sets that have them; those to be maximised are negated."""
+_OTHERS = (
+    ("AUC", -1, ""),
+    ("Accuracy", -1, BINARY),
+    ("Accuracy", -1, MULTICLASS),
+    ("F1", -1, ""),
+    ("MAE", 1, ""),
+)
+"""Metrics by which tools are ranked too, on the sets of a problem, or of any, that have them; the sign makes a loss."""
 
 
 def _other_ranks(results: Results) -> str:
     """Average ranks by metrics that not every tool was asked to optimise."""
     rows = []
-    for metric in _OTHERS:
-        sets = max(len(own) for own in results.ranks(_loss(metric)).values())
-        rows.append([f"{metric}, {sets} sets", *_average_ranks(results, _loss(metric))])
+    for metric, sign, problem in _OTHERS:
+        loss = _loss(metric, sign, problem)
+        sets = max(len(own) for own in results.ranks(loss).values())
+        if sets:
+            kind = f"{problem} sets".strip()
+            rows.append([f"{metric}, {sets} {kind}", *_average_ranks(results, loss)])
     return _table(["average rank by", *results.tools], rows)
 
 
-def _loss(metric: str) -> Callable[[Line], float | None]:
+def _loss(metric: str, sign: int, problem: str) -> Callable[[Line], float | None]:
     def loss(line: Line) -> float | None:
-        value = line["metrics"].get(metric)
-        return None if value is None else _OTHERS[metric] * value
+        value = line["metrics"].get(metric) if problem in ("", line["problem"]) else None
+        return None if value is None else sign * value
 
     return loss
 

@@ -196,7 +196,7 @@ def test_tools_are_ranked_by_other_metrics_where_a_set_has_them() -> None:
     lines += [line("flaml", 0) | prices | {"metrics": {"RMSE": 3.0, "R2": 0.0, "MAE": 1.0}}]
     rows = table(lines)
     assert ["AUC, 1 sets", "**1.00**", "2.00"] in rows
-    assert ["Accuracy, 1 sets", "2.00", "**1.00**"] in rows
+    assert ["Accuracy, 1 binary sets", "2.00", "**1.00**"] in rows
     assert ["MAE, 1 sets", "2.00", "**1.00**"] in rows
 
 
